@@ -1,0 +1,37 @@
+"""canario: guarded releases inside a Python web app, rehearsed by the same controller."""
+
+from ._version import __version__
+from .config import ConfigError, load_plan
+from .context import current_arm
+from .control.events import RollbackReason
+from .control.machine import CommandRefusedError
+from .control.rollout import Outcome
+from .control.state import Phase
+from .controller import (
+    CanaryDeploymentController,
+    DeploymentResult,
+    create_canary_controller,
+)
+from .plan import Deployment, Plan, RollbackThresholds, Routing, Stage
+from .routing import InvalidKeyError, TrafficRouter
+
+__all__ = [
+    "CanaryDeploymentController",
+    "CommandRefusedError",
+    "ConfigError",
+    "Deployment",
+    "DeploymentResult",
+    "InvalidKeyError",
+    "Outcome",
+    "Phase",
+    "Plan",
+    "RollbackReason",
+    "RollbackThresholds",
+    "Routing",
+    "Stage",
+    "TrafficRouter",
+    "__version__",
+    "create_canary_controller",
+    "current_arm",
+    "load_plan",
+]

@@ -1,0 +1,140 @@
+"""From a document to checked values, with errors that name where, what and what is valid."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+__all__ = ["ConfigError", "decode", "read_document"]
+
+T = TypeVar("T")
+
+_PATH_AT_END = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+
+
+class ConfigError(ValueError):
+    """A configuration that is not valid.
+
+    Attributes:
+        source: The file or the environment variable.
+        key: Dotted path of the value, or "" for the document itself.
+        problem: What is wrong, and what would be valid.
+    """
+
+    def __init__(self, source: str, key: str, problem: str) -> None:
+        self.source = source
+        self.key = key
+        self.problem = problem
+        super().__init__(": ".join(part for part in (source, key, problem) if part))
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The table that a TOML or JSON file holds. Raises `ConfigError`."""
+    source = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(source, "", f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(source, "", f"is not UTF-8 text: {error.reason}") from error
+    try:
+        match path.suffix.lower():
+            case ".toml":
+                return tomllib.loads(text)
+            case ".json":
+                document = json.loads(text, object_pairs_hook=_unique)
+            case other:
+                raise ConfigError(source, "", f"ends in {other!r}; valid are .toml and .json")
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(source, "", f"is not valid {path.suffix[1:].upper()}: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(source, "", f"holds a {type(document).__name__}; it must be an object")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that is given twice, as TOML does, rather than lose the first value."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return made
+
+
+def decode(raw: Mapping[str, Any], kind: type[T], source: str) -> T:
+    """Convert a document to `kind`, a tree of `msgspec.Struct`.
+
+    Raises `ConfigError` for the first key that is unknown, with the nearest valid one, and for
+    the first value that is missing, of the wrong type or out of range.
+    """
+    _refuse_unknown(raw, inspect.type_info(kind), source, "")
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        found = _PATH_AT_END.match(str(error))
+        path = (found and found["path"]) or ""
+        what = found["what"] if found else str(error)
+        raise ConfigError(source, path, what + _value_at(raw, path, what)) from error
+
+
+def _value_at(raw: Any, path: str, what: str) -> str:
+    """The value that an error is about, unless the message says it already."""
+    value = raw
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        try:
+            value = value[name] if name else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    if isinstance(value, dict | list) or repr(value) in what:
+        return ""
+    return f"; it is {value!r}"
+
+
+def _refuse_unknown(raw: Any, kind: inspect.Type, source: str, path: str) -> None:
+    """Walk the document beside its type and refuse the first key that the type does not have."""
+    if isinstance(kind, inspect.Metadata):
+        return _refuse_unknown(raw, kind.type, source, path)
+    if isinstance(kind, inspect.UnionType):
+        kind = _member(raw, kind)
+    if isinstance(kind, inspect.StructType) and isinstance(raw, Mapping):
+        fields = {field.encode_name: field.type for field in kind.fields}
+        known = [*fields, *([kind.tag_field] if kind.tag_field else [])]
+        for key, value in raw.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key in fields:
+                _refuse_unknown(value, fields[key], source, here)
+            elif key not in known:
+                raise ConfigError(source, here, f"unknown key{_nearest(str(key), known)}")
+        return None
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType) and isinstance(raw, list | tuple):
+        for index, value in enumerate(raw):
+            _refuse_unknown(value, kind.item_type, source, f"{path}[{index}]")
+    return None
+
+
+def _member(raw: Any, union: inspect.UnionType) -> inspect.Type:
+    """The struct of a union that `raw` is meant for, by its tag; the union itself if none is."""
+    structs = [kind for kind in union.types if isinstance(kind, inspect.StructType)]
+    if len(structs) == 1:
+        return structs[0]
+    for kind in structs:
+        if isinstance(raw, Mapping) and kind.tag_field and raw.get(kind.tag_field) == kind.tag:
+            return kind
+    return union
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"; {hint}valid are {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""The rollout's state machine: pure, driven by explicit instants."""

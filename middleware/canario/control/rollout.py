@@ -1,0 +1,202 @@
+"""A rollout in motion: the recorder and the state machine, driven by explicit instants.
+
+Live traffic and a simulation drive the same object. It is deterministic: the events depend on
+the observations, the orders and their instants, and not on who calls `advance` or how often.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum
+from math import inf
+
+from msgspec import Struct
+
+from canario.judges.thresholds import ThresholdJudge
+from canario.judges.verdict import Evidence, Judge, VerdictKind
+from canario.metrics.counts import Counts
+from canario.metrics.recorder import ArmMetrics, Recorder
+from canario.plan import Deployment
+from canario.routing.router import Arm
+from . import machine
+from .events import Event, Restarted, StageEntered
+from .state import Phase, State, apply
+
+__all__ = ["ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout"]
+
+# Checks that `history` keeps: seven hours at the default interval.
+HISTORY = 5000
+
+
+class Outcome(Enum):
+    """What one finished request says about the service."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NEUTRAL = "neutral"
+
+
+class ArmSnapshot(Struct, frozen=True, kw_only=True):
+    """One arm's window at a check; latencies in ms, None where none is known."""
+
+    counts: Counts
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class MetricsSnapshot(Struct, frozen=True, kw_only=True):
+    """What a check saw, and what it made of it."""
+
+    at: float
+    stage: int
+    share: float
+    verdict: VerdictKind
+    baseline: ArmSnapshot
+    canary: ArmSnapshot
+
+
+class Rollout:
+    """One rollout under one plan.
+
+    Every method takes the instant `now` (seconds) and returns the events that it caused, which
+    have been applied to `state`. An instant before one already seen counts as that one.
+    """
+
+    __slots__ = (
+        "_cursor",
+        "_judge",
+        "_slow_ms",
+        "deployment",
+        "due",
+        "history",
+        "recorder",
+        "state",
+    )
+
+    def __init__(self, deployment: Deployment, judge: Judge | None = None) -> None:
+        thresholds = deployment.rollback_thresholds
+        self.deployment = deployment
+        self.state = State()
+        self.recorder = Recorder(thresholds.metric_window_seconds)
+        self.history: deque[MetricsSnapshot] = deque(maxlen=HISTORY)
+        self.due = inf  # the next instant at which the rollout looks by itself
+        self._judge = judge or ThresholdJudge(thresholds)
+        self._slow_ms = thresholds.max_p95_latency_ms
+        self._cursor = -inf
+
+    def start(self, now: float) -> list[Event]:
+        """Enter the first stage. A rollout that has begun is left as it is."""
+        if self.state.phase is not Phase.PENDING:
+            return []
+        self._cursor = now
+        return self._apply(machine.start(self.deployment, now))
+
+    def restore(self, events: Iterable[Event], now: float) -> list[Event]:
+        """Take up a rollout from its journal at the instant `now`.
+
+        What was counted before is gone, so a stage must gather its samples anew; it is not
+        judged before the next instant of its own grid. Returns what the journal still lacked.
+        """
+        last = None
+        for last in events:
+            self.state = apply(self.deployment, self.state, last)
+        self._cursor = now
+        missing = machine.complete(self.deployment, self.state, last, now) if last else []
+        return self._apply(missing)
+
+    def advance(self, now: float) -> list[Event]:
+        """Make the checks that are due up to and including `now`, each at its own instant."""
+        events: list[Event] = []
+        while self.due <= now:
+            self._cursor = self.due
+            events += self._check(self.due)
+        if now > self._cursor:
+            self._cursor = now
+        return events
+
+    def observe(
+        self, now: float, arm: Arm, outcome: Outcome, latency_ms: float | None = None
+    ) -> list[Event]:
+        """Count one finished request. Without a latency it takes no part in the percentiles."""
+        events = self.advance(now) if now >= self.due else []
+        now = max(now, self._cursor)
+        metrics = self.recorder.arm(arm)
+        if outcome is Outcome.NEUTRAL:
+            metrics.window.add(now, 0, neutral=1)
+        elif latency_ms is None:
+            metrics.window.add(now, 1, outcome is Outcome.BAD)
+        else:
+            metrics.window.add(now, 1, outcome is Outcome.BAD, 1, latency_ms > self._slow_ms)
+            metrics.latency(now, latency_ms)
+        return events
+
+    def observe_counts(self, now: float, arm: Arm, counts: Counts) -> list[Event]:
+        """Count many requests of one slice of the window at once.
+
+        The outcome is that of observing them one by one when no check is due between the first
+        and the last of them, they share a slice, and none broke a contract.
+        """
+        events = self.advance(now) if now >= self.due else []
+        self.recorder.arm(arm).window.add(
+            max(now, self._cursor),
+            counts.requests,
+            counts.errors,
+            counts.timed,
+            counts.slow,
+            counts.violations,
+            counts.neutral,
+        )
+        return events
+
+    def violate(self, now: float, arm: Arm, detail: str) -> list[Event]:
+        """Count a broken contract of a request that was observed; the canary is judged at once."""
+        events = self.advance(now) if now >= self.due else []
+        now = max(now, self._cursor)
+        self.recorder.arm(arm).window.add(now, 0, violations=1)
+        if arm == "canary" and self.state.phase in (Phase.RUNNING, Phase.PAUSED):
+            events += self._check(now, detail)
+        return events
+
+    def command(self, order: machine.Command, now: float) -> list[Event]:
+        """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.
+
+        Checks that were due come first, except before an abort, which nothing precedes.
+        """
+        events = [] if order is machine.Command.ABORT else self.advance(now)
+        now = self._cursor = max(now, self._cursor)
+        return events + self._apply(machine.command(self.deployment, self.state, order, now))
+
+    def snapshot(self, now: float, verdict: VerdictKind) -> MetricsSnapshot:
+        """Both arms' windows at `now`."""
+        return MetricsSnapshot(
+            at=now,
+            stage=self.state.stage,
+            share=self.state.share,
+            verdict=verdict,
+            baseline=_arm_snapshot(self.recorder.baseline, now),
+            canary=_arm_snapshot(self.recorder.canary, now),
+        )
+
+    def _check(self, at: float, detail: str | None = None) -> list[Event]:
+        evidence = Evidence(self.recorder.canary.window.counts(at), self.recorder.stage())
+        over = machine.hold_is_over(self.state, at)
+        verdict = self._judge.end_of_stage(evidence) if over else self._judge.check(evidence)
+        self.history.append(self.snapshot(at, verdict.kind))
+        return self._apply(machine.check(self.deployment, self.state, verdict, at, detail))
+
+    def _apply(self, events: list[Event]) -> list[Event]:
+        for event in events:
+            self.state = apply(self.deployment, self.state, event)
+            if isinstance(event, StageEntered):
+                self.recorder.stage_begins()
+            elif isinstance(event, Restarted):
+                self.recorder.clear()
+        self.due = machine.next_due(self.deployment, self.state, self._cursor)
+        return events
+
+
+def _arm_snapshot(metrics: ArmMetrics, now: float) -> ArmSnapshot:
+    p50, p95, p99 = metrics.quantiles(now, 0.5, 0.95, 0.99)
+    return ArmSnapshot(counts=metrics.window.counts(now), p50_ms=p50, p95_ms=p95, p99_ms=p99)

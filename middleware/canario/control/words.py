@@ -1,0 +1,52 @@
+"""Events in words, for logs, timelines and results."""
+
+from __future__ import annotations
+
+from canario.plan import Deployment
+from .events import (
+    Aborted,
+    Checked,
+    Event,
+    Held,
+    Paused,
+    Promoted,
+    Restarted,
+    Resumed,
+    RolledBack,
+    StageEntered,
+    Started,
+)
+
+__all__ = ["describe"]
+
+_BY = {"evidence": "", "operator": " by the operator", "deadline": " at the deadline"}
+
+
+def describe(event: Event, deployment: Deployment) -> str:
+    """One sentence that says what happened and why."""
+    match event:
+        case Started():
+            return f"rollout of {event.deployment.deployment_id} started"
+        case StageEntered():
+            stage = deployment.canary_stages[event.stage]
+            return (
+                f"stage {stage.name} entered{_BY[event.by]}: {event.percentage:g} % of the keys "
+                f"for {stage.hold_seconds:g} s"
+            )
+        case Checked(verdict=verdict):
+            return f"{verdict.kind}: {verdict.why}"
+        case Held():
+            return f"held: {event.samples} of the {event.needed} samples needed have come"
+        case Paused():
+            return f"paused{_BY[event.by]}"
+        case Resumed():
+            return "resumed by the operator"
+        case Restarted():
+            return "sent back to the first stage by the operator"
+        case RolledBack():
+            detail = f" ({event.detail})" if event.detail else ""
+            return f"rolled back, {event.reason}: {event.verdict.why}{detail}"
+        case Promoted():
+            return f"promoted{_BY[event.by]}: 100 % of the keys"
+        case Aborted():
+            return "aborted by the operator: everything goes to the baseline"

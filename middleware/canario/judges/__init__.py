@@ -1,0 +1,1 @@
+"""Judges: from evidence to a verdict."""

@@ -1,0 +1,103 @@
+"""The fixed thresholds: contract violation, then error rate, then 95th percentile of latency."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from canario.metrics.counts import Counts
+from canario.plan import RollbackThresholds
+from .verdict import Evidence, Trigger, Verdict, VerdictKind
+
+__all__ = ["ThresholdJudge"]
+
+
+class ThresholdJudge:
+    """Judges the sliding window by the plan's `rollback_thresholds`.
+
+    All comparisons are between integers, so they are exact: `max_error_rate` is taken as the
+    decimal number it is written as, and the p95 of n latencies is the one of rank ⌊0.95 n⌋ + 1,
+    which lies above the limit exactly when at least n − ⌊0.95 n⌋ of them do.
+    """
+
+    __slots__ = ("_error_denominator", "_error_numerator", "thresholds")
+
+    def __init__(self, thresholds: RollbackThresholds) -> None:
+        self.thresholds = thresholds
+        # errors / n > rate / 100  <=>  errors · denominator > n · numerator
+        rate = Fraction(str(thresholds.max_error_rate)) / 100
+        self._error_numerator, self._error_denominator = rate.as_integer_ratio()
+
+    def check(self, evidence: Evidence) -> Verdict:
+        """Judge the window."""
+        return self.judge(evidence.window)
+
+    def end_of_stage(self, evidence: Evidence) -> Verdict:
+        """Judge what ends a stage: the window, and enough requests of the stage itself.
+
+        A window may be full of an earlier stage's requests, or too short for an app that sees
+        one request a minute. So the stage must have brought `min_samples` of its own, and where
+        the window holds fewer the whole stage is judged.
+        """
+        verdict = self.judge(evidence.window)
+        if verdict.kind is VerdictKind.UNHEALTHY:
+            return verdict
+        stage = self.judge(evidence.stage)
+        if stage.kind is VerdictKind.INSUFFICIENT or verdict.kind is VerdictKind.INSUFFICIENT:
+            return stage
+        return verdict
+
+    def judge(self, counts: Counts) -> Verdict:
+        """The verdict on one set of counts."""
+        limits = self.thresholds
+        needed = limits.min_samples
+        if counts.violations:
+            return Verdict(
+                kind=VerdictKind.UNHEALTHY,
+                trigger=Trigger.CONTRACT_VIOLATION,
+                observed=counts.violations,
+                limit=0,
+                samples=counts.requests,
+                needed=0,
+                why=f"{counts.violations} contract violation{'s'[: counts.violations > 1]}; "
+                "none is allowed",
+            )
+        n, timed = counts.requests, counts.timed
+        if n >= needed and counts.errors * self._error_denominator > n * self._error_numerator:
+            rate = 100 * counts.errors / n
+            return Verdict(
+                kind=VerdictKind.UNHEALTHY,
+                trigger=Trigger.ERROR_RATE,
+                observed=rate,
+                limit=limits.max_error_rate,
+                samples=n,
+                needed=needed,
+                why=f"{counts.errors} of {n} requests failed ({rate:.4g} %); "
+                f"at most {limits.max_error_rate:g} % may",
+            )
+        if timed >= needed and counts.slow >= timed - timed * 95 // 100:
+            share = 100 * counts.slow / timed
+            return Verdict(
+                kind=VerdictKind.UNHEALTHY,
+                trigger=Trigger.P95_LATENCY,
+                observed=share,
+                limit=5.0,
+                samples=timed,
+                needed=needed,
+                why=f"{counts.slow} of {timed} requests ({share:.4g} %) took longer than "
+                f"{limits.max_p95_latency_ms:g} ms, so the p95 is above it",
+            )
+        if n < needed or timed < needed:
+            have = min(n, timed)
+            what = "requests" if n <= timed else "timed requests"
+            return Verdict(
+                kind=VerdictKind.INSUFFICIENT,
+                samples=have,
+                needed=needed,
+                why=f"{have} of the {needed} {what} that a judgement takes",
+            )
+        return Verdict(
+            kind=VerdictKind.HEALTHY,
+            samples=n,
+            needed=needed,
+            why=f"{counts.errors} of {n} requests failed, {counts.slow} of {timed} were slow",
+        )

@@ -1,0 +1,1 @@
+"""Counting and quantiles: pure and bounded in memory."""

@@ -1,0 +1,126 @@
+"""A sliding window of counts, cut in slices; memory does not depend on the traffic.
+
+Time is cut in slices of `seconds / slices`, on a grid that begins at 0. The window at `now` holds
+the slice that `now` lies in and the `slices` before it: nothing of the last `seconds` is missing,
+and nothing is older than `seconds` plus one slice. At an instant on the grid it is exact.
+"""
+
+from __future__ import annotations
+
+from .counts import Counts
+
+__all__ = ["SlidingWindow"]
+
+# Columns of a slice.
+_REQUESTS, _ERRORS, _TIMED, _SLOW, _VIOLATIONS, _NEUTRAL = range(6)
+
+
+class SlidingWindow:
+    """Counts of one arm over the last `seconds`, and since the beginning.
+
+    Time never goes back: an observation that comes with an older time than the window has seen
+    (two threads may overtake each other) is counted in the present slice.
+    """
+
+    __slots__ = ("_at", "_closed", "_next", "_past", "_present", "_ring", "_width", "slices")
+
+    def __init__(self, seconds: float, slices: int = 60) -> None:
+        self._width = seconds / slices
+        self.slices = slices
+        # Slot i of the ring holds the slice whose number is i modulo `slices`: the closed ones.
+        self._ring: list[list[int] | None] = [None] * slices
+        self._at = -1  # number of the present slice; -1 before the first observation
+        self._next = float("-inf")  # when the present slice ends
+        self._present = [0] * 6
+        self._closed = [0] * 6  # sum over the ring
+        self._past = [0] * 6  # sum over all that was ever closed
+
+    @property
+    def slice_seconds(self) -> float:
+        """Length of one slice."""
+        return self._width
+
+    def add(
+        self,
+        now: float,
+        requests: int,
+        errors: int = 0,
+        timed: int = 0,
+        slow: int = 0,
+        violations: int = 0,
+        neutral: int = 0,
+    ) -> None:
+        """Count observations of the instant `now` (seconds). O(1)."""
+        if now >= self._next:
+            self._advance(now)
+        present = self._present
+        present[_REQUESTS] += requests
+        present[_ERRORS] += errors
+        present[_TIMED] += timed
+        present[_SLOW] += slow
+        present[_VIOLATIONS] += violations
+        present[_NEUTRAL] += neutral
+
+    def counts(self, now: float) -> Counts:
+        """The counts in the window at `now`."""
+        if now >= self._next:
+            self._advance(now)
+        return _sum(self._closed, self._present)
+
+    def total(self) -> Counts:
+        """The counts since the window was made or cleared."""
+        return _sum(self._past, self._present)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.__init__(self._width * self.slices, self.slices)  # type: ignore[misc]
+
+    def _advance(self, now: float) -> None:
+        """Close the present slice and drop those that the window has left behind."""
+        at = self._number(now)
+        ring, closed = self._ring, self._closed
+        if self._at >= 0 and any(self._present):
+            self._replace(self._at % self.slices, self._present)
+            for column, n in enumerate(self._present):
+                self._past[column] += n
+            self._present = [0] * 6
+        elif self._at >= 0:
+            self._replace(self._at % self.slices, None)
+        if at - self._at > self.slices:
+            if any(closed):
+                ring[:] = [None] * self.slices
+                closed[:] = [0] * 6
+        else:
+            for number in range(self._at + 1, at):
+                self._replace(number % self.slices, None)
+        self._at = at
+        self._next = (at + 1) * self._width
+
+    def _number(self, now: float) -> int:
+        """The slice that holds `now`: number k spans [k·width, (k + 1)·width) in floats."""
+        at = int(now // self._width)
+        if at * self._width > now:
+            return at - 1
+        return at + 1 if (at + 1) * self._width <= now else at
+
+    def _replace(self, slot: int, counts: list[int] | None) -> None:
+        old = self._ring[slot]
+        closed = self._closed
+        if old is not None:
+            for column, n in enumerate(old):
+                closed[column] -= n
+        if counts is not None:
+            for column, n in enumerate(counts):
+                closed[column] += n
+        self._ring[slot] = counts
+
+
+def _sum(a: list[int], b: list[int]) -> Counts:
+    return Counts(
+        requests=a[0] + b[0],
+        errors=a[1] + b[1],
+        timed=a[2] + b[2],
+        slow=a[3] + b[3],
+        violations=a[4] + b[4],
+        neutral=a[5] + b[5],
+    )

@@ -1,0 +1,259 @@
+"""What the user declares: a rollout plan and the objectives beside it, as frozen values.
+
+The attributes mirror the keys of a plan file one to one, so there is a single vocabulary in the
+file, in Python and in error messages. Every value checks itself when it is made, whichever way
+it was made; a wrong one raises `ValueError` with the name, the value and what would be valid.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = [
+    "Deployment",
+    "ForcedArms",
+    "MissingEvidence",
+    "Objectives",
+    "Plan",
+    "RollbackThresholds",
+    "Routing",
+    "Stage",
+    "Tracing",
+]
+
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Seconds = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+
+# A share is an integer number of 1/100,000 of the buckets, so that it is exact everywhere.
+_PERCENT_STEP = 0.001
+
+_KEY_SOURCE = re.compile(r"(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+|user|client(:[0-9]{1,2})?")
+
+
+def _check(
+    name: str, value: float, low: float, high: float = math.inf, *, above: bool = False
+) -> None:
+    """Refuse what is not a finite number in [low, high] (or in (low, high] when `above`)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}; it must be a number")
+    fits = (low < value if above else low <= value) and value <= high
+    if not (fits and math.isfinite(value)):
+        least = f"more than {low:g}" if above else f"at least {low:g}"
+        most = "" if high == math.inf else f" and at most {high:g}"
+        raise ValueError(f"{name} is {value!r}; it must be a finite number, {least}{most}")
+
+
+class Stage(Struct, frozen=True, forbid_unknown_fields=True):
+    """One step of the rollout: `percentage` of the keys for `hold_seconds`."""
+
+    percentage: Annotated[
+        float, Meta(gt=0, le=100, description="Percent of the keys that reach the canary.")
+    ]
+    hold_seconds: Annotated[
+        float, Meta(ge=0, description="How long the stage is held before it is judged.")
+    ]
+
+    def __post_init__(self) -> None:
+        _check("percentage", self.percentage, 0, 100, above=True)
+        _check("hold_seconds", self.hold_seconds, 0)
+        steps = self.percentage / _PERCENT_STEP
+        if abs(steps - round(steps)) > 1e-6:
+            raise ValueError(
+                f"percentage is {self.percentage!r}; a share is a multiple of {_PERCENT_STEP} %"
+            )
+
+    @property
+    def name(self) -> str:
+        """`canary_5` for a stage of 5 %, `full_rollout` for one of 100 %."""
+        return "full_rollout" if self.percentage == 100 else f"canary_{self.percentage:g}"
+
+
+class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the canary is rolled back, and on how much evidence."""
+
+    max_error_rate: Annotated[
+        Percent, Meta(description="Roll back above this error rate, in percent.")
+    ] = 10.0
+    max_p95_latency_ms: Annotated[
+        Positive, Meta(description="Roll back when the 95th percentile exceeds this, in ms.")
+    ] = 500.0
+    metric_window_seconds: Annotated[
+        Positive, Meta(description="Length of the sliding window that is judged.")
+    ] = 60.0
+    min_samples: Annotated[
+        int, Meta(ge=1, description="Fewer requests than this in the window are not judged.")
+    ] = 10
+    check_interval_seconds: Annotated[
+        Positive, Meta(description="Seconds between two checks of a stage.")
+    ] = 5.0
+
+    def __post_init__(self) -> None:
+        _check("max_error_rate", self.max_error_rate, 0, 100)
+        _check("max_p95_latency_ms", self.max_p95_latency_ms, 0, above=True)
+        _check("metric_window_seconds", self.metric_window_seconds, 0, above=True)
+        _check("min_samples", self.min_samples, 1)
+        _check("check_interval_seconds", self.check_interval_seconds, 0, above=True)
+
+
+class MissingEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens when a hold has ended with fewer than `min_samples` canary requests.
+
+    Without a deadline the stage is held until they have come. With one, `then` is done when
+    `deadline_seconds` have passed since the end of the hold and they still have not.
+    """
+
+    deadline_seconds: Annotated[
+        Seconds | None, Meta(description="Seconds to wait after the hold; no value: for ever.")
+    ] = None
+    then: Annotated[
+        Literal["rollback", "pause", "advance"] | None,
+        Meta(description="What to do at the deadline."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.deadline_seconds is not None:
+            _check("deadline_seconds", self.deadline_seconds, 0)
+        if (self.deadline_seconds is None) != (self.then is None):
+            raise ValueError(
+                f"deadline_seconds is {self.deadline_seconds!r} and then is {self.then!r}; "
+                "give both (then: rollback, pause or advance) or neither"
+            )
+
+
+class ForcedArms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may choose an arm by hand, and how the claim is verified.
+
+    A request forces its arm with `always` or `never` in `header` (or in `cookie`, where one is
+    named). The claim counts only when the peer's address lies in `trusted_peers`, or when it is
+    signed with the secret that the environment variable `secret_env` holds.
+    """
+
+    header: Annotated[str, Meta(min_length=1, description="Request header to read.")] = "X-Canary"
+    cookie: Annotated[str | None, Meta(description="Cookie to read as well.")] = None
+    trusted_peers: Annotated[
+        tuple[str, ...], Meta(description="Addresses or networks whose bare claim is believed.")
+    ] = ()
+    secret_env: Annotated[
+        str | None, Meta(description="Environment variable that holds the HMAC secret.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if not self.trusted_peers and self.secret_env is None:
+            raise ValueError(
+                "forced arms need a way to be verified: give trusted_peers, secret_env or both"
+            )
+
+
+class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a request gets its arm."""
+
+    salt: Annotated[
+        str | None, Meta(description="Hashed before the key; no value: the deployment_id.")
+    ] = None
+    key_sources: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Where the key is looked for, in order: header:NAME, cookie:NAME, user, "
+            "client (the peer's address) or client:N (the address that N trusted proxies saw)."
+        ),
+    ] = ("header:x-user-id", "user", "header:x-request-id")
+    anonymous_cookie: Annotated[
+        str | None,
+        Meta(description="Name of a cookie that keeps a user without a key in one bucket."),
+    ] = None
+    forced_arms: Annotated[
+        ForcedArms | None, Meta(description="Let verified requests choose their arm.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.salt == "":
+            raise ValueError("salt is ''; give some text, or leave it out for the deployment_id")
+        for source in self.key_sources:
+            if not _KEY_SOURCE.fullmatch(source):
+                raise ValueError(
+                    f"key_sources has {source!r}; valid are header:NAME, cookie:NAME, user, "
+                    "client and client:N"
+                )
+
+
+DEFAULT_STAGES = (Stage(5, 300), Stage(25, 600), Stage(100, 1800))
+
+
+class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rollout itself: stages, thresholds, missing evidence and routing."""
+
+    deployment_id: Annotated[
+        str | None, Meta(description="Names the release; two releases need two names.")
+    ] = None
+    canary_stages: Annotated[
+        tuple[Stage, ...], Meta(min_length=1, description="Stages, with rising percentages.")
+    ] = DEFAULT_STAGES
+    rollback_thresholds: RollbackThresholds = RollbackThresholds()
+    missing_evidence: MissingEvidence = MissingEvidence()
+    routing: Routing = Routing()
+
+    def __post_init__(self) -> None:
+        if self.deployment_id == "":
+            raise ValueError("deployment_id is ''; give the release a name")
+        if not self.canary_stages:
+            raise ValueError("canary_stages is empty; give at least one stage")
+        shares = [stage.percentage for stage in self.canary_stages]
+        for before, after in itertools.pairwise(shares):
+            if after <= before:
+                raise ValueError(
+                    f"canary_stages has percentage {after:g} after {before:g}; "
+                    "percentages must rise"
+                )
+
+    @property
+    def hold_seconds(self) -> float:
+        """Seconds that the rollout takes when nothing holds it up."""
+        return sum(stage.hold_seconds for stage in self.canary_stages)
+
+
+class Tracing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How spans of the app are named, sampled and exported."""
+
+    service_name: Annotated[str | None, Meta(description="OpenTelemetry's service.name.")] = None
+    service_version: Annotated[str | None, Meta(description="service.version.")] = None
+    environment: Annotated[str | None, Meta(description="deployment.environment.name.")] = None
+    sampling_rate: Annotated[
+        float, Meta(ge=0, le=1, description="Share of the traces that is kept, 0 to 1.")
+    ] = 1.0
+    otlp_endpoint: Annotated[str | None, Meta(description="Where OTLP spans are sent.")] = None
+
+    def __post_init__(self) -> None:
+        _check("sampling_rate", self.sampling_rate, 0, 1)
+
+
+class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Service-level objectives."""
+
+    availability_percent: Percent = 99.5
+    p95_latency_ms: Positive = 200.0
+    error_rate_percent: Percent = 0.1
+    performance_regression_percent: Annotated[float, Meta(ge=0)] = 10.0
+    p99_recovery_time_ms: Positive = 1500.0
+    aggregation_window_seconds: Positive = 300.0
+
+    def __post_init__(self) -> None:
+        _check("availability_percent", self.availability_percent, 0, 100)
+        _check("p95_latency_ms", self.p95_latency_ms, 0, above=True)
+        _check("error_rate_percent", self.error_rate_percent, 0, 100)
+        _check("performance_regression_percent", self.performance_regression_percent, 0)
+        _check("p99_recovery_time_ms", self.p99_recovery_time_ms, 0, above=True)
+        _check("aggregation_window_seconds", self.aggregation_window_seconds, 0, above=True)
+
+
+class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a plan file may say, with the documented defaults."""
+
+    deployment: Deployment = Deployment()
+    tracing: Tracing = Tracing()
+    slo: Objectives = Objectives()

@@ -1,0 +1,51 @@
+"""From a key to a bucket, and from a share to a number of buckets: integers only.
+
+The hash is murmur3 (x86, 32 bits, seed 0) of the salt's UTF-8 bytes followed by the key's bytes.
+Its top is scaled to 100,000 buckets, so that any murmur3 tool gives the same cohorts:
+
+    bucket = (murmur3_32(salt + key) * 100_000) >> 32        canary = bucket < share * 1_000
+
+A salt makes two releases independent; a raised share only adds buckets, so no user of the canary
+ever falls out of it while a rollout goes up.
+"""
+
+from __future__ import annotations
+
+import mmh3
+
+__all__ = ["BUCKETS", "MAX_KEY_BYTES", "InvalidKeyError", "bucket_of", "key_bytes", "weight_of"]
+
+BUCKETS = 100_000
+MAX_KEY_BYTES = 512
+
+
+class InvalidKeyError(ValueError):
+    """A key that cannot be routed: empty, longer than `MAX_KEY_BYTES`, or given twice."""
+
+
+def key_bytes(key: str | bytes) -> bytes:
+    """The bytes that are hashed: UTF-8 for text, and what came from the wire unchanged.
+
+    Raises `InvalidKeyError` for an empty key and for one of over `MAX_KEY_BYTES` bytes.
+    """
+    raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
+    if not raw:
+        raise InvalidKeyError("the key is empty; give 1 to 512 bytes that name the user or request")
+    if len(raw) > MAX_KEY_BYTES:
+        raise InvalidKeyError(f"the key has {len(raw)} bytes; at most {MAX_KEY_BYTES} are routed")
+    return raw
+
+
+def bucket_of(salt: bytes, key: bytes) -> int:
+    """The bucket of `key` in the release named by `salt`: 0 to `BUCKETS` - 1."""
+    return (mmh3.hash(salt + key, 0, False) * BUCKETS) >> 32
+
+
+def weight_of(percentage: float) -> int:
+    """The number of buckets that `percentage` (0 to 100) of the keys fall into.
+
+    Raises `ValueError` outside 0 to 100.
+    """
+    if not 0 <= percentage <= 100:
+        raise ValueError(f"percentage is {percentage!r}; it must be at least 0 and at most 100")
+    return round(percentage * (BUCKETS // 100))

@@ -1,0 +1,54 @@
+"""The router: which arm a key goes to at the present share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .bucket import BUCKETS, bucket_of, key_bytes, weight_of
+
+__all__ = ["Arm", "TrafficRouter"]
+
+Arm = Literal["baseline", "canary"]
+
+
+class TrafficRouter:
+    """Sends `share` percent of the keys to the canary, always the same ones.
+
+    The controller that owns a router sets its share; whoever handles requests only reads it.
+    """
+
+    __slots__ = ("_salt", "_weight")
+
+    def __init__(self, salt: str, share: float = 0.0) -> None:
+        self._salt = salt.encode("utf-8", "surrogateescape")
+        self._weight = weight_of(share)
+
+    def __repr__(self) -> str:
+        return (
+            f"<TrafficRouter salt={self._salt.decode('utf-8', 'replace')!r} share={self.share:g}>"
+        )
+
+    @property
+    def share(self) -> float:
+        """Percent of the keys that go to the canary."""
+        return self._weight * 100 / BUCKETS
+
+    @share.setter
+    def share(self, percentage: float) -> None:
+        self._weight = weight_of(percentage)
+
+    @property
+    def weight(self) -> int:
+        """Buckets below this number go to the canary."""
+        return self._weight
+
+    def bucket(self, key: str | bytes) -> int:
+        """The bucket of a key; see `canario.routing.bucket`. Raises `InvalidKeyError`."""
+        return bucket_of(self._salt, key_bytes(key))
+
+    def route_request(self, request_id: str | bytes) -> Arm:
+        """`"canary"` when the bucket of `request_id` lies below the share, else `"baseline"`.
+
+        Raises `InvalidKeyError` for an empty key or one of over 512 bytes.
+        """
+        return "canary" if self.bucket(request_id) < self._weight else "baseline"
