@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +46,8 @@ def read_document(path: Path) -> dict[str, Any]:
     try:
         match path.suffix.lower():
             case ".toml":
+                import tomllib
+
                 return tomllib.loads(text)
             case ".json":
                 document = json.loads(text, object_pairs_hook=_unique)
@@ -135,6 +135,8 @@ def _member(raw: Any, union: inspect.UnionType) -> inspect.Type:
 
 
 def _nearest(key: str, known: list[str]) -> str:
+    import difflib  # for errors alone
+
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"; {hint}valid are {', '.join(known)}"

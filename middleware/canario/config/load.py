@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from canario.plan import DEFAULT_STAGES, Plan
+
 from .decode import ConfigError, decode, read_document
 
 __all__ = ["load_plan", "plan_schema"]

@@ -12,6 +12,7 @@ from math import floor, inf
 
 from canario.judges.verdict import Verdict, VerdictKind
 from canario.plan import Deployment
+
 from .events import (
     REASON_OF,
     Aborted,

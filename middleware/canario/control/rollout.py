@@ -19,6 +19,7 @@ from canario.metrics.counts import Counts
 from canario.metrics.recorder import ArmMetrics, Recorder
 from canario.plan import Deployment
 from canario.routing.router import Arm
+
 from . import machine
 from .events import Event, Restarted, StageEntered
 from .state import Phase, State, apply

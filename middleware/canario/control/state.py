@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from canario.judges.verdict import VerdictKind
 from canario.plan import Deployment
+
 from .events import (
     Aborted,
     Checked,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from canario.plan import Deployment
+
 from .events import (
     Aborted,
     Checked,

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from canario.metrics.counts import Counts
 from canario.plan import RollbackThresholds
+
 from .verdict import Evidence, Trigger, Verdict, VerdictKind
 
 __all__ = ["ThresholdJudge"]

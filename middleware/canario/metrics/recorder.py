@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from canario.routing.router import Arm
+
 from .counts import Counts
 from .histogram import SlidingHistogram
 from .window import SlidingWindow
