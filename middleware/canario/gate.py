@@ -1,0 +1,277 @@
+"""What the ASGI and the WSGI middleware share: who goes where, and what a request was worth.
+
+Nothing here knows either protocol. One `Gate` serves all requests; one `Exchange` belongs to one
+request. An exception in here is counted as a fault, and the request is served by the baseline.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Mapping
+
+from canario.config import ConfigError
+from canario.contracts import Contract, ContractChecker, Response
+from canario.control.rollout import Outcome
+from canario.control.state import Phase
+from canario.controller import CanaryDeploymentController
+from canario.routing.bucket import InvalidKeyError
+from canario.routing.forced import ClaimRefusedError, ForcedArmReader
+from canario.routing.keys import Carrier, cookie_value, key_source
+from canario.routing.router import Arm
+
+__all__ = ["HEALTH_PATHS", "Exchange", "Gate"]
+
+HEALTH_PATHS = ("/health", "/healthz", "/livez", "/readyz", "/ping")
+
+# These answer without doing the work that a latency limit is about.
+_UNTIMED_METHODS = frozenset({"HEAD", "OPTIONS"})
+
+# A year: an anonymous user should stay in one bucket for as long as releases go on.
+_COOKIE_SECONDS = 365 * 24 * 3600
+
+
+class Exchange:
+    """One request from its arrival to the end of its response.
+
+    The middleware that carries the request fills in what it sees: `status` and `headers` when
+    the response starts, `first_at` for a response that is timed to its first message, `complete`
+    with the last message, `left` when the client went away before it, `failed` when the app
+    raised. `body` collects what a contract is to see; None when none is.
+    """
+
+    __slots__ = (
+        "arm",
+        "body",
+        "body_bytes",
+        "complete",
+        "failed",
+        "first_at",
+        "headers",
+        "left",
+        "observed",
+        "set_cookie",
+        "started_at",
+        "status",
+        "timed",
+    )
+
+    def __init__(self, arm: Arm, started_at: float, *, timed: bool) -> None:
+        self.arm = arm
+        self.started_at = started_at
+        self.timed = timed
+        self.set_cookie: str | None = None
+        self.status: int | None = None
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.first_at: float | None = None
+        self.complete = False
+        self.left = False
+        self.failed = False
+        self.observed = False
+        self.body: list[bytes] | None = None
+        self.body_bytes = 0
+
+    def collect(self, chunk: bytes, limit: int) -> None:
+        """Keep a piece of the body for the contract, as long as the whole fits in `limit`."""
+        if self.body is not None:
+            self.body_bytes += len(chunk)
+            if self.body_bytes <= limit:
+                self.body.append(bytes(chunk))
+
+
+class Gate:
+    """Admits requests and observes what became of them, for one controller.
+
+    Args:
+        controller: Decides the share, and is told the outcomes.
+        contract: Called with (route, status, headers, body) of whole responses, after they are
+            sent; returns or raises what is wrong.
+        contract_routes: The routes that the contract is about; None for all of them.
+        contract_max_body: Longer bodies (bytes) are not checked, and counted so.
+        errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
+        health_paths: Paths whose requests stay out of the latency.
+        environ: Where the secret for forced arms is read from; `os.environ` by default.
+
+    Raises:
+        ConfigError: When the plan names a secret that the environment does not hold, or a
+            trusted peer that is no address.
+    """
+
+    def __init__(
+        self,
+        controller: CanaryDeploymentController,
+        *,
+        contract: Contract | None = None,
+        contract_routes: Collection[str] | None = None,
+        contract_max_body: int = 64 * 1024,
+        errors: Mapping[str, Collection[int]] | None = None,
+        health_paths: Collection[str] = HEALTH_PATHS,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        routing = controller.deployment.routing
+        self.controller = controller
+        self.max_body = contract_max_body
+        self._sources = [key_source(spec) for spec in routing.key_sources]
+        self._anonymous = routing.anonymous_cookie
+        self._forced = _forced_arms(controller, os.environ if environ is None else environ)
+        self._checker = ContractChecker(contract, self._report) if contract else None
+        self._contract_routes = None if contract_routes is None else frozenset(contract_routes)
+        self._errors = {route: frozenset(codes) for route, codes in (errors or {}).items()}
+        self._health_paths = frozenset(health_paths)
+        self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
+        self._broken = False
+
+    def start(self) -> None:
+        """Begin the rollout if it has not begun: at the server's start-up or the first request."""
+        if self._broken or self.controller.state.phase is not Phase.PENDING:
+            return
+        try:
+            self.controller.start()
+        except Exception as error:
+            # Asking again at every request would only repeat the error.
+            self._broken = True
+            self.controller.fault("starting the rollout", error)
+
+    def admit(self, carrier: Carrier, method: str, path: str, *, secure: bool) -> Exchange | None:
+        """Choose the arm of a request; None when that failed and nothing is to be observed."""
+        controller = self.controller
+        try:
+            if controller.state.phase is Phase.PENDING:
+                self.start()
+            now = controller.clock()
+            if now >= controller.due:
+                controller.tick()
+            timed = method not in _UNTIMED_METHODS and path not in self._health_paths
+            exchange = Exchange("baseline", now, timed=timed)
+            self._route(exchange, carrier, secure=secure)
+            if self._checker is not None and method != "HEAD":
+                exchange.body = []
+        except Exception as error:
+            controller.fault("routing", error)
+            return None
+        return exchange
+
+    def finish(self, exchange: Exchange, route: str | None) -> None:
+        """Observe a request that has ended, once; later calls change nothing.
+
+        Args:
+            exchange: The request; see its attributes for what must be filled in.
+            route: Template of the route that served it; None when the app has none.
+        """
+        if exchange.observed:
+            return
+        exchange.observed = True
+        try:
+            now = self.controller.clock()
+            outcome, latency_ms = self._worth(exchange, route, now)
+            self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
+            if self._checker is not None and exchange.complete:
+                self._submit(self._checker, exchange, route or "")
+        except Exception as error:
+            self.controller.fault("observing", error)
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until the contract has seen all responses so far; False when that took too long."""
+        return self._checker is None or self._checker.drain(timeout)
+
+    def _route(self, exchange: Exchange, carrier: Carrier, *, secure: bool) -> None:
+        controller = self.controller
+        if controller.state.phase.withdrawn:  # an abort beats every claim
+            return
+        if self._forced is not None:
+            try:
+                forced = self._forced.read(carrier, exchange.started_at)
+            except ClaimRefusedError:
+                controller.count("force_refused")
+            else:
+                if forced is not None:
+                    controller.count("forced")
+                    exchange.arm = forced
+                    return
+        try:
+            key = self._key(carrier)
+        except InvalidKeyError:
+            controller.count("refused_key")
+            return
+        if key is None and self._anonymous is not None:
+            key = self._name_anonymous(exchange, self._anonymous, secure=secure)
+        if key is None:
+            controller.count("no_key")
+            return
+        exchange.arm = controller.router.route_request(key)
+
+    def _key(self, carrier: Carrier) -> bytes | None:
+        for source in self._sources:
+            key = source(carrier)
+            if key is not None:
+                return key
+        if self._anonymous is not None:
+            return cookie_value(carrier, self._anonymous.encode("latin-1")) or None
+        return None
+
+    def _name_anonymous(self, exchange: Exchange, name: str, *, secure: bool) -> bytes:
+        """Give the user a random key to come back with: it carries the bucket of every release."""
+        key = secrets.token_urlsafe(16)
+        exchange.set_cookie = (
+            f"{name}={key}; Path=/; Max-Age={_COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
+            + ("; Secure" if secure else "")
+        )
+        return key.encode()
+
+    def _worth(
+        self, exchange: Exchange, route: str | None, now: float
+    ) -> tuple[Outcome, float | None]:
+        """What the request says about the service, and its latency in ms."""
+        ended_at = now if exchange.first_at is None else exchange.first_at
+        latency_ms = (ended_at - exchange.started_at) * 1000 if exchange.timed else None
+        status = exchange.status
+        if status is not None and (status >= 500 or status in self._errors.get(route or "", ())):
+            return Outcome.BAD, latency_ms
+        if exchange.left and exchange.first_at is None:
+            # Whoever went away after too long a wait says that the service is slow, not failing.
+            waited_in_vain = latency_ms is not None and latency_ms > self._slow_ms
+            return (Outcome.GOOD, latency_ms) if waited_in_vain else (Outcome.NEUTRAL, None)
+        if exchange.failed or not (exchange.complete or exchange.left):
+            return Outcome.BAD, latency_ms
+        if status is not None and status >= 400:
+            return Outcome.NEUTRAL, None
+        return Outcome.GOOD, latency_ms
+
+    def _submit(self, checker: ContractChecker, exchange: Exchange, route: str) -> None:
+        if exchange.body is None or exchange.status is None:
+            return
+        if self._contract_routes is not None and route not in self._contract_routes:
+            return
+        fits = exchange.body_bytes <= self.max_body
+        response = Response(
+            exchange.arm, route, exchange.status, exchange.headers, b"".join(exchange.body)
+        )
+        if not (fits and checker.submit(response)):
+            self.controller.count("contract_not_checked")
+
+    def _report(self, response: Response, breach: str) -> None:
+        try:
+            self.controller.report_violation(response.arm, f"{response.route}: {breach}")
+        except Exception as error:
+            self.controller.fault("reporting a broken contract", error)
+
+
+def _forced_arms(
+    controller: CanaryDeploymentController, environ: Mapping[str, str]
+) -> ForcedArmReader | None:
+    plan = controller.deployment.routing.forced_arms
+    if plan is None:
+        return None
+    secret = None
+    if plan.secret_env is not None:
+        secret = environ.get(plan.secret_env, "").encode()
+        if not secret:
+            raise ConfigError(
+                plan.secret_env, "", "is empty or not set; forced_arms names it for the HMAC secret"
+            )
+    try:
+        return ForcedArmReader(plan, controller.deployment_id, secret)
+    except ValueError as error:
+        raise ConfigError(
+            "plan", "deployment.routing.forced_arms.trusted_peers", str(error)
+        ) from error
