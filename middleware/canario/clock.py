@@ -26,7 +26,7 @@ class ManualClock:
     __slots__ = ("now",)
 
     def __init__(self, now: float = 0.0) -> None:
-        self.now = now
+        self.now = float(now)
 
     def __call__(self) -> float:
         return self.now

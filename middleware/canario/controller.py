@@ -144,6 +144,12 @@ class CanaryDeploymentController:
         with self._lock:
             return tuple(self._rollout.history)
 
+    def counts(self, arm: Arm) -> Counts:
+        """What the window holds of one arm now."""
+        now = self.clock()
+        with self._lock:
+            return self._rollout.recorder.arm(arm).window.counts(now)
+
     @property
     def counters(self) -> Mapping[str, int]:
         """How often what is out of the ordinary happened: requests without a key, faults, …"""
@@ -399,6 +405,8 @@ class CanaryDeploymentController:
     # -- inside
 
     def _order(self, order: Command) -> None:
+        if order is not Command.ABORT:
+            self.tick()
         self._drive(lambda: self._rollout.command(order, self.clock()), even_pending=True)
 
     def _drive(self, step: Callable[[], list[Event]], *, even_pending: bool = False) -> None:

@@ -163,11 +163,11 @@ class Rollout:
     def command(self, order: machine.Command, now: float) -> list[Event]:
         """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.
 
-        Checks that were due come first, except before an abort, which nothing precedes.
+        Whoever passes an order on calls `advance` first, so that the checks that were due come
+        before it; not before an abort, which nothing precedes.
         """
-        events = [] if order is machine.Command.ABORT else self.advance(now)
         now = self._cursor = max(now, self._cursor)
-        return events + self._apply(machine.command(self.deployment, self.state, order, now))
+        return self._apply(machine.command(self.deployment, self.state, order, now))
 
     def snapshot(self, now: float, verdict: VerdictKind) -> MetricsSnapshot:
         """Both arms' windows at `now`."""

@@ -1,0 +1,299 @@
+"""Plans: the documented document, where values come from, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from canario.config import ConfigError, load_plan, plan_schema
+from canario.plan import (
+    Deployment,
+    ForcedArms,
+    MissingEvidence,
+    Plan,
+    RollbackThresholds,
+    Routing,
+    Stage,
+)
+
+# The configuration file of the user's own description, as it stands there.
+DOCUMENT: dict[str, Any] = {
+    "deployment": {
+        "canary_stages": [
+            {"percentage": 5, "hold_seconds": 300},
+            {"percentage": 25, "hold_seconds": 600},
+            {"percentage": 100, "hold_seconds": 1800},
+        ],
+        "rollback_thresholds": {
+            "max_error_rate": 10.0,
+            "max_p95_latency_ms": 500.0,
+            "metric_window_seconds": 60,
+            "min_samples": 10,
+        },
+    },
+    "tracing": {
+        "service_name": "decalogo-evaluation-system",
+        "service_version": "1.0.0",
+        "environment": "production",
+        "sampling_rate": 1.0,
+    },
+    "slo": {
+        "availability_percent": 99.5,
+        "p95_latency_ms": 200.0,
+        "error_rate_percent": 0.1,
+        "performance_regression_percent": 10.0,
+        "p99_recovery_time_ms": 1500.0,
+        "aggregation_window_seconds": 300,
+    },
+}
+
+ENVIRONMENT = {
+    "OTEL_SERVICE_NAME": "another-system",
+    "OTEL_SERVICE_VERSION": "2.0.0",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4317",
+    "SLO_AVAILABILITY_THRESHOLD": "99.9",
+    "SLO_P95_LATENCY_MS": "150.0",
+    "SLO_ERROR_RATE_PERCENT": "0.5",
+    "CANARY_5_HOLD_SECONDS": "30",
+    "CANARY_25_HOLD_SECONDS": "60.5",
+    "CANARY_FULL_HOLD_SECONDS": "0",
+}
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(DOCUMENT))
+    return path
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """The documented document with one value changed or added."""
+    made: dict[str, Any] = json.loads(json.dumps(DOCUMENT))
+    at: Any = made
+    *way, last = path.split(".")
+    for name in way:
+        at = at[int(name)] if name.isdigit() else at.setdefault(name, {})
+    at[int(last) if last.isdigit() else last] = value
+    return made
+
+
+def test_the_documented_document_is_the_default_plan(document: Path) -> None:
+    plan = load_plan(document)
+    assert plan.deployment == Deployment()
+    assert plan.slo == Plan().slo
+    assert plan.tracing.service_name == "decalogo-evaluation-system"
+    assert [stage.name for stage in plan.deployment.canary_stages] == [
+        "canary_5",
+        "canary_25",
+        "full_rollout",
+    ]
+    assert plan.deployment.rollback_thresholds.check_interval_seconds == 5
+
+
+def test_toml_says_the_same(tmp_path: Path, document: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        """
+        [deployment]
+        canary_stages = [
+            { percentage = 5, hold_seconds = 300 },
+            { percentage = 25, hold_seconds = 600 },
+            { percentage = 100, hold_seconds = 1800 },
+        ]
+        [deployment.rollback_thresholds]
+        max_error_rate = 10.0
+        [tracing]
+        service_name = "decalogo-evaluation-system"
+        service_version = "1.0.0"
+        environment = "production"
+        """
+    )
+    assert load_plan(path) == load_plan(document)
+
+
+def test_the_environment_beats_the_file_and_an_argument_beats_both(document: Path) -> None:
+    plan = load_plan(document, environ=ENVIRONMENT)
+    assert [stage.hold_seconds for stage in plan.deployment.canary_stages] == [30, 60.5, 0]
+    assert (plan.slo.availability_percent, plan.slo.p95_latency_ms) == (99.9, 150)
+    assert plan.slo.error_rate_percent == 0.5
+    assert plan.tracing.service_name == "another-system"
+    assert plan.tracing.service_version == "2.0.0"
+    assert plan.tracing.otlp_endpoint == "http://localhost:4317"
+    plan = load_plan(
+        document,
+        environ=ENVIRONMENT,
+        hold_seconds={5: 1},
+        thresholds={"max_error_rate": 2},
+        deployment_id="release-7",
+    )
+    assert [stage.hold_seconds for stage in plan.deployment.canary_stages] == [1, 60.5, 0]
+    assert plan.deployment.rollback_thresholds.max_error_rate == 2
+    assert plan.deployment.deployment_id == "release-7"
+
+
+def test_an_empty_variable_is_no_value(document: Path) -> None:
+    assert load_plan(document, environ={"CANARY_5_HOLD_SECONDS": " "}) == load_plan(document)
+
+
+def test_a_hold_variable_reaches_any_stage_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text("deployment.canary_stages = [{ percentage = 2.5, hold_seconds = 9 }]")
+    plan = load_plan(path, environ={"CANARY_2_5_HOLD_SECONDS": "4"})
+    assert plan.deployment.canary_stages == (Stage(2.5, 4),)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("CANARY_5_HOLD_SECONDS", "five", "'five'; it must be a number"),
+        ("CANARY_5_HOLD_SECONDS", "-5", "CANARY_5_HOLD_SECONDS"),
+        ("CANARY_5_HOLD_SECONDS", "nan", "nan"),
+        ("CANARY_7_HOLD_SECONDS", "5", "no stage of 7 %"),
+        ("SLO_AVAILABILITY_THRESHOLD", "101", "SLO_AVAILABILITY_THRESHOLD"),
+        ("SLO_P95_LATENCY_MS", "0", "SLO_P95_LATENCY_MS"),
+        ("SLO_ERROR_RATE_PERCENT", "inf", "SLO_ERROR_RATE_PERCENT"),
+    ],
+)
+def test_a_bad_variable_is_named(document: Path, variable: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_plan(document, environ={variable: value})
+    assert says in str(caught.value)
+    assert caught.value.source == variable
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "says"),
+    [
+        ("deployment.rollback_thresholds.max_eror_rate", 1, "max_eror_rate", "max_error_rate?"),
+        ("deploymnet", {}, "deploymnet", "did you mean deployment?"),
+        ("deployment.canary_stages.0.percent", 5, "canary_stages[0].percent", "percentage?"),
+        ("slo.p95_latency", 5, "slo.p95_latency", "did you mean p95_latency_ms?"),
+        ("deployment.rollback_thresholds.min_samples", "ten", "min_samples", "'ten'"),
+        ("deployment.rollback_thresholds.min_samples", 2.5, "min_samples", "int"),
+        ("deployment.rollback_thresholds.min_samples", 0, "min_samples", ">= 1"),
+        ("deployment.rollback_thresholds.max_error_rate", True, "max_error_rate", "bool"),
+        ("deployment.rollback_thresholds.max_error_rate", 101, "max_error_rate", "101"),
+        ("deployment.rollback_thresholds.max_error_rate", math.nan, "max_error_rate", "nan"),
+        ("deployment.rollback_thresholds.max_p95_latency_ms", 0, "max_p95_latency_ms", "0"),
+        ("deployment.rollback_thresholds.metric_window_seconds", math.inf, "", "inf"),
+        ("deployment.rollback_thresholds.check_interval_seconds", 0, "check_interval", "> 0"),
+        ("deployment.canary_stages.1.percentage", 5, "deployment", "5 after 5"),
+        ("deployment.canary_stages.1.percentage", 4, "deployment", "must rise"),
+        ("deployment.canary_stages.2.percentage", 101, "canary_stages[2].percentage", "101"),
+        ("deployment.canary_stages.0.percentage", -1, "canary_stages[0].percentage", "-1"),
+        ("deployment.canary_stages.0.percentage", 0, "canary_stages[0].percentage", "0"),
+        ("deployment.canary_stages.0.percentage", 5.0001, "canary_stages[0]", "multiple"),
+        ("deployment.canary_stages.0.percentage", math.nan, "canary_stages[0]", "nan"),
+        ("deployment.canary_stages.0.hold_seconds", -1, "hold_seconds", "-1"),
+        ("deployment.canary_stages.0.hold_seconds", math.inf, "canary_stages[0]", "inf"),
+        ("deployment.canary_stages", [], "canary_stages", "length"),
+        ("deployment.canary_stages", [{"percentage": 5}], "canary_stages[0]", "hold_seconds"),
+        ("deployment.missing_evidence.then", "advance", "missing_evidence", "give both"),
+        ("deployment.missing_evidence.deadline_seconds", 5, "missing_evidence", "give both"),
+        ("deployment.missing_evidence.then", "rolback", "missing_evidence.then", "rolback"),
+        ("deployment.routing.key_sources", ["headers:x"], "routing", "header:NAME"),
+        ("deployment.routing.salt", "", "routing", "salt"),
+        ("deployment.routing.forced_arms", {}, "forced_arms", "trusted_peers"),
+        ("deployment.deployment_id", "", "deployment", "name"),
+        ("tracing.sampling_rate", 1.5, "sampling_rate", "1.5"),
+        ("tracing.sampling_rate", math.nan, "sampling_rate", "nan"),
+        ("slo.availability_percent", 100.5, "availability_percent", "100.5"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(
+    tmp_path: Path, path: str, value: object, key: str, says: str
+) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(changed(path, value)))
+    with pytest.raises(ConfigError) as caught:
+        load_plan(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert key in caught.value.key
+    assert says in caught.value.problem
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("plan.toml", "a = ", "not valid TOML"),
+        ("plan.json", "{", "not valid JSON"),
+        ("plan.json", '{"slo": {}, "slo": {}}', "'slo' is given twice"),
+        ("plan.json", "[]", "must be an object"),
+        ("plan.yaml", "a: 1", "valid are .toml and .json"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=says.replace(".", r"\.")):
+        load_plan(tmp_path / name)
+
+
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_plan(tmp_path / "none.toml")
+    (tmp_path / "plan.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_plan(tmp_path / "plan.toml")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Stage(math.nan, 1), "percentage is nan"),
+        (lambda: Stage(5, -1), "hold_seconds is -1"),
+        (lambda: RollbackThresholds(min_samples=0), "min_samples is 0"),
+        (lambda: RollbackThresholds(max_error_rate=math.inf), "max_error_rate is inf"),
+        (lambda: MissingEvidence(deadline_seconds=-1, then="pause"), "deadline_seconds is -1"),
+        (lambda: Deployment(canary_stages=()), "canary_stages is empty"),
+        (lambda: Deployment(canary_stages=(Stage(5, 1), Stage(5, 1))), "must rise"),
+        (lambda: Routing(key_sources=("client:x",)), "client:N"),
+        (lambda: ForcedArms(), "verified"),
+    ],
+)
+def test_a_value_made_in_python_is_checked_too(make: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_a_number_must_be_one() -> None:
+    with pytest.raises(TypeError, match="percentage is '5'; it must be a number"):
+        Stage("5", 1)  # type: ignore[arg-type]
+
+
+def test_a_plan_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Plan().deployment = Deployment()  # type: ignore[misc]
+
+
+def test_the_schema_accepts_what_is_valid_and_refuses_what_is_not() -> None:
+    schema = plan_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(DOCUMENT)
+    assert validator.is_valid(json.loads(msgspec.json.encode(Plan())))
+    for path, value in [
+        ("deployment.rollback_thresholds.max_eror_rate", 1),
+        ("deployment.rollback_thresholds.min_samples", "ten"),
+        ("deployment.canary_stages.0.hold_seconds", -1),
+        ("deployment.canary_stages.0.percentage", 101),
+        ("deployment.canary_stages", []),
+    ]:
+        assert not validator.is_valid(changed(path, value)), path
+
+
+def test_importing_canario_is_light() -> None:
+    """Neither numpy, the OpenTelemetry SDK nor a web framework comes with it."""
+    heavy = ["numpy", "simpy", "starlette", "opentelemetry.sdk", "click", "rich", "canario_sim"]
+    code = f"import sys, canario; print([name for name in {heavy!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,184 @@
+"""The window against a list of all that was ever observed."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canario import CanaryDeploymentController, Outcome
+from canario.clock import ManualClock
+from canario.metrics.counts import Counts
+from canario.metrics.histogram import RELATIVE_ERROR, SlidingHistogram
+from canario.metrics.recorder import ArmMetrics
+from canario.metrics.window import SlidingWindow
+
+# Gaps that stay within a slice, cross some, and outlive the window.
+GAPS = st.sampled_from([0.0, 0.001, 0.3, 0.5, 1.0, 2.5, 59.5, 60.0, 61.0, 500.0])
+OBSERVED = st.lists(st.tuples(GAPS, st.booleans(), st.booleans()), max_size=60)
+
+
+def counts_of(seen: list[tuple[float, bool, bool]]) -> Counts:
+    return Counts(
+        requests=len(seen),
+        errors=sum(bad for _, bad, _ in seen),
+        timed=len(seen),
+        slow=sum(slow for _, _, slow in seen),
+    )
+
+
+@given(OBSERVED, st.sampled_from([0.0, 7.25, 1.76e9]), st.sampled_from([60.0, 6.0, 0.7]))
+def test_the_window_is_exact_to_one_slice(
+    observed: list[tuple[float, bool, bool]], start: float, seconds: float
+) -> None:
+    window = SlidingWindow(seconds)
+    width = window.slice_seconds
+    now = start
+    seen: list[tuple[float, bool, bool]] = []
+    for gap, bad, slow in observed:
+        now += gap
+        seen.append((now, bad, slow))
+        window.add(now, 1, bad, 1, slow)
+        # The window reaches back to the beginning of the slice that `seconds` before now is in.
+        oldest = math.floor(now / width) - window.slices
+        exact = [one for one in seen if math.floor(one[0] / width) >= oldest]
+        assert window.counts(now) == counts_of(exact)
+        assert window.total() == counts_of(seen)
+        inside = [one for one in seen if one[0] > now - seconds + 1e-6]
+        around = [one for one in seen if one[0] > now - seconds - width - 1e-6]
+        assert len(inside) <= window.counts(now).requests <= len(around)
+
+
+def test_on_the_grid_the_window_is_exact() -> None:
+    window = SlidingWindow(60)
+    for second in range(200):
+        window.add(float(second), 1)
+    window.add(199.999, 1)
+    assert window.counts(200.0).requests == 61  # [140, 200) and the last one
+
+
+def test_time_never_goes_back() -> None:
+    window = SlidingWindow(60)
+    window.add(100.0, 1)
+    window.add(99.0, 1, 1)  # a thread that was overtaken
+    assert window.counts(100.0) == Counts(requests=2, errors=1)
+    assert window.counts(160.5) == Counts(requests=2, errors=1)
+    assert window.counts(161.0) == Counts()
+
+
+def test_it_can_be_cleared() -> None:
+    window = SlidingWindow(60)
+    window.add(5.0, 3, 2, 1, 1, 1, 1)
+    window.clear()
+    assert window.counts(5.0) == window.total() == Counts()
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6))
+def test_counts_add_up(a: int, b: int) -> None:
+    one, other = Counts(requests=a, errors=b), Counts(requests=b, slow=a, violations=1, neutral=2)
+    assert one + other == other + one
+    assert one + other - other == one
+    assert Counts().error_rate is None
+    assert Counts().slow_rate is None
+    assert Counts(requests=8, errors=2, timed=4, slow=1).error_rate == 25
+
+
+LATENCIES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=200)
+
+
+@given(LATENCIES, st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_quantile_is_within_one_percent(latencies: list[float], q: float) -> None:
+    histogram = SlidingHistogram(60)
+    for latency in latencies:
+        histogram.add(1.0, latency)
+    exact = sorted(latencies)[min(int(q * len(latencies)), len(latencies) - 1)]
+    (got,) = histogram.quantiles(1.0, q)
+    assert got is not None
+    assert abs(got - exact) <= exact * RELATIVE_ERROR * (1 + 1e-9)
+
+
+def test_quantiles_agree_with_numpy_on_a_hundred_thousand() -> None:
+    rng = np.random.default_rng(1)
+    latencies = rng.lognormal(4, 1, 100_000)
+    histogram = SlidingHistogram(60)
+    for latency in latencies:
+        histogram.add(3.0, float(latency))
+    for got, q in zip(histogram.quantiles(3.0, 0.5, 0.95, 0.99), (0.5, 0.95, 0.99), strict=True):
+        assert got == pytest.approx(np.quantile(latencies, q, method="higher"), rel=0.0101)
+
+
+def test_old_latencies_are_forgotten() -> None:
+    histogram = SlidingHistogram(60)
+    assert histogram.quantiles(0.0, 0.5) == (None,)
+    histogram.add(10.0, 1000)
+    histogram.add(30.0, 10)
+    (p99,) = histogram.quantiles(30.0, 0.99)
+    assert p99 == pytest.approx(1000, rel=0.01)
+    (p99,) = histogram.quantiles(71.0, 0.99)
+    assert p99 == pytest.approx(10, rel=0.01)
+    assert histogram.quantiles(1e6, 0.5) == (None,)
+
+
+@pytest.mark.parametrize("latency", [0.0, 1e-9, 1e9])
+def test_a_latency_off_the_scale_is_kept_at_its_end(latency: float) -> None:
+    histogram = SlidingHistogram(60)
+    histogram.add(0.0, latency)
+    (got,) = histogram.quantiles(0.0, 0.5)
+    assert got == pytest.approx(0.01 if latency < 1 else 1e6, rel=0.03)
+
+
+def size_of(value: object, seen: set[int] | None = None) -> int:
+    """Bytes of an object and all it holds."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    size = sys.getsizeof(value)
+    if isinstance(value, list | tuple):
+        size += sum(size_of(part, seen) for part in value)
+    for slot in getattr(type(value), "__slots__", ()):
+        size += size_of(getattr(value, slot), seen)
+    return size
+
+
+def test_memory_does_not_depend_on_the_traffic() -> None:
+    def size(per_second: int) -> int:
+        metrics = ArmMetrics(60)
+        for i in range(90 * per_second):
+            now = i / per_second
+            metrics.window.add(now, 1, 0, 1)
+            metrics.latency(now, 1 + i % 500)
+        return size_of(metrics)
+
+    assert size(200) <= size(5) * 1.02
+    assert size(5) < 400_000
+
+
+def test_recording_is_exact_under_threads() -> None:
+    controller = CanaryDeploymentController(deployment_id="threads", clock=ManualClock())
+    controller.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def record() -> None:
+        for i in range(2_000):
+            controller.observe("canary", Outcome.BAD if i % 4 == 0 else Outcome.GOOD, 600.0)
+            controller.observe("baseline", Outcome.NEUTRAL)
+
+    try:
+        threads = [threading.Thread(target=record) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert controller.counts("canary") == Counts(
+        requests=16_000, errors=4_000, timed=16_000, slow=16_000
+    )
+    assert controller.counts("baseline") == Counts(neutral=16_000)
