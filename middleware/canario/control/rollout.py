@@ -122,8 +122,9 @@ class Rollout:
     ) -> list[Event]:
         """Count one finished request. Without a latency it takes no part in the percentiles."""
         events = self.advance(now) if now >= self.due else []
-        now = max(now, self._cursor)
-        metrics = self.recorder.arm(arm)
+        if now < self._cursor:
+            now = self._cursor
+        metrics = self.recorder.canary if arm == "canary" else self.recorder.baseline
         if outcome is Outcome.NEUTRAL:
             metrics.window.add(now, 0, neutral=1)
         elif latency_ms is None:

@@ -42,16 +42,12 @@ class Phase(StrEnum):
     @property
     def terminal(self) -> bool:
         """True when nothing can follow."""
-        return self in _TERMINAL
+        return self is Phase.COMPLETED or self.withdrawn
 
     @property
     def withdrawn(self) -> bool:
         """True when the canary must not be reached by anybody any more."""
-        return self in _WITHDRAWN
-
-
-_WITHDRAWN = frozenset({Phase.ROLLED_BACK, Phase.ABORTED})
-_TERMINAL = _WITHDRAWN | {Phase.COMPLETED}
+        return self is Phase.ROLLED_BACK or self is Phase.ABORTED
 
 
 class State(Struct, frozen=True, kw_only=True):

@@ -31,12 +31,13 @@ _VALUES[0] = LOWEST_MS
 class SlidingHistogram:
     """Latencies (ms) of the last `seconds`, forgotten in `slices` slices like the counts."""
 
-    __slots__ = ("_at", "_n", "_next", "_ring", "_total", "_width")
+    __slots__ = ("_at", "_n", "_next", "_present", "_ring", "_total", "_width")
 
     def __init__(self, seconds: float, slices: int = 60) -> None:
         self._width = seconds / slices
         self._ring: list[array[int] | None] = [None] * (slices + 1)
         self._total = array("I", _ZEROS)
+        self._present = array("I", _ZEROS)
         self._n = 0
         self._at = 0
         self._next = float("-inf")
@@ -45,14 +46,13 @@ class SlidingHistogram:
         """Count one latency at the instant `now` (seconds)."""
         if now >= self._next:
             self._advance(now)
-        bucket = 0
         if latency_ms > LOWEST_MS:
-            bucket = min(ceil((log(latency_ms) - _OFFSET) * _PER_LOG), _BUCKETS - 1)
-        slot = self._at % len(self._ring)
-        present = self._ring[slot]
-        if present is None:
-            present = self._ring[slot] = array("I", _ZEROS)
-        present[bucket] += 1
+            bucket = ceil((log(latency_ms) - _OFFSET) * _PER_LOG)
+            if bucket >= _BUCKETS:
+                bucket = _BUCKETS - 1
+        else:
+            bucket = 0
+        self._present[bucket] += 1
         self._total[bucket] += 1
         self._n += 1
 
@@ -72,11 +72,16 @@ class SlidingHistogram:
         return tuple(_VALUES[bisect_left(upto, rank)] for rank in ranks)
 
     def _advance(self, now: float) -> None:
-        at = int(now // self._width)
-        for number in range(max(self._at + 1, at - len(self._ring) + 1), at + 1):
-            self._forget(number % len(self._ring))
-        self._at = max(at, self._at)
-        self._next = (self._at + 1) * self._width
+        at = max(int(now // self._width), self._at)
+        slots = len(self._ring)
+        for number in range(max(self._at + 1, at - slots + 1), at + 1):
+            self._forget(number % slots)
+        present = self._ring[at % slots]
+        if present is None:
+            present = self._ring[at % slots] = array("I", _ZEROS)
+        self._present = present
+        self._at = at
+        self._next = (at + 1) * self._width
 
     def _forget(self, slot: int) -> None:
         old = self._ring[slot]
