@@ -31,7 +31,7 @@ ARM_HEADER = "x-canario-arm"
 STATUS_PATH = "/canario/status"
 
 # The states of a rollout that nothing follows.
-FINISHED = frozenset({"completed", "rolled_back"})
+FINISHED = frozenset({"completed", "rolled_back", "aborted"})
 
 _SECONDS_BETWEEN_REPORTS = 3.0
 _TIMEOUT_SECONDS = 15.0
@@ -133,7 +133,7 @@ async def send(client: httpx.AsyncClient, user: int, visit: int, tally: Tally) -
         response = await client.post(
             "/evaluate",
             content=plan_for(user, visit).encode(),
-            headers={USER_HEADER: f"user-{user:04}", "content-type": "text/plain; charset=utf-8"},
+            headers={USER_HEADER: f"user-{user}", "content-type": "text/plain; charset=utf-8"},
         )
         arm, ok = response.headers.get(ARM_HEADER, _NO_ARM), response.status_code == 200
     except httpx.HTTPError:

@@ -881,7 +881,7 @@ def test_what_a_user_sends_is_counted_by_arm() -> None:
 
     tally = asyncio.run(three())
     assert (tally.answers, tally.errors) == ({"canary": 2, "-": 1}, {"canary": 1, "-": 1})
-    assert asked[0].headers["x-user-id"] == "user-0007"
+    assert asked[0].headers["x-user-id"] == "user-7"
     assert [line.split()[:3] for line in tally.table().splitlines()[1:]] == [
         ["-", "1", "1"],
         ["canary", "2", "1"],

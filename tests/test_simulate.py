@@ -1,0 +1,224 @@
+"""`canario simulate`: the library of scenarios, what is printed, what is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from canario_sim import library_path, load_scenario, run, scenario_schema
+
+SCENARIOS = sorted(library_path().glob("*.toml"))
+
+# What a team may meet, each in a scenario of its own.
+WANTED = {
+    "healthy",
+    "contract_violation_first_minute",
+    "error_spike",
+    "slow_rise_of_errors",
+    "latency_regression",
+    "slow_leak",
+    "cold_start",
+    "low_traffic",
+    "no_traffic",
+    "incident_on_both_arms",
+    "flapping",
+    "diurnal_peak",
+    "saturated_canary_pool",
+    "large_tenant_at_25_percent",
+    "baseline_worse_than_canary",
+    "contract_failure_on_rare_keys",
+}
+
+SMALL = """
+teaches = "a [bold]small[/bold] one"
+plan = { deployment = { canary_stages = [{ percentage = 50, hold_seconds = 20 }] } }
+traffic = { kind = "poisson", rate = 20 }
+baseline = { latency = { kind = "lognormal", p50_ms = 20, p95_ms = 40 } }
+"""
+
+
+def call(*arguments: str | Path, seed: str = "0") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "canario", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONHASHSEED": seed},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL + '[expect]\noutcome = "completed"\n')
+    return path
+
+
+def test_the_library_has_what_a_team_may_meet() -> None:
+    assert {path.stem for path in SCENARIOS} >= WANTED
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_scenario_of_the_library(path: Path) -> None:
+    """Its first line says what it teaches, its file fits the schema, and it ends as it says."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith('teaches = "')
+    jsonschema.Draft202012Validator(scenario_schema()).validate(tomllib.loads(text))
+    scenario = load_scenario(path)
+    assert scenario.expect is not None
+    done = run(scenario)
+    assert done.ok, [e for e in done.expectations if not e.ok]
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_the_outcomes_of_the_library_are_no_luck(seed: int) -> None:
+    """Where the judge does not do badly, other traffic ends the same way."""
+    for path in SCENARIOS:
+        scenario = load_scenario(path)
+        if scenario.weakness is None:
+            assert run(scenario, seed).ok, path.stem
+
+
+def test_a_weakness_is_said_where_the_outcome_is_not_the_right_one() -> None:
+    """Good releases that are rolled back, and bad ones that are promoted."""
+    weak = {path.stem for path in SCENARIOS if load_scenario(path).weakness}
+    assert weak == {
+        "cold_start",
+        "flapping",
+        "heavy_tail_at_low_share",
+        "incident_on_both_arms",
+        "noisy_service",
+        "twentyfold_errors_unseen",
+    }
+
+
+def test_the_whole_library_in_one_command(tmp_path: Path) -> None:
+    said = call("simulate", library_path(), "--out", tmp_path / "out")
+    assert said.returncode == 0, said.stderr
+    assert said.stderr == ""
+    assert f"{len(SCENARIOS)} rehearsed, {len(SCENARIOS)} as expected, 0 not" in said.stdout
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {p.stem for p in SCENARIOS}
+
+
+def test_a_timeline_tells_stages_verdicts_and_the_decision() -> None:
+    said = call("simulate", library_path() / "error_spike.toml").stdout
+    for words in (
+        "stage canary_5 entered: 5 % of the keys",
+        "healthy: ",
+        "stage canary_25 entered",
+        "10 min  fault on the canary starts: 50 % of the requests fail",
+        "rolled back, error_rate: ",
+        "at most 10 % may",
+        "the canary served",
+        "share over time",
+    ):
+        assert words in said, words
+
+
+def test_verbose_shows_every_change_of_verdict(tmp_path: Path) -> None:
+    """About ten requests fall in a window that needs ten: the verdict comes and goes."""
+    path = tmp_path / "wavering.toml"
+    path.write_text(
+        'teaches = "it wavers"\n'
+        'traffic = { kind = "poisson", rate = 3.4 }\n'
+        'baseline = { latency = { kind = "lognormal", p50_ms = 20, p95_ms = 40 } }\n'
+    )
+    brief, whole = call("simulate", path).stdout, call("simulate", path, "-v").stdout
+    assert "more changes of verdict (-v)" in brief
+    assert "more changes" not in whole
+    assert whole.count("insufficient: ") > brief.count("insufficient: ")
+
+
+def test_the_same_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
+    for out, seed in (("a", "1"), ("b", "2")):
+        assert call("simulate", small, "--out", tmp_path / out, seed=seed).returncode == 0
+    first, second = ((tmp_path / out / "small.json").read_bytes() for out in "ab")
+    assert first == second
+    call("simulate", small, "--seed", "9", "--out", tmp_path / "c")
+    assert (tmp_path / "c" / "small.json").read_bytes() != first
+
+
+def test_json_is_for_programs(small: Path) -> None:
+    said = call("simulate", small, "--json")
+    made = json.loads(said.stdout)
+    assert made["ok"] is True
+    assert made["reports"][0]["run"]["outcome"] == "completed"
+    assert made["reports"][0]["run"]["events"][0]["event"] == "started"
+
+
+def test_an_expectation_that_fails_is_code_1(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(SMALL + '[expect]\noutcome = "rolled_back"\nreason = "error_rate"\n')
+    said = call("simulate", path)
+    assert said.returncode == 1
+    assert "not as expected: outcome is completed, expected rolled_back" in said.stdout
+    assert "1 rehearsed, 0 as expected, 1 not" in said.stdout
+    assert call("simulate", path, "--json").returncode == 1
+
+
+def test_markup_in_a_scenario_is_shown_and_not_obeyed(small: Path) -> None:
+    assert "a [bold]small[/bold] one" in call("simulate", small).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMALL.replace("rate = 20", "rte = 20"), "traffic.rte: unknown key; did you mean rate?"),
+        (SMALL.replace('"poisson"', '"poison"'), "'poison'"),
+        (SMALL.replace("p95_ms = 40", "p95_ms = 4"), "p95_ms is 4"),
+        (SMALL.replace("= 20 }", "= nan }"), "nan"),
+        ("teaches = 5", "teaches"),
+        ("", "teaches"),
+    ],
+)
+def test_a_bad_scenario_is_one_line_and_code_2(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    said = call("simulate", path)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith(f"canario: {path}: ")
+    assert says in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
+def test_nothing_runs_unless_every_scenario_is_valid(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "worse.toml").write_text("nonsense")
+    said = call("simulate", tmp_path, "--out", tmp_path / "out")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_that_is_none_and_names_that_collide(small: Path, tmp_path: Path) -> None:
+    assert "does not exist" in call("simulate", tmp_path / "none").stderr
+    (tmp_path / "empty").mkdir()
+    assert "holds no scenario" in call("simulate", tmp_path / "empty").stderr
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "small.toml").write_text(SMALL)
+    assert "'small' is the name of" in call("simulate", small, other).stderr
+    assert "Missing argument" in call("simulate").stderr
+
+
+def test_without_a_checkout_scenarios_means_the_library(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "canario", "simulate", "scenarios/healthy.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+
+
+def test_scenario_check_and_schema(small: Path) -> None:
+    assert call("scenario", "check", small).stdout == "small: a [bold]small[/bold] one\n"
+    schema = json.loads(call("scenario", "schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
