@@ -23,8 +23,8 @@ from canario.config import ConfigError, load_plan, plan_schema
 from canario.control.events import Started
 from canario.control.journal import JournalError, parse_journal
 from canario.control.state import replay
-from canario.control.words import describe
-from canario.explain import explain, seconds_in_words
+from canario.control.words import describe, seconds_in_words
+from canario.explain import explain
 from canario.plan import Deployment
 from canario.routing.forced import sign_choice
 

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
+from canario.control.words import seconds_in_words
 from canario.plan import Deployment, RollbackThresholds, Routing
 
-__all__ = ["explain", "seconds_in_words"]
-
-
-def seconds_in_words(seconds: float) -> str:
-    """`45 min`, `1 h 30 min`, `7.5 s`: what a person would say."""
-    if seconds < 60:
-        return f"{seconds:.4g} s"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    parts = [f"{hours} h"] if hours else []
-    parts += [f"{minutes} min"] if minutes else []
-    parts += [f"{rest:.4g} s"] if rest else []
-    return " ".join(parts)
+__all__ = ["explain"]
 
 
 def explain(deployment: Deployment) -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""Events in words, for logs, timelines and results."""
+"""Events and durations in words, for logs, timelines and results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,21 @@ from .events import (
     Started,
 )
 
-__all__ = ["describe"]
+__all__ = ["describe", "seconds_in_words"]
 
 _BY = {"evidence": "", "operator": " by the operator", "deadline": " at the deadline"}
+
+
+def seconds_in_words(seconds: float) -> str:
+    """`45 min`, `1 h 30 min`, `7.5 s`: what a person would say."""
+    if seconds < 60:
+        return f"{seconds:.4g} s"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = [f"{hours} h"] if hours else []
+    parts += [f"{minutes} min"] if minutes else []
+    parts += [f"{rest:.4g} s"] if rest else []
+    return " ".join(parts)
 
 
 def describe(event: Event, deployment: Deployment) -> str:
@@ -32,7 +44,7 @@ def describe(event: Event, deployment: Deployment) -> str:
             stage = deployment.canary_stages[event.stage]
             return (
                 f"stage {stage.name} entered{_BY[event.by]}: {event.percentage:g} % of the keys "
-                f"for {stage.hold_seconds:g} s"
+                f"for {seconds_in_words(stage.hold_seconds)}"
             )
         case Checked(verdict=verdict):
             return f"{verdict.kind}: {verdict.why}"
