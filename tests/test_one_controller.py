@@ -1,0 +1,180 @@
+"""One controller: live behind the middleware and in the simulator, the same requests give the
+same journal."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canario import CanaryDeploymentController, Plan
+from canario.asgi import CanaryMiddleware
+from canario.control.events import Event, RolledBack
+from canario.control.journal import dump_journal
+from canario.plan import Deployment, MissingEvidence, RollbackThresholds, Stage
+from canario.testing import ManualClock
+from canario_sim import Fate, RecordedRequest, replay_tape
+
+DETAIL = "/evaluate: the answer is wrong"
+
+
+def plan(**thresholds: Any) -> Plan:
+    return Plan(
+        deployment=Deployment(
+            deployment_id="one-controller",
+            canary_stages=(Stage(20, 30), Stage(60, 21.5), Stage(100, 10)),
+            rollback_thresholds=RollbackThresholds(metric_window_seconds=20, **thresholds),
+            missing_evidence=MissingEvidence(deadline_seconds=60, then="rollback"),
+        )
+    )
+
+
+class App:
+    """One arm: each request waits until the driver lets it go, and ends as it was recorded."""
+
+    def __init__(self, waiting: dict[int, asyncio.Future[Fate]]) -> None:
+        self.waiting = waiting
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        number = int(scope["path"].removeprefix("/"))
+        self.waiting[number] = asyncio.get_running_loop().create_future()
+        fate = await self.waiting[number]
+        await send(
+            {"type": "http.response.start", "status": 200 if fate.ok else 500, "headers": []}
+        )
+        body = b"right" if fate.contract_valid else b"wrong"
+        await send({"type": "http.response.body", "body": body})
+
+
+def contract(route: str, status: int, headers: Any, body: bytes) -> str | None:
+    return "the answer is wrong" if body == b"wrong" else None
+
+
+async def live(plan: Plan, requests: list[RecordedRequest], horizon: float) -> list[Event]:
+    """Drive the middleware through the recorded instants on a manual clock."""
+    clock = ManualClock()
+    controller = CanaryDeploymentController(plan, clock=clock)
+    waiting: dict[int, asyncio.Future[Fate]] = {}
+    middleware = CanaryMiddleware(
+        App(waiting),
+        controller,
+        canary=App(waiting),
+        contract=contract,
+        route=lambda scope: "/evaluate",
+    )
+    controller.start()
+    # (instant, what comes first at one instant, number): ends before arrivals.
+    agenda = [(request.at, 1, number) for number, request in enumerate(requests)]
+    tasks: dict[int, asyncio.Task[None]] = {}
+    fates: dict[int, Fate] = {}
+    while agenda and agenda[0][0] < horizon:
+        at, kind, number = heapq.heappop(agenda)
+        clock.now = at
+        controller.tick()
+        if controller.state.phase.terminal:
+            break
+        request = requests[number]
+        if kind == 1:
+            tasks[number] = asyncio.create_task(call(middleware, request.key, number))
+            while number not in waiting:
+                assert not tasks[number].done(), tasks[number]
+                await asyncio.sleep(0)
+            arm = controller.router.route_request(request.key)
+            fate = fates[number] = request.canary if arm == "canary" else request.baseline
+            heapq.heappush(agenda, (at + fate.latency_ms / 1000, 0, number))
+        else:
+            waiting[number].set_result(fates[number])
+            await tasks.pop(number)
+            assert middleware.gate.drain(5)
+    clock.now = horizon
+    controller.tick()
+    for task in tasks.values():
+        task.cancel()
+    return list(controller.events)
+
+
+async def call(middleware: CanaryMiddleware, key: str, number: int) -> None:
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"/{number}",
+        "headers": [(b"x-user-id", key.encode())],
+    }
+    await middleware(scope, receive, send)
+
+
+def recorded(seed: int, **canary: float) -> Iterator[RecordedRequest]:
+    """Overlapping requests of 40 users over 100 seconds."""
+    rng = np.random.default_rng(seed)
+    at = 0.0
+    while at < 100:
+        at += float(rng.exponential(1 / canary.get("rate", 8)))
+        latency = float(rng.lognormal(4.5, 0.6))
+        yield RecordedRequest(
+            at=at,
+            key=f"user-{rng.integers(40)}",
+            baseline=Fate(latency, bool(rng.random() > 0.01)),
+            canary=Fate(
+                latency * canary.get("slower", 1) + canary.get("leak", 0) * at,
+                bool(rng.random() > canary.get("errors", 0.01)),
+                bool(rng.random() > canary.get("broken", 0)),
+            ),
+        )
+
+
+@pytest.mark.parametrize(
+    ("title", "canary", "thresholds", "end"),
+    [
+        ("healthy", {}, {}, "promoted"),
+        ("errors", {"errors": 0.3}, {}, "rolled_back"),
+        ("slow", {"slower": 6}, {}, "rolled_back"),
+        ("leak", {"leak": 9}, {}, "rolled_back"),
+        ("broken", {"broken": 0.02}, {}, "rolled_back"),
+        ("few", {"rate": 0.4}, {}, "rolled_back"),
+        ("often", {"errors": 0.08}, {"check_interval_seconds": 0.7}, None),
+    ],
+)
+def test_the_middleware_and_the_simulator_write_the_same_journal(
+    title: str, canary: dict[str, float], thresholds: dict[str, Any], end: str | None
+) -> None:
+    requests = list(recorded(7, **canary))
+    one = plan(**thresholds)
+    journal = asyncio.run(live(one, requests, 250))
+    rehearsed = replay_tape(one, requests, horizon_seconds=250, detail=DETAIL)
+    assert dump_journal(journal) == dump_journal(rehearsed.events)
+    assert journal[-1].terminal
+    if end is not None:
+        assert rehearsed.outcome == ("completed" if end == "promoted" else end)
+    if title == "broken":
+        assert isinstance(journal[-1], RolledBack)
+        assert journal[-1].detail == DETAIL
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    errors=st.sampled_from([0.0, 0.05, 0.12]),
+    slower=st.sampled_from([1.0, 2.5]),
+    broken=st.sampled_from([0.0, 0.01]),
+    rate=st.sampled_from([0.3, 3.0]),
+)
+def test_for_any_sequence(
+    seed: int, errors: float, slower: float, broken: float, rate: float
+) -> None:
+    requests = list(recorded(seed, errors=errors, slower=slower, broken=broken, rate=rate))
+    one = plan(min_samples=5)
+    journal = asyncio.run(live(one, requests, 250))
+    rehearsed = replay_tape(one, requests, horizon_seconds=250, detail=DETAIL)
+    assert journal == list(rehearsed.events)
