@@ -83,7 +83,7 @@ def decode(raw: Mapping[str, Any], kind: type[T], source: str) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         found = _PATH_AT_END.match(str(error))
-        path = (found and found["path"]) or ""
+        path: str = (found and found["path"]) or ""
         what = found["what"] if found else str(error)
         raise ConfigError(source, path, what + _value_at(raw, path, what)) from error
 
@@ -96,7 +96,7 @@ def _value_at(raw: Any, path: str, what: str) -> str:
             value = value[name] if name else value[int(index)]
         except (KeyError, IndexError, TypeError):
             return ""
-    if isinstance(value, dict | list) or repr(value) in what:
+    if isinstance(value, dict | list) or (isinstance(value, str) and repr(value) in what):
         return ""
     return f"; it is {value!r}"
 
@@ -106,7 +106,10 @@ def _refuse_unknown(raw: Any, kind: inspect.Type, source: str, path: str) -> Non
     if isinstance(kind, inspect.Metadata):
         return _refuse_unknown(raw, kind.type, source, path)
     if isinstance(kind, inspect.UnionType):
-        kind = _member(raw, kind)
+        kind = _member(raw, kind, source, path)
+    if isinstance(kind, inspect.LiteralType) and raw not in kind.values:
+        valid = ", ".join(str(value) for value in kind.values)
+        raise ConfigError(source, path, f"Invalid enum value {raw!r}; valid are {valid}")
     if isinstance(kind, inspect.StructType) and isinstance(raw, Mapping):
         fields = {field.encode_name: field.type for field in kind.fields}
         known = [*fields, *([kind.tag_field] if kind.tag_field else [])]
@@ -123,15 +126,31 @@ def _refuse_unknown(raw: Any, kind: inspect.Type, source: str, path: str) -> Non
     return None
 
 
-def _member(raw: Any, union: inspect.UnionType) -> inspect.Type:
-    """The struct of a union that `raw` is meant for, by its tag; the union itself if none is."""
+def _member(raw: Any, union: inspect.UnionType, source: str, path: str) -> inspect.Type:
+    """The member of a union that `raw` is meant for; the union itself if none is.
+
+    Of several tables the tag decides. Raises `ConfigError` for a tag that none of them has.
+    """
     structs = [kind for kind in union.types if isinstance(kind, inspect.StructType)]
-    if len(structs) == 1:
+    if len(structs) == 1 and isinstance(raw, Mapping):
         return structs[0]
+    if len(structs) > 1 and isinstance(raw, Mapping):
+        return _tagged(raw, structs, source, path)
+    others = [kind for kind in union.types if not isinstance(kind, inspect.NoneType)]
+    return others[0] if len(others) == 1 and raw is not None else union
+
+
+def _tagged(
+    raw: Mapping[str, Any], structs: list[inspect.StructType], source: str, path: str
+) -> inspect.Type:
+    field = structs[0].tag_field or ""
     for kind in structs:
-        if isinstance(raw, Mapping) and kind.tag_field and raw.get(kind.tag_field) == kind.tag:
+        if field in raw and raw[field] == kind.tag:
             return kind
-    return union
+    valid = ", ".join(str(kind.tag) for kind in structs)
+    what = f"Invalid value {raw[field]!r}" if field in raw else f"the key {field} is missing"
+    here = f"{path}.{field}" if field in raw else path
+    raise ConfigError(source, here, f"{what}; valid are {valid}")
 
 
 def _nearest(key: str, known: list[str]) -> str:

@@ -22,18 +22,17 @@ class SlidingWindow:
     (two threads may overtake each other) is counted in the present slice.
     """
 
-    __slots__ = ("_at", "_closed", "_next", "_past", "_present", "_ring", "_width", "slices")
+    __slots__ = ("_at", "_before", "_next", "_total", "_width", "slices")
 
     def __init__(self, seconds: float, slices: int = 60) -> None:
         self._width = seconds / slices
         self.slices = slices
-        # Slot i of the ring holds the slice whose number is i modulo `slices`: the closed ones.
-        self._ring: list[list[int] | None] = [None] * slices
+        self._total = [0] * 6
+        # Slot i holds the total at the start of the slice whose number is i modulo the length:
+        # the present slice and the `slices` before it.
+        self._before: list[list[int]] = [[0] * 6] * (slices + 1)
         self._at = -1  # number of the present slice; -1 before the first observation
         self._next = float("-inf")  # when the present slice ends
-        self._present = [0] * 6
-        self._closed = [0] * 6  # sum over the ring
-        self._past = [0] * 6  # sum over all that was ever closed
 
     @property
     def slice_seconds(self) -> float:
@@ -53,23 +52,24 @@ class SlidingWindow:
         """Count observations of the instant `now` (seconds). O(1)."""
         if now >= self._next:
             self._advance(now)
-        present = self._present
-        present[_REQUESTS] += requests
-        present[_ERRORS] += errors
-        present[_TIMED] += timed
-        present[_SLOW] += slow
-        present[_VIOLATIONS] += violations
-        present[_NEUTRAL] += neutral
+        total = self._total
+        total[_REQUESTS] += requests
+        total[_ERRORS] += errors
+        total[_TIMED] += timed
+        total[_SLOW] += slow
+        total[_VIOLATIONS] += violations
+        total[_NEUTRAL] += neutral
 
     def counts(self, now: float) -> Counts:
         """The counts in the window at `now`."""
         if now >= self._next:
             self._advance(now)
-        return _sum(self._closed, self._present)
+        # The slot after the present slice's is that of the oldest slice in the window.
+        return _difference(self._total, self._before[(self._at + 1) % (self.slices + 1)])
 
     def total(self) -> Counts:
         """The counts since the window was made or cleared."""
-        return _sum(self._past, self._present)
+        return _difference(self._total, [0] * 6)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -78,21 +78,10 @@ class SlidingWindow:
     def _advance(self, now: float) -> None:
         """Close the present slice and drop those that the window has left behind."""
         at = self._number(now)
-        ring, closed = self._ring, self._closed
-        if self._at >= 0 and any(self._present):
-            self._replace(self._at % self.slices, self._present)
-            for column, n in enumerate(self._present):
-                self._past[column] += n
-            self._present = [0] * 6
-        elif self._at >= 0:
-            self._replace(self._at % self.slices, None)
-        if at - self._at > self.slices:
-            if any(closed):
-                ring[:] = [None] * self.slices
-                closed[:] = [0] * 6
-        else:
-            for number in range(self._at + 1, at):
-                self._replace(number % self.slices, None)
+        before, slots = self._before, self.slices + 1
+        total = self._total.copy()
+        for number in range(max(self._at + 1, at - self.slices), at + 1):
+            before[number % slots] = total
         self._at = at
         self._next = (at + 1) * self._width
 
@@ -103,24 +92,13 @@ class SlidingWindow:
             return at - 1
         return at + 1 if (at + 1) * self._width <= now else at
 
-    def _replace(self, slot: int, counts: list[int] | None) -> None:
-        old = self._ring[slot]
-        closed = self._closed
-        if old is not None:
-            for column, n in enumerate(old):
-                closed[column] -= n
-        if counts is not None:
-            for column, n in enumerate(counts):
-                closed[column] += n
-        self._ring[slot] = counts
 
-
-def _sum(a: list[int], b: list[int]) -> Counts:
+def _difference(a: list[int], b: list[int]) -> Counts:
     return Counts(
-        requests=a[0] + b[0],
-        errors=a[1] + b[1],
-        timed=a[2] + b[2],
-        slow=a[3] + b[3],
-        violations=a[4] + b[4],
-        neutral=a[5] + b[5],
+        requests=a[0] - b[0],
+        errors=a[1] - b[1],
+        timed=a[2] - b[2],
+        slow=a[3] - b[3],
+        violations=a[4] - b[4],
+        neutral=a[5] - b[5],
     )

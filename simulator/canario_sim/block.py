@@ -1,0 +1,146 @@
+"""A stretch of a rehearsal in which nothing is expected to change the share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import inf, nextafter
+
+import numpy as np
+
+from .flights import BROKEN, CANARY, FLAGS, Flights, Standing, fly
+from .requests import Requests
+from .streams import Flags, Ints
+from .tally import Feed, bounds, feeds, tally
+
+__all__ = ["Block", "Cut", "Violation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A response of the canary that breaks its contract.
+
+    Attributes:
+        at: When it is done.
+        position: Its place among the block's flights.
+        code: Its code, as in `Flights`.
+    """
+
+    at: float
+    position: int
+    code: int
+
+    @property
+    def number(self) -> int:
+        """1 + the number of the contract, as in `Fates.broken`."""
+        return self.code // FLAGS
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a block amounts to when it ends at an instant.
+
+    Attributes:
+        standing: What it leaves to the next block.
+        arrivals: How many of its requests have arrived.
+        served: Arms × (requests, errors, slow, violations, bad), of those that were done.
+        users: Numbers of the keys that reached the canary, with repetitions.
+    """
+
+    standing: Standing
+    arrivals: int
+    served: Ints
+    users: Ints
+
+
+class Block:
+    """All that happens from `start` to the last of `instants` while the share stays as it is.
+
+    A pure function of its arguments. When the share changes at one of the instants, the block
+    is cut there, and what it says of the time after is void.
+
+    Args:
+        start: When it begins, in seconds.
+        instants: When the controller is to be looked at, rising, later than `start`.
+        before: What the block before left.
+        requests: Those that arrive in it.
+        canary: Which of them the present share sends to the canary.
+        limit_ms: A request that takes longer is slow.
+        width: Length of a slice of the controller's window, in seconds.
+    """
+
+    def __init__(
+        self,
+        start: float,
+        instants: Sequence[float],
+        before: Standing,
+        requests: Requests,
+        canary: Flags,
+        *,
+        limit_ms: float,
+        width: float,
+    ) -> None:
+        self.start = start
+        self.instants = instants
+        self._before = before
+        self._requests = requests
+        self._canary = canary
+        self._limit_ms = limit_ms
+        self._width = width
+        self._after = fly(before, requests, canary, limit_ms)
+        self._edges = bounds(start, instants, width)
+        self._table = tally(self._after.flights, self._edges)
+        self.violation = _first_violation(self._after.flights, instants[-1])
+
+    def feeds(self) -> Iterator[list[Feed]]:
+        """For each instant, what the controller is told before it: all that was done since."""
+        return feeds(self._table, self._edges, self.instants)
+
+    def feeds_before(self, violation: Violation, since: float) -> list[Feed]:
+        """What the controller is told of the time from `since` until a violation."""
+        flights = self._after.flights
+        earlier = _done(flights, violation.at, violation.position - 1)
+        # What is done at the instant of the violation itself lies in a cell of its own.
+        after = nextafter(violation.at, inf)
+        edges = bounds(since, [violation.at, after], self._width)
+        return next(feeds(tally(flights[earlier], edges), edges, [after]))
+
+    def cut(self, at: float, position: int = -1) -> Cut:
+        """End the block at `at`: what is done then is still to come, but for the flights up to
+        `position`, where a violation ends it."""
+        arrivals = int(np.searchsorted(self._requests.at, at, "left"))
+        # A request that takes no time is done at the instant of its arrival.
+        arrivals = max(arrivals, position + 1 - len(self._before.flights))
+        requests, canary = self._requests[:arrivals], self._canary[:arrivals]
+        after = self._after
+        if arrivals < len(self._requests):
+            after = fly(self._before, requests, canary, self._limit_ms)
+        done = _done(after.flights, at, position)
+        if position < 0:
+            served = self._table[: np.searchsorted(self._edges, at)].sum(axis=0)
+        else:
+            served = tally(after.flights[done], np.array([self.start, inf]))[0]
+        return Cut(
+            standing=replace(after, flights=after.flights[~done]),
+            arrivals=arrivals,
+            served=served,
+            users=requests.key[canary],
+        )
+
+
+def _done(flights: Flights, at: float, position: int) -> Flags:
+    """Flights done before `at`, and those up to `position` that are done at it."""
+    done: Flags = flights.done < at
+    if position >= 0:
+        done[: position + 1] |= flights.done[: position + 1] == at
+    return done
+
+
+def _first_violation(flights: Flights, before: float) -> Violation | None:
+    mine = BROKEN | CANARY
+    broken = np.flatnonzero(((flights.code & mine) == mine) & (flights.done < before))
+    if not len(broken):
+        return None
+    # The first of those that are done first: ties go in the order of arrival.
+    position = int(broken[np.argmin(flights.done[broken])])
+    return Violation(float(flights.done[position]), position, int(flights.code[position]))

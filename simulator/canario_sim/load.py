@@ -1,0 +1,143 @@
+"""Scenarios from files, checked like plans."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from canario.config import ConfigError, decode, read_document
+from canario.plan import Plan
+
+from .scenario import Scenario
+from .service import Empirical, Latency, Mixture, Service
+
+__all__ = ["find_scenarios", "library_path", "load_scenario", "scenario_schema"]
+
+_SUFFIXES = (".toml", ".json")
+
+
+def load_scenario(path: str | os.PathLike[str]) -> Scenario:
+    """The scenario in a TOML or JSON file; paths in it are relative to it.
+
+    Raises `ConfigError` for the first thing that is wrong, in the file or in one it names.
+    """
+    path = Path(path)
+    raw = read_document(path)
+    raw.setdefault("name", path.stem)
+    if isinstance(raw.get("plan"), str):
+        raw["plan"] = _plan(path.parent / raw["plan"])
+    scenario = decode(raw, Scenario, str(path))
+    canary = None if scenario.canary is None else _filled(scenario.canary, path.parent)
+    return replace(scenario, baseline=_filled(scenario.baseline, path.parent), canary=canary)
+
+
+def find_scenarios(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The scenario files that are named, and those in the folders that are named, in name order.
+
+    Where there is no folder `scenarios`, paths in it mean the library that comes with canario.
+    Raises `ConfigError` for a path that does not exist and for a folder without scenarios.
+    """
+    found: list[Path] = []
+    for named in map(Path, paths):
+        path = named
+        if not path.exists() and named.parts[:1] == ("scenarios",):
+            path = library_path().joinpath(*named.parts[1:])
+        if not path.exists():
+            raise ConfigError(str(named), "", "does not exist; give scenario files or folders")
+        found += _folder(path) if path.is_dir() else [path]
+    return found
+
+
+def library_path() -> Path:
+    """The folder of the scenarios that come with canario: in its wheel or in its checkout.
+
+    Raises `ConfigError` when an installation lacks it.
+    """
+    here = Path(__file__).resolve()
+    for folder in (here.parent / "library", here.parents[2] / "scenarios"):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(str(here.parent / "library"), "", "is missing; install canario again")
+
+
+def scenario_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a scenario file."""
+    schema = msgspec.json.schema(Scenario)
+    scenario = schema["$defs"]["Scenario"]
+    # What the loader takes beside the value itself: a path, and the file's own name.
+    plan = scenario["properties"]["plan"]
+    plan["anyOf"] = [{"$ref": plan.pop("$ref")}, {"type": "string"}]
+    scenario["required"].remove("name")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "canario scenario",
+    } | schema
+
+
+def _folder(path: Path) -> list[Path]:
+    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    if not files:
+        raise ConfigError(str(path), "", "holds no scenario; they end in .toml or .json")
+    return files
+
+
+def _plan(path: Path) -> dict[str, Any]:
+    """A plan file's document, checked here so that errors name that file."""
+    raw = read_document(path)
+    decode(raw, Plan, str(path))
+    return raw
+
+
+def _filled(service: Service, folder: Path) -> Service:
+    return replace(service, latency=_read(service.latency, folder))
+
+
+def _read(latency: Latency, folder: Path) -> Latency:
+    """The same latency, with the values of its files."""
+    match latency:
+        case Empirical(file=str(name)):
+            return Empirical(values_ms=_values(folder / name))
+        case Mixture():
+            parts = [
+                replace(part, latency=_read(part.latency, folder)) for part in latency.components
+            ]
+            return Mixture(components=tuple(parts))
+        case _:
+            return latency
+
+
+def _values(path: Path) -> tuple[float, ...]:
+    """The last column of a CSV file, without its heading."""
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), "", f"cannot be read: {error}") from error
+    values = []
+    for number, row in enumerate(rows, start=1):
+        value = _number(row)
+        if value is not None:
+            values.append(value)
+        elif row and number > 1:
+            raise ConfigError(
+                str(path),
+                f"line {number}",
+                f"{row[-1]!r} is no latency; it must be a number of ms, finite and at least 0",
+            )
+    if not values:
+        raise ConfigError(str(path), "", "holds no latency; give one a line, in ms")
+    return tuple(values)
+
+
+def _number(row: list[str]) -> float | None:
+    try:
+        value = float(row[-1]) if row else -1.0
+    except ValueError:
+        return None
+    return value if isfinite(value) and value >= 0 else None

@@ -1,0 +1,31 @@
+"""A run as JSON for machines and as a timeline for people."""
+
+from __future__ import annotations
+
+from msgspec import json
+
+from canario.control.events import Started
+from canario.control.words import describe
+
+from .runner import Run
+
+__all__ = ["report", "timeline"]
+
+_encoder = json.Encoder(order="deterministic")
+
+
+def report(run: Run) -> bytes:
+    """The run as one JSON document, ending in a line feed.
+
+    It holds nothing but what the scenario and the seed decide: no date, no path, no version.
+    """
+    return _encoder.encode({"ok": run.ok, "run": run}) + b"\n"
+
+
+def timeline(run: Run) -> list[tuple[float, str]]:
+    """What happened when, in words and in order; at one instant faults before the journal."""
+    started = run.events[0]
+    assert isinstance(started, Started)
+    told = [(note.at, note.text) for note in run.notes]
+    told += [(event.at, describe(event, started.deployment)) for event in run.events]
+    return sorted(told, key=lambda line: line[0])

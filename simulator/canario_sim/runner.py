@@ -1,0 +1,250 @@
+"""One rehearsal, from a scenario and a seed to what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from canario.control.events import Event
+from canario.control.rollout import MetricsSnapshot
+from canario.control.state import Phase, State
+from canario.control.words import describe
+from canario.plan import Plan
+from canario.routing.router import Arm
+
+from .contracts import Single
+from .draws import Draws
+from .expect import Ending, Expectation, Outcome, check
+from .faults import Fault, LostCapacity
+from .flights import Single as PendingSingle
+from .flights import Standing
+from .pool import Loss, Pool
+from .requests import CHUNK
+from .scenario import Order, Scenario, default_horizon
+from .spec import ARMS
+from .tape import DETAIL, RecordedRequest, Tape
+from .world import Note, World
+
+__all__ = ["ArmTotals", "Exposure", "Run", "replay_tape", "run"]
+
+
+class ArmTotals(Struct, frozen=True, kw_only=True):
+    """What one arm did up to the end of the rehearsal.
+
+    `requests` are those that were done by then, `errors`, `slow` and `violations` some of them.
+    `in_flight` were under way.
+    """
+
+    requests: int
+    errors: int
+    slow: int
+    violations: int
+    in_flight: int
+
+
+class Exposure(Struct, frozen=True, kw_only=True):
+    """Whom the canary has reached.
+
+    `canary_requests` are those that it had answered when the rehearsal ended, and
+    `bad_requests` those of them that failed, were slow (above the plan's `max_p95_latency_ms`)
+    or broke a contract, each counted once. `users` are the keys that were sent to it at least
+    once, of `population` in all.
+    """
+
+    canary_requests: int
+    bad_requests: int
+    users: int
+    population: int
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """What came of one rehearsal.
+
+    Attributes:
+        scenario: Its name.
+        seed: What was drawn; None for a tape.
+        outcome: How the rollout ended. Where it had not by the horizon: `held` when it waits
+            for requests, `paused`, or `unfinished`.
+        reason: Why it was rolled back, or None.
+        why: The last event in words.
+        ended_at: Seconds from the rollout's start to its end, or to the horizon.
+        final_stage: The last stage that was entered.
+        events: The journal of the rollout, as the live controller keeps it.
+        notes: Faults and refused orders, for the timeline.
+        baseline: What the present version did.
+        canary: What the new version did.
+        exposure: Whom the canary has reached.
+        history: What each check saw, of the last 5,000.
+        expectations: What the scenario expects, and whether it came true.
+    """
+
+    scenario: str
+    seed: int | None
+    outcome: Outcome
+    reason: str | None
+    why: str
+    ended_at: float
+    final_stage: str
+    events: tuple[Event, ...]
+    notes: tuple[Note, ...]
+    baseline: ArmTotals
+    canary: ArmTotals
+    exposure: Exposure
+    history: tuple[MetricsSnapshot, ...]
+    expectations: tuple[Expectation, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True when every expectation came true, and so when there is none."""
+        return all(expectation.ok for expectation in self.expectations)
+
+
+def run(scenario: Scenario, seed: int | None = None, *, chunk: int = CHUNK) -> Run:
+    """Rehearse a scenario.
+
+    Args:
+        scenario: What to rehearse.
+        seed: Instead of the scenario's own.
+        chunk: Requests that are drawn at a time; the result does not depend on it.
+    """
+    seed = scenario.seed if seed is None else seed
+    world = World(
+        replace(scenario.plan, deployment=scenario.deployment),
+        Draws(scenario, seed),
+        horizon=scenario.horizon,
+        standing=_standing(scenario),
+        orders=scenario.orders,
+        notes=_notes(scenario),
+        chunk=chunk,
+    )
+    world.run()
+    result = _result(world, scenario.name, seed)
+    if scenario.expect is None:
+        return result
+    ending = Ending(
+        outcome=result.outcome,
+        reason=result.reason,
+        stage=result.final_stage,
+        at=result.ended_at,
+        bad_requests=result.exposure.bad_requests,
+    )
+    return replace(result, expectations=check(scenario.expect, ending))
+
+
+def replay_tape(
+    plan: Plan,
+    requests: Iterable[RecordedRequest],
+    *,
+    name: str = "tape",
+    horizon_seconds: float | None = None,
+    orders: Iterable[Order] = (),
+    detail: str = DETAIL,
+    chunk: int = CHUNK,
+) -> Run:
+    """Rehearse a plan on recorded requests. See `RecordedRequest` and `run`.
+
+    `detail` says in the journal which contract a response broke.
+
+
+    Raises `ValueError` for requests that are out of order.
+    """
+    named = replace(plan.deployment, deployment_id=plan.deployment.deployment_id or name)
+    horizon = default_horizon(named) if horizon_seconds is None else horizon_seconds
+    world = World(
+        replace(plan, deployment=named),
+        Tape(requests, detail),
+        horizon=horizon,
+        orders=orders,
+        chunk=chunk,
+    )
+    world.run()
+    return _result(world, name, None)
+
+
+def _result(world: World, name: str, seed: int | None) -> Run:
+    controller = world.controller
+    totals = [
+        ArmTotals(requests=row[0], errors=row[1], slow=row[2], violations=row[3], in_flight=flying)
+        for row, flying in zip(world.served.tolist(), world.in_flight, strict=True)
+    ]
+    state, deployment = controller.state, controller.deployment
+    return Run(
+        scenario=name,
+        seed=seed,
+        outcome=_outcome(state),
+        reason=None if state.reason is None or not _rolled_back(state) else str(state.reason),
+        why=describe(controller.events[-1], deployment),
+        ended_at=world.now,
+        final_stage=deployment.canary_stages[state.stage].name,
+        events=controller.events,
+        notes=tuple(world.notes),
+        baseline=totals[0],
+        canary=totals[1],
+        exposure=Exposure(
+            canary_requests=totals[1].requests,
+            bad_requests=int(world.served[1, 4]),
+            users=int(world.exposed.sum()),
+            population=len(world.exposed),
+        ),
+        history=controller.metrics_history,
+    )
+
+
+def _rolled_back(state: State) -> bool:
+    return state.phase is Phase.ROLLED_BACK
+
+
+def _outcome(state: State) -> Outcome:
+    match state.phase:
+        case Phase.COMPLETED:
+            return "completed"
+        case Phase.ROLLED_BACK:
+            return "rolled_back"
+        case Phase.ABORTED:
+            return "aborted"
+        case Phase.PAUSED:
+            return "paused"
+        case _:
+            return "unfinished" if state.held_at is None else "held"
+
+
+def _standing(scenario: Scenario) -> Standing:
+    """The arms before the first request."""
+    singles = [
+        PendingSingle(failure.at, arm == "canary", number)
+        for number, failure in enumerate(scenario.contract_failures, start=1)
+        if isinstance(failure, Single)
+        for arm in ARMS
+        if failure.strikes(arm)
+    ]
+    baseline, canary = (_pool(scenario, arm) for arm in ARMS)
+    return Standing(baseline=baseline, canary=canary, singles=tuple(singles))
+
+
+def _pool(scenario: Scenario, arm: Arm) -> Pool | None:
+    servers = scenario.service(arm).servers
+    if servers is None:
+        return None
+    losses = [
+        Loss(start, end, fault.servers)
+        for fault in scenario.faults
+        if isinstance(fault, LostCapacity) and fault.strikes(arm)
+        for start, end in fault.occurrences(scenario.horizon)
+    ]
+    return Pool.of(servers, losses)
+
+
+def _notes(scenario: Scenario) -> Iterator[Note]:
+    """Starts and ends of faults."""
+    for fault in scenario.faults:
+        for start, end in fault.occurrences(scenario.horizon):
+            yield Note(start, f"fault on {_where(fault)} starts: {fault.words}")
+            if end < inf:
+                yield Note(end, f"fault on {_where(fault)} ends: {fault.words}")
+
+
+def _where(fault: Fault) -> str:
+    return "both arms" if fault.arm == "both" else f"the {fault.arm}"

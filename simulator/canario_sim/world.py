@@ -1,0 +1,219 @@
+"""The rehearsed world: SimPy carries what controls the rollout, numpy the traffic in between.
+
+At one instant checks come first, then requests that are done, then those that arrive. So an
+arrival meets the share that a check at its instant has set.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable
+from math import inf, nextafter
+
+import numpy as np
+import simpy
+from msgspec import Struct
+
+from canario.control.machine import CommandRefusedError, next_due
+from canario.controller import CanaryDeploymentController
+from canario.metrics.counts import Counts
+from canario.metrics.window import SlidingWindow
+from canario.plan import Plan
+
+from .block import Block, Violation
+from .flights import CANARY, FAILED, SLOW, Standing
+from .requests import CHUNK, Ahead, Source
+from .scenario import Order
+from .streams import Flags, Ints
+
+__all__ = ["Note", "World"]
+
+# A rehearsal's rollback must not look like a live one in the host's log.
+_LOG = logging.getLogger("canario_sim")
+_LOG.addHandler(logging.NullHandler())
+_LOG.propagate = False
+
+Steps = Generator[simpy.Event, object, None]
+
+
+_EMPTY = Standing()
+
+
+class Note(Struct, frozen=True):
+    """Something beside the journal that a timeline shows: `text` at the instant `at`."""
+
+    at: float
+    text: str
+
+
+class World:
+    """One rehearsal of one rollout, from the instant 0 to its end or to the horizon.
+
+    Args:
+        plan: What the controller is to do; it names the release.
+        source: The requests.
+        horizon: When the rehearsal ends if the rollout has not, in seconds.
+        standing: The arms' servers and single contract failures at the start.
+        orders: What the operator does.
+        notes: What happens beside the rollout, for the timeline.
+        chunk: Requests that are read at a time; the result does not depend on it.
+
+    Attributes:
+        controller: The very controller that guards a live app.
+        notes: Those that have come to pass, and refused orders.
+        served: Arms × (requests, errors, slow, violations, bad), of requests that were done.
+        in_flight: Requests of each arm under way at the end.
+        exposed: For each key, whether it reached the canary.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        source: Source,
+        *,
+        horizon: float,
+        standing: Standing = _EMPTY,
+        orders: Iterable[Order] = (),
+        notes: Iterable[Note] = (),
+        chunk: int = CHUNK,
+    ) -> None:
+        self.env = simpy.Environment()
+        self.controller = CanaryDeploymentController(
+            plan, clock=lambda: float(self.env.now), log=_LOG
+        )
+        self.notes: list[Note] = []
+        self.served: Ints = np.zeros((2, 5), np.int64)
+        self.exposed: Flags = np.zeros(len(source.keys), np.bool_)
+        self._horizon = horizon
+        self._standing = standing
+        self._orders = sorted(orders, key=lambda order: order.at)
+        self._planned = tuple(notes)
+        self._ahead = Ahead(source, chunk)
+        self._details = source.details
+        bucket = self.controller.router.bucket
+        self._buckets = np.fromiter(map(bucket, source.keys), np.int64, len(source.keys))
+        thresholds = plan.deployment.rollback_thresholds
+        self._limit_ms = thresholds.max_p95_latency_ms
+        self._width = SlidingWindow(thresholds.metric_window_seconds).slice_seconds
+
+    @property
+    def now(self) -> float:
+        """The present instant, in seconds from the start of the rollout."""
+        return float(self.env.now)
+
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """Requests under way on the baseline and on the canary."""
+        mine = int(np.count_nonzero(self._standing.flights.code & CANARY))
+        return len(self._standing.flights) - mine, mine
+
+    def run(self) -> None:
+        """Rehearse, once."""
+        for note in self._planned:
+            self.env.process(self._note(note))
+        self.env.run(until=self.env.process(self._control()))
+
+    def _control(self) -> Steps:
+        self.controller.start()
+        self._obey()
+        while not self._over:
+            yield from self._follow(self._next_block())
+
+    def _follow(self, block: Block) -> Steps:
+        """Live through a block, up to the instant at which things go otherwise than planned."""
+        planned = iter([*block.instants, inf])
+        instant, weight = next(planned), self.controller.router.weight
+        for feeds in block.feeds():
+            violation = block.violation
+            if violation is not None and violation.at < instant:
+                yield from self._violate(block, violation)
+                return
+            yield self._until(instant)
+            self.controller.observe_slices(feeds)
+            self.controller.tick()
+            self._obey()
+            instant = next(planned)
+            if instant != self._next_instant() or weight != self.controller.router.weight:
+                break
+        self._close(block)
+
+    def _violate(self, block: Block, violation: Violation) -> Steps:
+        """Let the canary break a contract, which ends the rollout at that very instant."""
+        feeds = block.feeds_before(violation, self.now)
+        yield self._until(violation.at)
+        self.controller.observe_slices(feeds)
+        failed, slow = (int(violation.code & flag > 0) for flag in (FAILED, SLOW))
+        own = Counts(requests=1, errors=failed, timed=1, slow=slow)
+        self.controller.observe_counts("canary", own, now=self.now)
+        self.controller.report_violation("canary", self._details[violation.number - 1])
+        self._close(block, violation.position)
+
+    def _next_block(self) -> Block:
+        """From now on as far as requests have been read, but not beyond the end of a hold."""
+        instants = self._instants(self._ahead.reach(self._next_instant()))
+        upto = int(np.searchsorted(self._ahead.requests.at, instants[-1], "left"))
+        requests = self._ahead.requests[:upto]
+        return Block(
+            self.now,
+            instants,
+            self._standing,
+            requests,
+            self._buckets[requests.key] < self.controller.router.weight,
+            limit_ms=self._limit_ms,
+            width=self._width,
+        )
+
+    def _instants(self, reach: float) -> list[float]:
+        """When the controller will be looked at, if nothing changes its state."""
+        instants = [self._next_instant()]
+        state = self.controller.state
+        ends_at = state.ends_at if state.ends_at > self.now else inf
+        last = min(reach, ends_at, self._next_order, self._horizon)
+        while instants[-1] < last:
+            due = next_due(self.controller.deployment, state, instants[-1])
+            instants.append(min(due, self._next_order, self._horizon))
+        if instants[-1] > reach:
+            instants.pop()
+        return instants
+
+    def _close(self, block: Block, position: int = -1) -> None:
+        """Settle what has happened up to now, and forget the rest of the block."""
+        cut = block.cut(self.now, position)
+        self._standing = cut.standing
+        self._ahead.forget(cut.arrivals)
+        self.served += cut.served
+        self.exposed[cut.users] = True
+
+    @property
+    def _over(self) -> bool:
+        return self.controller.state.phase.terminal or self.now >= self._horizon
+
+    @property
+    def _next_order(self) -> float:
+        return self._orders[0].at if self._orders else inf
+
+    def _next_instant(self) -> float:
+        """When the controller has to be looked at next."""
+        return min(self.controller.due, self._next_order, self._horizon)
+
+    def _obey(self) -> None:
+        """Give the orders whose instant has come."""
+        while self._next_order <= self.now:
+            order = self._orders.pop(0).order
+            try:
+                getattr(self.controller, order)()
+            except CommandRefusedError as error:
+                self.notes.append(Note(self.now, str(error)))
+
+    def _note(self, note: Note) -> Steps:
+        yield self._until(note.at)
+        self.notes.append(note)
+
+    def _until(self, at: float) -> simpy.Timeout:
+        """A timeout that ends at the instant `at` to the bit, which a difference may miss."""
+        delay = at - self.now
+        while self.now + delay < at:
+            delay = nextafter(delay, inf)
+        while self.now + delay > at:
+            delay = nextafter(delay, 0)
+        return self.env.timeout(delay)

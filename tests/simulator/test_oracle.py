@@ -1,0 +1,268 @@
+"""The simulator decides what a process-per-request model decides, and sees the same windows."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+from tests.simulator.oracle import Oracle, windows
+
+from canario.plan import (
+    Deployment,
+    MissingEvidence,
+    Plan,
+    RollbackThresholds,
+    Stage,
+)
+from canario_sim import Run, Scenario, run
+from canario_sim.contracts import ByKey, ByRate, ContractFailure, Single
+from canario_sim.faults import (
+    AddedLatency,
+    Errors,
+    Fault,
+    LostCapacity,
+    MultipliedLatency,
+    Outage,
+    SlowLeak,
+)
+from canario_sim.scenario import Order
+from canario_sim.service import Empirical, Gamma, Lognormal, Service, WarmUp
+from canario_sim.traffic import Bursts, Constant, Poisson, Population, Traffic
+
+WEB = Service(latency=Lognormal(p50_ms=80, p95_ms=250), error_rate=1.0)
+CALM = Service(latency=Lognormal(p50_ms=80, p95_ms=250))
+QUEUE = Service(latency=Gamma(mean_ms=300), error_rate=0.5, servers=5)
+STAGES = (Stage(5, 60), Stage(25, 120), Stage(100, 180))
+
+
+def deployment(
+    stages: tuple[Stage, ...] = STAGES,
+    missing: MissingEvidence | None = None,
+    **thresholds: float,
+) -> Plan:
+    return Plan(
+        deployment=Deployment(
+            canary_stages=stages,
+            rollback_thresholds=RollbackThresholds(**thresholds),  # type: ignore[arg-type]
+            missing_evidence=missing or MissingEvidence(),
+        )
+    )
+
+
+def scenario(
+    *,
+    plan: Plan | None = None,
+    traffic: Traffic | None = None,
+    baseline: Service = WEB,
+    canary: Service | None = None,
+    faults: tuple[Fault, ...] = (),
+    contract_failures: tuple[ContractFailure, ...] = (),
+    orders: tuple[Order, ...] = (),
+) -> Scenario:
+    return Scenario(
+        name="compared",
+        teaches="that two simulators agree",
+        plan=plan or deployment(),
+        traffic=traffic or Poisson(rate=20, keys=Population(size=300)),
+        baseline=baseline,
+        canary=canary,
+        faults=faults,
+        contract_failures=contract_failures,
+        orders=orders,
+    )
+
+
+PATIENT = deployment(max_p95_latency_ms=2500)
+
+# Title -> the scenario, and how it must end for the comparison to mean something.
+SCENARIOS: dict[str, tuple[Scenario, str]] = {
+    "healthy": (scenario(), "completed"),
+    "errors that grow": (scenario(faults=(Errors(at=70, rate=40, ramp=60),)), "rolled_back"),
+    "outage in the second stage": (scenario(faults=(Outage(at=100, lasts=40),)), "rolled_back"),
+    "outage of both arms": (
+        scenario(faults=(Outage(arm="both", at=181.5, lasts=7),)),
+        "rolled_back",
+    ),
+    "added latency": (scenario(faults=(AddedLatency(at=200, ms=600),)), "rolled_back"),
+    "repeated latency, below the limit": (
+        scenario(faults=(MultipliedLatency(at=10, factor=2, lasts=2, every=40),)),
+        "completed",
+    ),
+    "slow leak": (scenario(faults=(SlowLeak(ms_per_second=4),)), "rolled_back"),
+    "warm-up": (
+        scenario(
+            canary=Service(
+                latency=Lognormal(p50_ms=80, p95_ms=250), warm_up=WarmUp(seconds=100, factor=4)
+            )
+        ),
+        "rolled_back",
+    ),
+    "one big tenant suffers": (
+        scenario(
+            traffic=Poisson(rate=20, keys=Population(size=300, skew=1.2)),
+            faults=(Errors(rate=100, keys=("user-0", "user-3")),),
+        ),
+        "rolled_back",
+    ),
+    "contract broken once": (
+        scenario(contract_failures=(Single(at=93.21, detail="no score"),)),
+        "rolled_back",
+    ),
+    "contract broken at once on the baseline, later on both": (
+        scenario(
+            contract_failures=(
+                Single(arm="baseline", at=3),
+                ByRate(arm="both", at=150, rate=1, detail="rare"),
+            )
+        ),
+        "rolled_back",
+    ),
+    "contract broken for one key": (
+        scenario(contract_failures=(ByKey(keys=("user-7", "user-8", "user-9")),)),
+        "rolled_back",
+    ),
+    "windows and checks off every grid": (
+        scenario(
+            plan=deployment(
+                stages=(Stage(10, 33.3), Stage(50, 71.7), Stage(100, 100)),
+                metric_window_seconds=17.3,
+                check_interval_seconds=3.7,
+            ),
+            faults=(Errors(at=90, rate=12),),
+        ),
+        "rolled_back",
+    ),
+    "a check more often than a slice ends": (
+        scenario(plan=deployment(check_interval_seconds=0.3), faults=(Errors(at=80, rate=15),)),
+        "rolled_back",
+    ),
+    "low traffic, held until enough have come": (
+        scenario(
+            plan=deployment(stages=(Stage(20, 60), Stage(100, 600)), min_samples=5),
+            traffic=Poisson(rate=0.1, keys=Population(size=50)),
+            baseline=CALM,
+        ),
+        "completed",
+    ),
+    "low traffic, held for ever": (
+        scenario(traffic=Poisson(rate=0.02, keys=Population(size=50))),
+        "held",
+    ),
+    "low traffic, rolled back at the deadline": (
+        scenario(
+            plan=deployment(missing=MissingEvidence(deadline_seconds=47.3, then="rollback")),
+            traffic=Poisson(rate=0.05, keys=Population(size=50)),
+        ),
+        "rolled_back",
+    ),
+    "low traffic, paused at the deadline": (
+        scenario(
+            plan=deployment(missing=MissingEvidence(deadline_seconds=31, then="pause")),
+            traffic=Poisson(rate=0.05, keys=Population(size=50)),
+        ),
+        "paused",
+    ),
+    "low traffic, advanced at the deadline": (
+        scenario(
+            plan=deployment(missing=MissingEvidence(deadline_seconds=12.5, then="advance")),
+            traffic=Poisson(rate=0.05, keys=Population(size=50)),
+        ),
+        "completed",
+    ),
+    "a steady line of requests, ties everywhere": (
+        scenario(
+            traffic=Constant(rate=10, keys=Population(size=40)),
+            baseline=Service(latency=Empirical(values_ms=(100, 200, 500))),
+            faults=(AddedLatency(at=100, ms=400),),
+        ),
+        "rolled_back",
+    ),
+    "queues, healthy": (
+        scenario(plan=PATIENT, baseline=QUEUE, traffic=Poisson(rate=12)),
+        "completed",
+    ),
+    "queues, saturated at the full share": (
+        scenario(plan=PATIENT, baseline=QUEUE, traffic=Poisson(rate=25)),
+        "rolled_back",
+    ),
+    "queues, in bursts": (
+        scenario(
+            plan=PATIENT,
+            baseline=QUEUE,
+            traffic=Bursts(rate=8, burst_rate=40, every_seconds=80, burst_seconds=6),
+        ),
+        "rolled_back",
+    ),
+    "queues, capacity lost": (
+        scenario(
+            plan=PATIENT,
+            baseline=QUEUE,
+            traffic=Poisson(rate=12),
+            faults=(LostCapacity(arm="both", at=200.4, lasts=30, servers=3),),
+        ),
+        "rolled_back",
+    ),
+    "queues, capacity lost again and again": (
+        scenario(
+            plan=PATIENT,
+            baseline=Service(latency=Gamma(mean_ms=300), servers=8),
+            traffic=Poisson(rate=10),
+            faults=(LostCapacity(at=3, lasts=5, every=20, servers=5),),
+        ),
+        "completed",
+    ),
+    "queues, a contract broken in line": (
+        scenario(
+            baseline=QUEUE,
+            traffic=Poisson(rate=18),
+            plan=deployment(max_p95_latency_ms=20_000),
+            contract_failures=(Single(at=250),),
+        ),
+        "rolled_back",
+    ),
+    "an operator pauses and resumes": (
+        scenario(orders=(Order(at=33.3, order="pause"), Order(at=71, order="resume"))),
+        "completed",
+    ),
+    "an operator skips, with queues": (
+        scenario(
+            plan=PATIENT,
+            baseline=QUEUE,
+            traffic=Poisson(rate=12),
+            orders=(Order(at=12.34, order="skip"),),
+        ),
+        "completed",
+    ),
+    "an operator restarts": (scenario(orders=(Order(at=130.5, order="restart"),)), "completed"),
+    "an operator aborts": (
+        scenario(orders=(Order(at=40, order="resume"), Order(at=77.7, order="abort"))),
+        "aborted",
+    ),
+    "an operator promotes": (scenario(orders=(Order(at=10, order="promote"),)), "completed"),
+}
+
+
+@pytest.mark.parametrize("title", SCENARIOS)
+def test_events_windows_and_totals_are_the_oracles(title: str) -> None:
+    made, outcome = SCENARIOS[title]
+    for seed in (1, 2):
+        fast, slow = run(made, seed), Oracle(made, seed).run()
+        assert (fast.outcome if seed == 1 else outcome) == outcome
+        assert fast.events == slow.events
+        assert windows(fast.history) == windows(slow.controller.metrics_history)
+        assert _exposure(fast) == (slow.bad, len(slow.users))
+        assert _in_flight(fast) == slow.in_flight
+
+
+def test_a_pool_of_many_servers_is_as_good_as_no_limit() -> None:
+    free = scenario(faults=(Errors(at=70, rate=30),))
+    pooled = replace(free, baseline=replace(WEB, servers=1000))
+    assert run(free).events == run(pooled).events
+    assert run(free).canary == run(pooled).canary
+
+
+def _exposure(made: Run) -> tuple[int, int]:
+    return made.exposure.bad_requests, made.exposure.users
+
+
+def _in_flight(made: Run) -> dict[str, int]:
+    return {"baseline": made.baseline.in_flight, "canary": made.canary.in_flight}
