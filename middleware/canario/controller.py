@@ -84,6 +84,7 @@ class CanaryDeploymentController:
             is taken up from there.
         sinks: Called with every event, after it took effect. One that raises is logged.
         judge: Judges the evidence; by default the plan's fixed thresholds.
+        log: Where events and faults are logged; a rehearsal's must not look like a live one's.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class CanaryDeploymentController:
         journal: str | os.PathLike[str] | None = None,
         sinks: Iterable[Sink] = (),
         judge: Judge | None = None,
+        log: logging.Logger = logger,
     ) -> None:
         plan = plan or Plan()
         name = deployment_id or plan.deployment.deployment_id
@@ -114,6 +116,7 @@ class CanaryDeploymentController:
         self._sinks = tuple(sinks)
         self._lock = threading.Lock()
         self._told: set[str] = set()
+        self._log = log
 
     def __repr__(self) -> str:
         state = self.state
@@ -221,6 +224,15 @@ class CanaryDeploymentController:
         """Count many requests at once; see `Rollout.observe_counts` for when that is the same."""
         self._drive(lambda: self._rollout.observe_counts(now, arm, counts))
 
+    def observe_slices(self, slices: Iterable[tuple[float, Arm, Counts]]) -> None:
+        """`observe_counts` for several instants, in order: each an instant, an arm, its counts."""
+
+        def step() -> list[Event]:
+            observe = self._rollout.observe_counts
+            return [event for now, arm, counts in slices for event in observe(now, arm, counts)]
+
+        self._drive(step)
+
     def report_violation(self, arm: Arm, detail: str, *, now: float | None = None) -> None:
         """Report that a response of `arm`, which was observed, broke its contract.
 
@@ -266,7 +278,7 @@ class CanaryDeploymentController:
             first = kind not in self._told
             self._told.add(kind)
         if first:
-            logger.error(
+            self._log.error(
                 "canario failed in %s; requests are served all the same", kind, exc_info=error
             )
 
@@ -429,12 +441,12 @@ class CanaryDeploymentController:
             except OSError as error:
                 # The rollout goes on in memory: a full disk must not keep a bad canary alive.
                 self._counters["journal_failed"] += 1
-                logger.error("the journal %s cannot be written: %s", self._journal, error)
+                self._log.error("the journal %s cannot be written: %s", self._journal, error)
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
             level = logging.WARNING if isinstance(event, RolledBack) else logging.INFO
-            logger.log(level, "%s: %s", self.deployment_id, describe(event, self.deployment))
+            self._log.log(level, "%s: %s", self.deployment_id, describe(event, self.deployment))
             for sink in self._sinks:
                 try:
                     sink(event)
@@ -450,7 +462,7 @@ class CanaryDeploymentController:
             return ()
         journal = parse_journal(self._journal.read_bytes())
         if journal.truncated:
-            logger.warning(
+            self._log.warning(
                 "%s ends in the middle of an event; the %d whole ones are used, %d bytes dropped",
                 self._journal,
                 len(journal.events),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 from canario.config import ConfigError
 from canario.contracts import Contract, ContractChecker, Response
 from canario.control.rollout import Outcome
-from canario.control.state import Phase
 from canario.controller import CanaryDeploymentController
-from canario.routing.bucket import InvalidKeyError
+from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
 from canario.routing.keys import Carrier, cookie_value, key_source
 from canario.routing.router import Arm
@@ -40,36 +40,22 @@ class Exchange:
     raised. `body` collects what a contract is to see; None when none is.
     """
 
-    __slots__ = (
-        "arm",
-        "body",
-        "body_bytes",
-        "complete",
-        "failed",
-        "first_at",
-        "headers",
-        "left",
-        "observed",
-        "set_cookie",
-        "started_at",
-        "status",
-        "timed",
-    )
+    # How every exchange begins; most need no more than a few of these changed.
+    set_cookie: str | None = None
+    status: int | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    first_at: float | None = None
+    complete = False
+    left = False
+    failed = False
+    observed = False
+    body: list[bytes] | None = None
+    body_bytes = 0
 
     def __init__(self, arm: Arm, started_at: float, *, timed: bool) -> None:
         self.arm = arm
         self.started_at = started_at
         self.timed = timed
-        self.set_cookie: str | None = None
-        self.status: int | None = None
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.first_at: float | None = None
-        self.complete = False
-        self.left = False
-        self.failed = False
-        self.observed = False
-        self.body: list[bytes] | None = None
-        self.body_bytes = 0
 
     def collect(self, chunk: bytes, limit: int) -> None:
         """Keep a piece of the body for the contract, as long as the whole fits in `limit`."""
@@ -119,24 +105,23 @@ class Gate:
         self._errors = {route: frozenset(codes) for route, codes in (errors or {}).items()}
         self._health_paths = frozenset(health_paths)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
-        self._broken = False
+        self._begun = False
 
     def start(self) -> None:
         """Begin the rollout if it has not begun: at the server's start-up or the first request."""
-        if self._broken or self.controller.state.phase is not Phase.PENDING:
+        if self._begun:
             return
         try:
-            self.controller.start()
+            self.controller.start()  # whoever else comes first waits here, so all are counted
         except Exception as error:
-            # Asking again at every request would only repeat the error.
-            self._broken = True
-            self.controller.fault("starting the rollout", error)
+            self.fault("starting the rollout", error)
+        self._begun = True  # even if it failed: asking again would only repeat the error
 
     def admit(self, carrier: Carrier, method: str, path: str, *, secure: bool) -> Exchange | None:
         """Choose the arm of a request; None when that failed and nothing is to be observed."""
         controller = self.controller
         try:
-            if controller.state.phase is Phase.PENDING:
+            if not self._begun:
                 self.start()
             now = controller.clock()
             if now >= controller.due:
@@ -147,28 +132,34 @@ class Gate:
             if self._checker is not None and method != "HEAD":
                 exchange.body = []
         except Exception as error:
-            controller.fault("routing", error)
+            self.fault("routing", error)
             return None
         return exchange
 
-    def finish(self, exchange: Exchange, route: str | None) -> None:
+    def finish(self, exchange: Exchange, route: str | None, *, at: float | None = None) -> None:
         """Observe a request that has ended, once; later calls change nothing.
 
         Args:
             exchange: The request; see its attributes for what must be filled in.
             route: Template of the route that served it; None when the app has none.
+            at: When it ended; by default the present instant.
         """
         if exchange.observed:
             return
         exchange.observed = True
         try:
-            now = self.controller.clock()
+            now = self.controller.clock() if at is None else at
             outcome, latency_ms = self._worth(exchange, route, now)
             self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
             if self._checker is not None and exchange.complete:
                 self._submit(self._checker, exchange, route or "")
         except Exception as error:
-            self.controller.fault("observing", error)
+            self.fault("observing", error)
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Count an error of canario's own. Never raises, whatever the controller does."""
+        with suppress(Exception):
+            self.controller.fault(where, error)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until the contract has seen all responses so far; False when that took too long."""
@@ -176,7 +167,7 @@ class Gate:
 
     def _route(self, exchange: Exchange, carrier: Carrier, *, secure: bool) -> None:
         controller = self.controller
-        if controller.state.phase.withdrawn:  # an abort beats every claim
+        if not controller.router.weight:  # nobody's: an abort beats every claim
             return
         if self._forced is not None:
             try:
@@ -206,7 +197,8 @@ class Gate:
             if key is not None:
                 return key
         if self._anonymous is not None:
-            return cookie_value(carrier, self._anonymous.encode("latin-1")) or None
+            value = cookie_value(carrier, self._anonymous.encode("latin-1"))
+            return key_bytes(value) if value else None
         return None
 
     def _name_anonymous(self, exchange: Exchange, name: str, *, secure: bool) -> bytes:
@@ -250,10 +242,11 @@ class Gate:
             self.controller.count("contract_not_checked")
 
     def _report(self, response: Response, breach: str) -> None:
+        where = f"{response.route}: " if response.route else ""
         try:
-            self.controller.report_violation(response.arm, f"{response.route}: {breach}")
+            self.controller.report_violation(response.arm, where + breach)
         except Exception as error:
-            self.controller.fault("reporting a broken contract", error)
+            self.fault("reporting a broken contract", error)
 
 
 def _forced_arms(

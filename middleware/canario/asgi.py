@@ -1,0 +1,401 @@
+"""The ASGI middleware: a plain callable that sends each request to one of two apps."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from .asgi_lifespan import PairedLifespan, State, Ticker, give_state
+from .asgi_route import RouteNames
+from .asgi_types import App, Message, Receive, Scope, Send
+from .context import present_arm
+from .contracts import Contract
+from .controller import CanaryDeploymentController
+from .gate import HEALTH_PATHS, Exchange, Gate
+from .routing.router import Arm
+
+__all__ = ["CanaryMiddleware"]
+
+Headers = Sequence[tuple[bytes, bytes]]
+RouteName = Callable[[Scope], str | None]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# A server error, as a WebSocket closes with (RFC 6455, 7.4.1).
+_INTERNAL_ERROR = 1011
+
+# Where a framework's user keeps what names it: Django, SQLAlchemy and the like, then Starlette.
+_USER_NAMES = ("pk", "id", "identity", "username", "display_name")
+
+
+class CanaryMiddleware:
+    """Guards a release: serves each request by the baseline or by the canary, and watches both.
+
+    Args:
+        app: The baseline.
+        controller: Decides who is served by the canary, and is told how it went.
+        canary: The new version. Without one, `app` serves both arms and asks `current_arm()`.
+        contract: Called with (route, status, headers, body) of whole HTTP responses, on a thread
+            of its own after they are sent; returns or raises what is wrong with them.
+        contract_routes: Templates of the routes that the contract is about; None for all.
+        contract_max_body: Longer bodies (bytes) are not checked, and counted so.
+        errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
+        health_paths: Paths whose requests stay out of the latency.
+        arm_header: Name of a response header that tells the arm; None for none.
+        route: Called with the scope after the app has run, gives the name of its route; by
+            default the template that Starlette or FastAPI matched, such as `/items/{id}`.
+
+    An exception in here never breaks a request: the baseline serves it, unchanged, and the
+    controller counts a fault.
+
+    Raises:
+        ConfigError: When the plan cannot be carried out; see `Gate`.
+        ValueError: When `arm_header` is no name of a header.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        controller: CanaryDeploymentController,
+        canary: App | None = None,
+        *,
+        contract: Contract | None = None,
+        contract_routes: Collection[str] | None = None,
+        contract_max_body: int = 64 * 1024,
+        errors: Mapping[str, Collection[int]] | None = None,
+        health_paths: Collection[str] = HEALTH_PATHS,
+        arm_header: str | None = None,
+        route: RouteName | None = None,
+    ) -> None:
+        if arm_header is not None and not _TOKEN.fullmatch(arm_header):
+            raise ValueError(
+                f"arm_header is {arm_header!r}; it must be a name such as X-Canary-Arm"
+            )
+        self.app = app
+        self.canary = app if canary is None else canary
+        self.gate = Gate(
+            controller,
+            contract=contract,
+            contract_routes=contract_routes,
+            contract_max_body=contract_max_body,
+            errors=errors,
+            health_paths=health_paths,
+        )
+        self.route: RouteName = RouteNames() if route is None else route
+        self._arm_headers: dict[Arm, Headers] = {"baseline": (), "canary": ()}
+        if arm_header is not None:
+            name = arm_header.lower().encode()
+            self._arm_headers = {"baseline": ((name, b"baseline"),), "canary": ((name, b"canary"),)}
+        self._adds = arm_header is not None
+        self._states: tuple[State, State] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        kind = scope.get("type")
+        call = None
+        if kind == "http":
+            call = self._admit(_HTTPCall(self, scope, receive, send))
+        elif kind == "websocket":
+            call = self._admit(_WebSocketCall(self, scope, receive, send))
+        elif kind == "lifespan":
+            return await self._lifespan(scope, receive, send)
+        if call is None:
+            return await self.app(scope, receive, send)
+        arm = call.exchange.arm
+        app = self.canary if arm == "canary" else self.app
+        token = present_arm.set(arm)
+        try:
+            returned = await app(scope, call.receive, call.send)
+        except GeneratorExit:
+            # Thrown away, perhaps by the garbage collector in the midst of anything: no lock
+            # that an observation takes may be waited for here.
+            raise
+        except Exception:
+            call.app_raised()
+            raise
+        except BaseException:
+            call.cancelled()
+            raise
+        finally:
+            try:  # noqa: SIM105 - suppress() costs more than all else here
+                present_arm.reset(token)
+            except ValueError:
+                pass  # closed in another context than it ran in, where there is nothing to reset
+        if not call.exchange.observed:
+            call.app_returned()
+        return returned
+
+    def _admit(self, call: _Call) -> _Call | None:
+        """The same, with its arm; None when that failed, and the baseline is to serve it."""
+        scope = call.scope
+        try:
+            exchange = self.gate.admit(
+                call,
+                scope.get("method", "GET"),
+                scope.get("path", ""),
+                secure=scope.get("scheme") in ("https", "wss"),
+            )
+            if exchange is None:
+                return None
+            call.exchange = exchange
+            if self._adds or exchange.set_cookie is not None:
+                call.extra = self._added(exchange)
+            if self._states is not None and exchange.arm == "canary":
+                give_state(scope, *self._states)
+        except Exception as error:
+            self.gate.fault("routing", error)
+            return None
+        return call
+
+    def _added(self, exchange: Exchange) -> Headers:
+        """What our configuration adds to the headers of a response."""
+        added = self._arm_headers[exchange.arm]
+        if exchange.set_cookie is None:
+            return added
+        return (*added, (b"set-cookie", exchange.set_cookie.encode("latin-1")))
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        ticker = Ticker(self.gate)
+
+        async def tell(message: Message) -> Any:
+            returned = await send(message)
+            # Not before: a model that takes minutes to load is not to use up the first stage.
+            if message.get("type") == "lifespan.startup.complete":
+                ticker.start()
+            return returned
+
+        try:
+            if self.canary is self.app:
+                return await self.app(scope, receive, tell)
+            pair = PairedLifespan(self.app, self.canary, scope, receive, tell)
+            self._states = pair.states
+            return await pair.run()
+        finally:
+            ticker.stop()
+
+
+class _Call:
+    """One request: the carrier of its key, and the `receive` and `send` that its app is given."""
+
+    exchange: Exchange
+    extra: Headers = ()  # added to the headers of the response
+
+    def __init__(
+        self, middleware: CanaryMiddleware, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._middleware = middleware
+        self._receive = receive
+        self._send = send
+        self.scope = scope
+
+    # -- as a carrier
+
+    def headers(self, name: bytes) -> Sequence[bytes]:
+        headers = self.scope.get("headers", ())
+        if type(headers) is not list and type(headers) is not tuple:
+            # Any iterable is allowed, and the app must still find one that can be read once.
+            headers = self.scope["headers"] = list(headers)
+        size = len(name)  # few names are as long, and comparing lengths is cheap
+        return [value for key, value in headers if len(key) == size and key.lower() == name]
+
+    def peer(self) -> str | None:
+        client = self.scope.get("client")
+        return client[0] if client else None
+
+    def user(self) -> str | bytes | None:
+        return _name_of(self.scope.get("user"))
+
+    # -- towards the app
+
+    async def receive(self) -> Message:
+        raise NotImplementedError
+
+    async def send(self, message: Message) -> Any:
+        raise NotImplementedError
+
+    def app_returned(self) -> None:
+        self._finish()
+
+    def app_raised(self) -> None:
+        # What an app raises because nobody is there any more is not its failure.
+        if not self.exchange.left:
+            self.exchange.failed = True
+        self._finish()
+
+    def cancelled(self) -> None:
+        self.exchange.left = True
+        self._finish()
+
+    # -- towards the gate
+
+    def _finish(self) -> None:
+        """Have the request observed, unless it was."""
+        exchange = self.exchange
+        if exchange.observed:
+            return
+        name = None
+        middleware = self._middleware
+        try:
+            name = middleware.route(self.scope)
+        except Exception as error:
+            middleware.gate.fault("naming the route", error)
+        middleware.gate.finish(exchange, name)
+
+    def _lose(self, error: Exception) -> None:
+        """Let the request go on unobserved, after an error of our own."""
+        self.exchange.observed = True
+        self._middleware.gate.fault("watching a response", error)
+
+    def _mark_first(self) -> None:
+        """Time the response to the message that was just sent."""
+        try:
+            self.exchange.first_at = self._middleware.gate.controller.clock()
+        except Exception as error:
+            self._lose(error)
+
+
+class _HTTPCall(_Call):
+    """An HTTP request. It is observed with the last message, not after background tasks."""
+
+    # How every request begins; most keep all but the first.
+    _ending = False  # the last message is being sent, or was
+    _before_body = True
+    _first_event = False  # the first message of an event stream is being sent
+    _start_headers: Headers = ()
+    _trailers = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        try:
+            if message["type"] == "http.disconnect" and not self._ending:
+                self.exchange.left = True
+        except Exception as error:
+            self._lose(error)
+        return message
+
+    async def send(self, message: Message) -> Any:
+        try:
+            message = self._look_at(message)
+        except Exception as error:
+            self._lose(error)
+        try:
+            returned = await self._send(message)
+        except OSError:
+            self.exchange.left = True
+            raise
+        if self._ending:
+            self.exchange.complete = True
+            self._finish()
+        elif self._first_event:
+            self._first_event = False
+            self._mark_first()
+        return returned
+
+    def _look_at(self, message: Message) -> Message:
+        """Learn from a message that is about to be sent; returns what is sent in its place."""
+        kind = message.get("type")
+        exchange = self.exchange
+        if kind == "http.response.body":
+            if exchange.body is not None:
+                exchange.collect(message.get("body", b""), self._middleware.gate.max_body)
+            if not message.get("more_body", False):
+                self._ending = not self._trailers
+            elif self._before_body:
+                self._before_body = False
+                self._first_event = _is_event_stream(self._start_headers)
+        elif kind == "http.response.start":
+            return self._see_start(message)
+        elif kind == "http.response.trailers":
+            self._ending = not message.get("more_trailers", False)
+        elif kind == "http.response.pathsend" or kind == "http.response.zerocopysend":
+            # A contract is not shown a body that does not pass through here, nor a part of one.
+            exchange.body_bytes = sys.maxsize
+            self._ending = not (message.get("more_body", False) or self._trailers)
+        return message
+
+    def _see_start(self, message: Message) -> Message:
+        headers = message.get("headers", ())
+        if type(headers) is not list and type(headers) is not tuple:
+            headers = list(headers)  # the server must still find one that can be read once
+            message = {**message, "headers": headers}
+        exchange = self.exchange
+        exchange.status = message.get("status")
+        if exchange.body is not None:
+            exchange.headers = [(name, value) for name, value in headers]
+        self._start_headers = headers
+        self._trailers = message.get("trailers", False)
+        return _with_headers(message, self.extra) if self.extra else message
+
+
+class _WebSocketCall(_Call):
+    """A WebSocket. It is observed when its app is done, and timed to the app's first message."""
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        try:
+            if message["type"] == "websocket.disconnect":
+                self.exchange.left = True
+        except Exception as error:
+            self._lose(error)
+        return message
+
+    async def send(self, message: Message) -> Any:
+        try:
+            message = self._look_at(message)
+        except Exception as error:
+            self._lose(error)
+        try:
+            returned = await self._send(message)
+        except OSError:
+            self.exchange.left = True
+            raise
+        if self.exchange.first_at is None:
+            self._mark_first()
+        return returned
+
+    def app_returned(self) -> None:
+        self.exchange.complete = self.exchange.first_at is not None
+        self.exchange.body = None  # contracts are about HTTP responses
+        self._finish()
+
+    def _look_at(self, message: Message) -> Message:
+        """Learn from a message that is about to be sent; returns what is sent in its place."""
+        exchange = self.exchange
+        kind = message.get("type")
+        if kind == "websocket.close":
+            if message.get("code") == _INTERNAL_ERROR and not exchange.left:
+                exchange.failed = True
+            if exchange.first_at is None:
+                exchange.status = 403  # what a server answers, whatever the code
+        elif kind == "websocket.accept" or kind == "websocket.http.response.start":
+            exchange.status = message.get("status")
+            return _with_headers(message, self.extra) if self.extra else message
+        return message
+
+
+def _with_headers(message: Message, extra: Headers) -> Message:
+    """A copy of the message, for its headers may be the app's own list."""
+    return {**message, "headers": [*message.get("headers", ()), *extra]}
+
+
+def _is_event_stream(headers: Headers) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )
+
+
+def _name_of(user: Any) -> str | bytes | None:
+    """What names a user that an authentication left in the scope, if it is a known one."""
+    if user is None or isinstance(user, str | bytes):
+        return user or None
+    if not getattr(user, "is_authenticated", True):
+        return None
+    for attribute in _USER_NAMES:
+        with suppress(NotImplementedError):  # Starlette's BaseUser leaves that to its heirs
+            name = getattr(user, attribute, None)
+            if name not in (None, ""):
+                return name if isinstance(name, bytes) else str(name)
+    return None

@@ -1,0 +1,93 @@
+"""The template of the route that served a request, read from the scope after the app has run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .asgi_types import Scope
+
+__all__ = ["RouteNames"]
+
+# What Starlette appends to the template of a mount, to match what lies below it.
+_BELOW = "/{path}"
+
+
+class RouteNames:
+    """Reads templates such as `/api/items/{id}` from what Starlette and FastAPI leave in a scope.
+
+    The template is the whole one, mounts included, and without what the server calls the root
+    path. A route whose template cannot be told has no name; the raw path never becomes one.
+    """
+
+    __slots__ = ("_literal",)
+
+    def __init__(self) -> None:
+        # Mounts without parameters, which are their own template: no need to look again.
+        self._literal: set[tuple[int, str]] = set()
+
+    def __call__(self, scope: Scope) -> str | None:
+        route = scope.get("route")
+        if route is None:
+            return None
+        own = _template(_as_included(scope, route))
+        root: str = scope.get("root_path", "")
+        outside: str = scope.get("app_root_path", root)
+        if own is None or root == outside:
+            return own
+        mounted = root[len(outside) :]
+        if _is_mount(route):  # what it serves keeps its routes to itself, if it has any
+            return self._above(scope, mounted)
+        above = self._above(scope, mounted)
+        return None if above is None else above + own
+
+    def _above(self, scope: Scope, mounted: str) -> str | None:
+        router = scope.get("router")
+        known = (id(router), mounted)
+        if known in self._literal:
+            return mounted
+        template = _mounts(getattr(router, "routes", ()), mounted)
+        if template == mounted:
+            self._literal.add(known)
+        return template
+
+
+def _as_included(scope: Scope, route: object) -> object:
+    """FastAPI lets a route know nothing of the prefix of a router that includes its own."""
+    fastapi = scope.get("fastapi")
+    if isinstance(fastapi, dict):
+        context = fastapi.get("effective_route_context")
+        if getattr(context, "original_route", None) is route:
+            return context
+    return route
+
+
+def _is_mount(route: object) -> bool:
+    return hasattr(route, "routes")
+
+
+def _template(route: object) -> str | None:
+    template = getattr(route, "path_format", None)
+    if not isinstance(template, str):
+        return None
+    return (template.removesuffix(_BELOW) or "/") if _is_mount(route) else template
+
+
+def _mounts(routes: Iterable[Any], mounted: str) -> str | None:
+    """The template of the mounts that took `mounted` off the path; None if it is none of them."""
+    if not mounted:
+        return ""
+    for route in routes:
+        if not _is_mount(route):
+            continue
+        pattern = getattr(route, "path_regex", None)
+        if pattern is None:  # mounted by host: it takes nothing off the path
+            above, below = "", mounted
+        elif match := pattern.match(mounted + "/"):
+            above, below = route.path_format.removesuffix(_BELOW), ("/" + match["path"])[:-1]
+        else:
+            continue
+        rest = _mounts(route.routes, below)
+        if rest is not None:
+            return above + rest
+    return None

@@ -1,0 +1,228 @@
+"""Where the key of a request comes from, and what happens to a user without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.middleware.asgi_tools import Controller
+
+from canario import InvalidKeyError, Routing
+from canario.gate import Exchange, Gate
+from canario.routing.keys import cookie_value, key_source
+
+
+@dataclass
+class Request:
+    """A request, as far as a key is concerned."""
+
+    lines: list[tuple[bytes, bytes]] = field(default_factory=list)
+    address: str | None = "203.0.113.7"
+    who: str | bytes | None = None
+
+    def headers(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self.lines if key == name]
+
+    def peer(self) -> str | None:
+        return self.address
+
+    def user(self) -> str | bytes | None:
+        return self.who
+
+
+def admit(gate: Gate, request: Request, *, secure: bool = False) -> Exchange:
+    exchange = gate.admit(request, "GET", "/", secure=secure)
+    assert exchange is not None
+    return exchange
+
+
+def gate(*sources: str, share: float = 50, cookie: str | None = None) -> tuple[Gate, Controller]:
+    controller = Controller(share, routing=Routing(key_sources=sources, anonymous_cookie=cookie))
+    return Gate(controller), controller
+
+
+# -- one source
+
+
+def test_a_header_is_a_key_as_it_came_from_the_wire() -> None:
+    find = key_source("header:X-User-Id")
+    assert find(Request([(b"x-user-id", b"caf\xe9 \xff")])) == b"caf\xe9 \xff"
+    assert find(Request([(b"x-user", b"ann")])) is None
+
+
+@pytest.mark.parametrize("values", [[b""], [b"x" * 513], [b"a", b"a"], [b"a", b"b"], [b"a,b"]])
+def test_a_header_that_is_no_key_is_refused(values: list[bytes]) -> None:
+    with pytest.raises(InvalidKeyError):
+        key_source("header:x-user-id")(Request([(b"x-user-id", value) for value in values]))
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        (b"id=ann", b"ann"),
+        (b"a=b; id=ann; c=d", b"ann"),
+        (b"a=b;id=ann;c=d", b"ann"),
+        (b"id=ann; id=ann", b"ann"),
+        (b'id="quoted"', b'"quoted"'),
+        (b"id=a=b", b"a=b"),
+        (b"xid=ann", None),
+        (b"ID=ann", None),
+        (b"id", None),
+        (b"", None),
+    ],
+)
+def test_a_cookie_is_a_key(header: bytes, key: bytes | None) -> None:
+    assert key_source("cookie:id")(Request([(b"cookie", header)])) == key
+
+
+@pytest.mark.parametrize("header", [b"id=", b"id=a; id=b", b"id=" + b"x" * 513])
+def test_a_cookie_that_is_no_key_is_refused(header: bytes) -> None:
+    with pytest.raises(InvalidKeyError):
+        key_source("cookie:id")(Request([(b"cookie", header)]))
+
+
+def test_a_cookie_may_come_in_several_headers_as_http_2_has_it() -> None:
+    request = Request([(b"cookie", b"a=b"), (b"cookie", b"id=ann")])
+    assert cookie_value(request, b"id") == b"ann"
+
+
+@given(st.binary(max_size=40))
+def test_no_cookie_header_breaks_the_reader(header: bytes) -> None:
+    try:
+        value = cookie_value(Request([(b"cookie", header)]), b"i")
+    except InvalidKeyError:
+        return
+    assert value is None or b"i=" in header
+
+
+def test_the_user_of_the_host_is_a_key() -> None:
+    assert key_source("user")(Request(who="ann")) == b"ann"
+    assert key_source("user")(Request()) is None
+
+
+@pytest.mark.parametrize(
+    ("hops", "forwarded", "key"),
+    [
+        ("client", [b"1.1.1.1"], b"203.0.113.7"),
+        ("client:0", [b"1.1.1.1"], b"203.0.113.7"),
+        ("client:1", [b"1.1.1.1"], b"1.1.1.1"),
+        ("client:1", [b"6.6.6.6, 1.1.1.1"], b"1.1.1.1"),
+        ("client:2", [b"6.6.6.6, 1.1.1.1, 10.0.0.1"], b"1.1.1.1"),
+        ("client:2", [b"6.6.6.6", b"1.1.1.1,10.0.0.1"], b"1.1.1.1"),
+        ("client:2", [b"1.1.1.1"], None),
+        ("client:1", [], None),
+        ("client:1", [b"1.1.1.1, "], None),
+    ],
+)
+def test_the_client_is_whom_the_trusted_proxies_saw(
+    hops: str, forwarded: list[bytes], key: bytes | None
+) -> None:
+    request = Request([(b"x-forwarded-for", value) for value in forwarded])
+    assert key_source(hops)(request) == key
+
+
+def test_a_client_without_an_address_is_no_key() -> None:
+    assert key_source("client")(Request(address=None)) is None
+
+
+def test_a_source_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="is no source of keys"):
+        key_source("query:id")
+
+
+# -- their order
+
+
+def test_the_first_source_that_is_present_decides() -> None:
+    here, controller = gate("header:x-user-id", "cookie:id", "client")
+    arms = {key: controller.a_key(key) for key in ("baseline", "canary")}
+    canary, baseline = arms["canary"].encode(), arms["baseline"].encode()
+    both = [(b"x-user-id", canary), (b"cookie", b"id=" + baseline)]
+    assert admit(here, Request(both)).arm == "canary"
+    assert admit(here, Request(both[1:])).arm == "baseline"
+
+
+def test_a_spoilt_key_is_not_made_good_by_the_next_source() -> None:
+    here, controller = gate("header:x-user-id", "client", share=100)
+    assert admit(here, Request([(b"x-user-id", b"")])).arm == "baseline"
+    assert controller.counters == {"refused_key": 1}
+
+
+def test_without_a_key_the_baseline_serves_and_it_is_counted() -> None:
+    here, controller = gate("header:x-user-id", share=100)
+    assert admit(here, Request()).arm == "baseline"
+    assert controller.counters == {"no_key": 1}
+
+
+def test_half_of_many_users_reach_the_canary_and_stay_there() -> None:
+    here, _ = gate("header:x-user-id")
+
+    def canaries() -> set[int]:
+        requests = {n: Request([(b"x-user-id", f"user-{n}".encode())]) for n in range(4000)}
+        return {n for n, request in requests.items() if admit(here, request).arm == "canary"}
+
+    first = canaries()
+    assert 1800 < len(first) < 2200
+    assert canaries() == first
+
+
+# -- the anonymous cookie
+
+
+def cookie_of(exchange: Exchange) -> SimpleCookie:
+    assert exchange.set_cookie is not None
+    cookie = SimpleCookie(exchange.set_cookie)
+    assert len(cookie) == 1
+    return cookie
+
+
+def test_a_user_without_a_key_gets_one_to_come_back_with() -> None:
+    here, controller = gate("header:x-user-id", cookie="bucket")
+    for _ in range(50):
+        exchange = admit(here, Request())
+        key = cookie_of(exchange)["bucket"].value
+        assert controller.router.route_request(key) == exchange.arm
+        again = admit(here, Request([(b"cookie", b"bucket=" + key.encode())]))
+        assert again.arm == exchange.arm
+        assert again.set_cookie is None
+    assert controller.counters == {}
+
+
+def test_both_arms_are_given_cookies() -> None:
+    here, _ = gate(cookie="bucket")
+    assert {admit(here, Request()).arm for _ in range(100)} == {"baseline", "canary"}
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_the_cookie_is_for_the_server_alone(secure: bool) -> None:
+    morsel = cookie_of(admit(gate(cookie="bucket")[0], Request(), secure=secure))["bucket"]
+    assert morsel["httponly"] is True
+    assert morsel["samesite"] == "Lax"
+    assert morsel["path"] == "/"
+    assert int(morsel["max-age"]) >= 30 * 24 * 3600
+    assert bool(morsel["secure"]) is secure
+
+
+def test_who_has_a_key_gets_no_cookie() -> None:
+    here, _ = gate("header:x-user-id", cookie="bucket")
+    assert admit(here, Request([(b"x-user-id", b"ann")])).set_cookie is None
+    assert admit(here, Request([(b"x-user-id", b"")])).set_cookie is None
+
+
+def test_an_empty_cookie_is_replaced() -> None:
+    here, _ = gate(cookie="bucket")
+    assert admit(here, Request([(b"cookie", b"bucket=")])).set_cookie is not None
+
+
+def test_a_cookie_that_is_too_long_is_refused() -> None:
+    here, controller = gate(cookie="bucket", share=100)
+    exchange = admit(here, Request([(b"cookie", b"bucket=" + b"x" * 600)]))
+    assert exchange.arm == "baseline"
+    assert controller.counters == {"refused_key": 1}
+
+
+def test_without_the_option_no_cookie_is_ever_set() -> None:
+    assert admit(gate("header:x-user-id")[0], Request()).set_cookie is None
