@@ -237,11 +237,13 @@ class _Call:
             return
         name = None
         middleware = self._middleware
-        try:
-            name = middleware.route(self.scope)
-        except Exception as error:
-            middleware.gate.fault("naming the route", error)
-        middleware.gate.finish(exchange, name)
+        gate = middleware.gate
+        if gate.names_routes:
+            try:
+                name = middleware.route(self.scope)
+            except Exception as error:
+                gate.fault("naming the route", error)
+        gate.finish(exchange, name)
 
     def _lose(self, error: Exception) -> None:
         """Let the request go on unobserved, after an error of our own."""

@@ -106,6 +106,8 @@ class Gate:
         self._health_paths = frozenset(health_paths)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
         self._begun = False
+        # Nobody else asks for the name of a route.
+        self.names_routes = bool(contract or errors)
 
     def start(self) -> None:
         """Begin the rollout if it has not begun: at the server's start-up or the first request."""
@@ -217,7 +219,9 @@ class Gate:
         ended_at = now if exchange.first_at is None else exchange.first_at
         latency_ms = (ended_at - exchange.started_at) * 1000 if exchange.timed else None
         status = exchange.status
-        if status is not None and (status >= 500 or status in self._errors.get(route or "", ())):
+        if status is not None and status >= 500:
+            return Outcome.BAD, latency_ms
+        if self._errors and status in self._errors.get(route or "", ()):
             return Outcome.BAD, latency_ms
         if exchange.left and exchange.first_at is None:
             # Whoever went away after too long a wait says that the service is slow, not failing.

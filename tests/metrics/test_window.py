@@ -151,8 +151,7 @@ def test_memory_does_not_depend_on_the_traffic() -> None:
         metrics = ArmMetrics(60)
         for i in range(90 * per_second):
             now = i / per_second
-            metrics.window.add(now, 1, 0, 1)
-            metrics.latency(now, 1 + i % 500)
+            metrics.record(now, False, 1 + i % 500, False)
         return size_of(metrics)
 
     assert size(200) <= size(5) * 1.02

@@ -130,8 +130,7 @@ class Rollout:
         elif latency_ms is None:
             metrics.window.add(now, 1, outcome is Outcome.BAD)
         else:
-            metrics.window.add(now, 1, outcome is Outcome.BAD, 1, latency_ms > self._slow_ms)
-            metrics.latency(now, latency_ms)
+            metrics.record(now, outcome is Outcome.BAD, latency_ms, latency_ms > self._slow_ms)
         return events
 
     def observe_counts(self, now: float, arm: Arm, counts: Counts) -> list[Event]:

@@ -25,11 +25,13 @@ class ArmMetrics:
         self.window = SlidingWindow(seconds)
         self._histogram: SlidingHistogram | None = None
 
-    def latency(self, now: float, latency_ms: float) -> None:
-        """Add one latency (ms) to what the quantiles are taken from."""
-        if self._histogram is None:
-            self._histogram = SlidingHistogram(self._seconds, self.window.slices)
-        self._histogram.add(now, latency_ms)
+    def record(self, now: float, bad: bool, latency_ms: float, slow: bool) -> None:
+        """Count one request that was timed."""
+        self.window.add(now, 1, bad, 1, slow)
+        histogram = self._histogram
+        if histogram is None:
+            histogram = self._histogram = SlidingHistogram(self._seconds, self.window.slices)
+        histogram.add(now, latency_ms)
 
     def quantiles(self, now: float, *quantiles: float) -> tuple[float | None, ...]:
         """Latency quantiles of the window, in ms, within 1 %; None where there is none."""

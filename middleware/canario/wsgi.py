@@ -1,0 +1,466 @@
+"""The WSGI middleware: native, one object per request, and none of its own around a plain list.
+
+What an app gives to its server reaches the server as it is: the same headers list, the same list
+or file as body, each exception, `close()` once. Beside it stands what canario noted, and whatever
+goes wrong there is a fault of canario's own that no client sees.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .context import present_arm
+from .contracts import Contract
+from .controller import CanaryDeploymentController
+from .gate import HEALTH_PATHS, Exchange, Gate
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["CanaryMiddleware"]
+
+_T = TypeVar("_T")
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class CanaryMiddleware:
+    """Sends each request to one of two apps, and tells the controller what became of it.
+
+    A body that is a list or a tuple is judged when the app returns it, since the app's work is
+    done and the server gets that very object. Any other is judged when its last piece has been
+    handed out; a file for the server to send, when the server closes it.
+
+    Args:
+        app: The baseline; both arms when there is no `canary`, and then it asks `current_arm()`.
+        controller: Guards the release; it starts at the first request, so after any fork.
+        canary: The app of the other arm.
+        contract: Called with (route, status, headers, body) of whole responses, beside the
+            requests; returns or raises what is wrong. A body sent by `wsgi.file_wrapper` is not
+            seen here, and counted as not checked.
+        contract_routes: The routes that the contract is about; None for all of them.
+        contract_max_body: Longer bodies (bytes) are not checked, and counted so.
+        errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
+        health_paths: Paths whose requests stay out of the latency.
+        arm_header: Name of a response header that says which arm answered; None for no header.
+        route: The template of the route that serves a request, or None where there is none; asked
+            with the environ when the app starts its response. By default Flask's is found. In
+            Django, `request.META` is the environ, so a `process_view` can leave
+            `request.resolver_match.route` there.
+
+    Raises:
+        ConfigError: As `Gate` does.
+        ValueError: When `arm_header` is no name of a header.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        controller: CanaryDeploymentController,
+        canary: WSGIApplication | None = None,
+        *,
+        contract: Contract | None = None,
+        contract_routes: Collection[str] | None = None,
+        contract_max_body: int = 64 * 1024,
+        errors: Mapping[str, Collection[int]] | None = None,
+        health_paths: Collection[str] = HEALTH_PATHS,
+        arm_header: str | None = None,
+        route: Callable[[WSGIEnvironment], str | None] | None = None,
+    ) -> None:
+        if arm_header is not None and not _TOKEN.fullmatch(arm_header):
+            raise ValueError(
+                f"arm_header is {arm_header!r}; it must be a name such as X-Canary-Arm"
+            )
+        self.gate = Gate(
+            controller,
+            contract=contract,
+            contract_routes=contract_routes,
+            contract_max_body=contract_max_body,
+            errors=errors,
+            health_paths=health_paths,
+        )
+        self.app = app
+        self.canary = app if canary is None else canary
+        self._dropped: deque[_Dropped] = deque()
+        self._options = _Options(self.gate, arm_header, route or _flask_route, self._dropped)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if self._dropped:
+            self._observe_dropped()
+        exchange = self.gate.admit(
+            _EnvironCarrier(environ),
+            environ.get("REQUEST_METHOD", ""),
+            _path(environ),
+            secure=environ.get("wsgi.url_scheme") == "https",
+        )
+        if exchange is None:
+            return self.app(environ, start_response)
+        app = self.app if exchange.arm == "baseline" else self.canary
+        return _Responder(self._options, exchange, environ, start_response).call(app)
+
+    def _observe_dropped(self) -> None:
+        with suppress(IndexError):  # another thread may take them too
+            while True:
+                dropped = self._dropped.popleft()
+                self.gate.finish(dropped.exchange, dropped.route, at=dropped.at)
+
+
+class _Dropped(NamedTuple):
+    """A request whose body the server dropped, neither read to its end nor closed."""
+
+    exchange: Exchange
+    route: str | None
+    at: float
+
+
+class _Options(NamedTuple):
+    """What all requests of one middleware share."""
+
+    gate: Gate
+    arm_header: str | None
+    route: Callable[[WSGIEnvironment], str | None]
+    dropped: deque[_Dropped]
+
+
+class _Responder:
+    """One request in its app: stands between the app and the server, and notes what passes."""
+
+    __slots__ = (
+        "_environ",
+        "_event_stream",
+        "_is_head",
+        "_is_socket",
+        "_options",
+        "_route",
+        "_start_response",
+        "_write",
+        "exchange",
+    )
+
+    def __init__(
+        self,
+        options: _Options,
+        exchange: Exchange,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> None:
+        self._options = options
+        self.exchange = exchange
+        self._environ = environ
+        self._start_response = start_response
+        self._write: Callable[[bytes], object] | None = None
+        self._route: str | None = None
+        self._event_stream = False
+        # Now, since an app may change the environ.
+        self._is_head = environ.get("REQUEST_METHOD") == "HEAD"
+        self._is_socket = "HTTP_UPGRADE" in environ and _asks_for_socket(environ)
+
+    def call(self, app: WSGIApplication) -> Iterable[bytes]:
+        """What the app returns, or something that stands in for it and behaves alike."""
+        try:
+            body = self.run(app, self._environ, self.start_response)
+        except BaseException:
+            self.fail()
+            raise
+        try:
+            return self._watch(body)
+        except Exception as error:
+            self._options.gate.fault("watching a body", error)
+            return body
+
+    def run(self, function: Callable[..., _T], *args: object) -> _T:
+        """Call what is the app's, with the arm present for just as long."""
+        token = present_arm.set(self.exchange.arm)
+        try:
+            return function(*args)
+        finally:
+            present_arm.reset(token)
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        """The server's own, but for what it notes; what the server raises goes to the app."""
+        if self._options.arm_header is not None or self.exchange.set_cookie is not None:
+            headers = self._with_own(headers)
+        if exc_info is None:
+            self._write = self._start_response(status, headers)
+        else:
+            try:
+                self._write = self._start_response(status, headers, exc_info)
+            finally:
+                exc_info = None  # its traceback holds this frame
+        try:
+            self._note(status, headers)
+        except Exception as error:
+            self._options.gate.fault("reading the response's head", error)
+        return self.write
+
+    def write(self, data: bytes) -> object:
+        """The server's own `write`, which fails with `OSError` when the client is gone."""
+        assert self._write is not None  # the app has this method from `start_response`
+        try:
+            answer = self._write(data)
+        except OSError:
+            self.exchange.left = True
+            raise
+        self.take(data)
+        return answer
+
+    def take(self, chunk: bytes) -> None:
+        """Note a piece of the body that went out."""
+        exchange = self.exchange
+        try:
+            if self._event_stream and exchange.first_at is None and chunk:
+                exchange.first_at = self._options.gate.controller.clock()
+            if exchange.body is not None:
+                exchange.collect(chunk, self._options.gate.max_body)
+        except Exception as error:
+            exchange.body = None
+            self._options.gate.fault("reading the response's body", error)
+
+    def complete(self) -> None:
+        """Observe a request whose body has gone out: no response, unless the app started one."""
+        exchange = self.exchange
+        exchange.complete = exchange.status is not None and not exchange.left
+        self._finish()
+
+    def fail(self) -> None:
+        """Observe a request that ended in an exception: the app's, or what a dead client does."""
+        self.exchange.failed = not self.exchange.left
+        self._finish()
+
+    def close(self) -> None:
+        """Observe a request whose body is closed before its end."""
+        self._settle()
+        self._finish()
+
+    def drop(self) -> None:
+        """Keep a request whose body is garbage, not observed yet, for the next one to observe.
+
+        The collector may run anywhere, even under the controller's lock: so nothing is observed
+        here.
+        """
+        if not self.exchange.observed:
+            with suppress(Exception):
+                self._settle()
+                at = self._options.gate.controller.clock()
+                self._options.dropped.append(_Dropped(self.exchange, self._route, at))
+
+    def _watch(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        if type(body) is list or type(body) is tuple:
+            # Not wrapped, since servers read a Content-Length off the type and the length.
+            if self._event_stream or self.exchange.body is not None:
+                for chunk in body:
+                    self.take(chunk)
+            self.complete()
+            return body
+        if _is_file(body, self._environ):
+            return self._watch_file(body)
+        return _SizedBody(self, body) if hasattr(type(body), "__len__") else _Body(self, body)
+
+    def _watch_file(self, body: Any) -> Iterable[bytes]:
+        """The same file, so that the server recognizes it and may send it by the kernel."""
+        # More than a contract is shown: what the kernel sends is not seen here.
+        self.exchange.body_bytes = self._options.gate.max_body + 1
+        closer = _FileCloser(self, getattr(body, "close", None))
+        try:
+            body.close = closer.close
+        except (AttributeError, TypeError):
+            self.complete()  # a type without attributes of its own: its end cannot be seen
+        return body  # type: ignore[no-any-return]
+
+    def _with_own(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """A copy of the app's list with what is to be added."""
+        name, cookie = self._options.arm_header, self.exchange.set_cookie
+        own = [] if name is None else [(name, str(self.exchange.arm))]
+        if cookie is not None:
+            own.append(("Set-Cookie", cookie))
+        try:
+            return headers + own
+        except Exception as error:
+            self._options.gate.fault("adding headers", error)
+            return headers
+
+    def _note(self, status: str, headers: list[tuple[str, str]]) -> None:
+        exchange = self.exchange
+        exchange.status = int(status[:3])
+        self._event_stream = _is_event_stream(headers)
+        if exchange.body is not None:
+            exchange.headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
+        # Now, since Flask forgets the request when its app returns.
+        self._route = self._options.route(self._environ)
+
+    def _settle(self) -> None:
+        """Tell a body that had nothing to give from a client that did not wait for it."""
+        exchange = self.exchange
+        bodiless = self._is_head or exchange.status in (204, 304)
+        exchange.complete = exchange.status is not None and bodiless
+        exchange.left = not exchange.complete
+
+    def _finish(self) -> None:
+        exchange = self.exchange
+        if self._is_socket:
+            exchange.timed = False
+            # The app took the connection over, and no server asks it for a response then.
+            exchange.left = exchange.left or exchange.status is None
+            exchange.failed = exchange.failed and not exchange.left
+        self._options.gate.finish(exchange, self._route)
+
+
+class _Body:
+    """Stands in for an app's iterable, and sees each piece, its end and its `close()`."""
+
+    __slots__ = ("_closed", "_iterable", "_iterator", "_responder")
+
+    def __init__(self, responder: _Responder, iterable: Iterable[bytes]) -> None:
+        self._responder = responder
+        self._iterable = iterable
+        self._iterator: Iterator[bytes] | None = None
+        self._closed = False
+
+    def __iter__(self) -> _Body:
+        self._begin()
+        return self
+
+    def __next__(self) -> bytes:
+        responder = self._responder
+        iterator = self._begin() if self._iterator is None else self._iterator
+        token = present_arm.set(responder.exchange.arm)
+        try:
+            chunk = next(iterator)
+        except StopIteration:
+            responder.complete()
+            raise
+        except BaseException:
+            responder.fail()
+            raise
+        finally:
+            present_arm.reset(token)
+        responder.take(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close the app's iterable if it can be closed; a second call changes nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._responder.exchange.observed:
+            self._responder.close()
+        close = getattr(self._iterable, "close", None)
+        if close is not None:
+            self._responder.run(close)
+
+    def __del__(self) -> None:
+        self._responder.drop()
+
+    def _begin(self) -> Iterator[bytes]:
+        if self._iterator is None:
+            try:
+                self._iterator = self._responder.run(iter, self._iterable)
+            except BaseException:
+                self._responder.fail()
+                raise
+        return self._iterator
+
+
+class _SizedBody(_Body):
+    """A body whose app says how many pieces it has: servers conclude a Content-Length from 1."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._iterable)  # type: ignore[arg-type]
+
+
+class _FileCloser:
+    """The `close` of a file that the server sends by itself."""
+
+    __slots__ = ("_close", "_responder")
+
+    def __init__(self, responder: _Responder, close: Callable[[], object] | None) -> None:
+        self._responder = responder
+        self._close = close
+
+    def close(self) -> None:
+        """Close what the app gave; a second call changes nothing."""
+        if sys.exception() is None:
+            self._responder.complete()
+        else:  # what stopped the server from sending it is on its way up
+            self._responder.close()
+        close, self._close = self._close, None  # it may hold the file, and that holds this
+        if close is not None:
+            self._responder.run(close)
+
+    def __del__(self) -> None:
+        self._responder.drop()
+
+
+class _EnvironCarrier:
+    """Gives keys and claims as the bytes that were on the wire."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self._environ = environ
+
+    def headers(self, name: bytes) -> Sequence[bytes]:
+        variable = _variable(name)
+        value = self._environ.get(variable)
+        # Of these two, an empty one is none.
+        if value is None or (not value and variable in _UNPREFIXED):
+            return ()
+        return (value.encode("latin-1"),)
+
+    def peer(self) -> str | None:
+        return self._environ.get("REMOTE_ADDR") or None
+
+    def user(self) -> bytes | None:
+        user = self._environ.get("REMOTE_USER")
+        return user.encode("latin-1") if user else None
+
+
+_UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+
+
+@cache  # the names come from the plan, so there are few
+def _variable(name: bytes) -> str:
+    """The environ's name for a header."""
+    variable = name.decode("latin-1").upper().replace("-", "_")
+    return variable if variable in _UNPREFIXED else f"HTTP_{variable}"
+
+
+def _path(environ: WSGIEnvironment) -> str:
+    """The whole path as text; the environ holds its UTF-8 bytes as Latin-1 letters."""
+    path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _flask_route(environ: WSGIEnvironment) -> str | None:
+    request = environ.get("werkzeug.request")
+    rule = None if request is None else request.url_rule
+    return None if rule is None else str(rule.rule)
+
+
+def _asks_for_socket(environ: WSGIEnvironment) -> bool:
+    return str(environ["HTTP_UPGRADE"]).lower() == "websocket"
+
+
+def _is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
+    for name, value in headers:
+        if len(name) == 12 and name.lower() == "content-type":
+            return value.lower().startswith("text/event-stream")
+    return False
+
+
+def _is_file(body: object, environ: WSGIEnvironment) -> bool:
+    wrapper = environ.get("wsgi.file_wrapper")
+    if isinstance(wrapper, type):
+        return isinstance(body, wrapper)
+    # uWSGI's is a function that returns the file, which the server then knows by its identity.
+    return wrapper is not None and hasattr(body, "read")
