@@ -94,16 +94,18 @@ class CanaryMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         kind = scope.get("type")
-        call = None
+        call: _Call
         if kind == "http":
-            call = self._admit(_HTTPCall(self, scope, receive, send))
+            call = _HTTPCall(self, scope, receive, send)
         elif kind == "websocket":
-            call = self._admit(_WebSocketCall(self, scope, receive, send))
+            call = _WebSocketCall(self, scope, receive, send)
         elif kind == "lifespan":
             return await self._lifespan(scope, receive, send)
-        if call is None:
+        else:
             return await self.app(scope, receive, send)
-        arm = call.exchange.arm
+        if not self._admit(call):
+            return await self.app(scope, receive, send)
+        arm = call.arm
         app = self.canary if arm == "canary" else self.app
         token = present_arm.set(arm)
         try:
@@ -123,31 +125,30 @@ class CanaryMiddleware:
                 present_arm.reset(token)
             except ValueError:
                 pass  # closed in another context than it ran in, where there is nothing to reset
-        if not call.exchange.observed:
+        if not call.observed:
             call.app_returned()
         return returned
 
-    def _admit(self, call: _Call) -> _Call | None:
-        """The same, with its arm; None when that failed, and the baseline is to serve it."""
+    def _admit(self, call: _Call) -> bool:
+        """Choose the arm of a call; False when that failed, and the baseline is to serve it."""
         scope = call.scope
         try:
-            exchange = self.gate.admit(
+            if not self.gate.admit(
+                call,
                 call,
                 scope.get("method", "GET"),
                 scope.get("path", ""),
-                secure=scope.get("scheme") in ("https", "wss"),
-            )
-            if exchange is None:
-                return None
-            call.exchange = exchange
-            if self._adds or exchange.set_cookie is not None:
-                call.extra = self._added(exchange)
-            if self._states is not None and exchange.arm == "canary":
+                scope.get("scheme") in ("https", "wss"),
+            ):
+                return False
+            if self._adds or call.set_cookie is not None:
+                call.extra = self._added(call)
+            if self._states is not None and call.arm == "canary":
                 give_state(scope, *self._states)
         except Exception as error:
             self.gate.fault("routing", error)
-            return None
-        return call
+            return False
+        return True
 
     def _added(self, exchange: Exchange) -> Headers:
         """What our configuration adds to the headers of a response."""
@@ -176,10 +177,9 @@ class CanaryMiddleware:
             ticker.stop()
 
 
-class _Call:
+class _Call(Exchange):
     """One request: the carrier of its key, and the `receive` and `send` that its app is given."""
 
-    exchange: Exchange
     extra: Headers = ()  # added to the headers of the response
 
     def __init__(
@@ -220,20 +220,19 @@ class _Call:
 
     def app_raised(self) -> None:
         # What an app raises because nobody is there any more is not its failure.
-        if not self.exchange.left:
-            self.exchange.failed = True
+        if not self.left:
+            self.failed = True
         self._finish()
 
     def cancelled(self) -> None:
-        self.exchange.left = True
+        self.left = True
         self._finish()
 
     # -- towards the gate
 
     def _finish(self) -> None:
         """Have the request observed, unless it was."""
-        exchange = self.exchange
-        if exchange.observed:
+        if self.observed:
             return
         name = None
         middleware = self._middleware
@@ -243,17 +242,17 @@ class _Call:
                 name = middleware.route(self.scope)
             except Exception as error:
                 gate.fault("naming the route", error)
-        gate.finish(exchange, name)
+        gate.finish(self, name)
 
     def _lose(self, error: Exception) -> None:
         """Let the request go on unobserved, after an error of our own."""
-        self.exchange.observed = True
+        self.observed = True
         self._middleware.gate.fault("watching a response", error)
 
     def _mark_first(self) -> None:
         """Time the response to the message that was just sent."""
         try:
-            self.exchange.first_at = self._middleware.gate.controller.clock()
+            self.first_at = self._middleware.gate.controller.clock()
         except Exception as error:
             self._lose(error)
 
@@ -272,7 +271,7 @@ class _HTTPCall(_Call):
         message = await self._receive()
         try:
             if message["type"] == "http.disconnect" and not self._ending:
-                self.exchange.left = True
+                self.left = True
         except Exception as error:
             self._lose(error)
         return message
@@ -285,10 +284,10 @@ class _HTTPCall(_Call):
         try:
             returned = await self._send(message)
         except OSError:
-            self.exchange.left = True
+            self.left = True
             raise
         if self._ending:
-            self.exchange.complete = True
+            self.complete = True
             self._finish()
         elif self._first_event:
             self._first_event = False
@@ -298,10 +297,9 @@ class _HTTPCall(_Call):
     def _look_at(self, message: Message) -> Message:
         """Learn from a message that is about to be sent; returns what is sent in its place."""
         kind = message.get("type")
-        exchange = self.exchange
         if kind == "http.response.body":
-            if exchange.body is not None:
-                exchange.collect(message.get("body", b""), self._middleware.gate.max_body)
+            if self.body is not None:
+                self.collect(message.get("body", b""), self._middleware.gate.max_body)
             if not message.get("more_body", False):
                 self._ending = not self._trailers
             elif self._before_body:
@@ -313,7 +311,7 @@ class _HTTPCall(_Call):
             self._ending = not message.get("more_trailers", False)
         elif kind == "http.response.pathsend" or kind == "http.response.zerocopysend":
             # A contract is not shown a body that does not pass through here, nor a part of one.
-            exchange.body_bytes = sys.maxsize
+            self.body_bytes = sys.maxsize
             self._ending = not (message.get("more_body", False) or self._trailers)
         return message
 
@@ -322,10 +320,9 @@ class _HTTPCall(_Call):
         if type(headers) is not list and type(headers) is not tuple:
             headers = list(headers)  # the server must still find one that can be read once
             message = {**message, "headers": headers}
-        exchange = self.exchange
-        exchange.status = message.get("status")
-        if exchange.body is not None:
-            exchange.headers = [(name, value) for name, value in headers]
+        self.status = message.get("status")
+        if self.body is not None:
+            self.response_headers = [(name, value) for name, value in headers]
         self._start_headers = headers
         self._trailers = message.get("trailers", False)
         return _with_headers(message, self.extra) if self.extra else message
@@ -338,7 +335,7 @@ class _WebSocketCall(_Call):
         message = await self._receive()
         try:
             if message["type"] == "websocket.disconnect":
-                self.exchange.left = True
+                self.left = True
         except Exception as error:
             self._lose(error)
         return message
@@ -351,28 +348,27 @@ class _WebSocketCall(_Call):
         try:
             returned = await self._send(message)
         except OSError:
-            self.exchange.left = True
+            self.left = True
             raise
-        if self.exchange.first_at is None:
+        if self.first_at is None:
             self._mark_first()
         return returned
 
     def app_returned(self) -> None:
-        self.exchange.complete = self.exchange.first_at is not None
-        self.exchange.body = None  # contracts are about HTTP responses
+        self.complete = self.first_at is not None
+        self.body = None  # contracts are about HTTP responses
         self._finish()
 
     def _look_at(self, message: Message) -> Message:
         """Learn from a message that is about to be sent; returns what is sent in its place."""
-        exchange = self.exchange
         kind = message.get("type")
         if kind == "websocket.close":
-            if message.get("code") == _INTERNAL_ERROR and not exchange.left:
-                exchange.failed = True
-            if exchange.first_at is None:
-                exchange.status = 403  # what a server answers, whatever the code
+            if message.get("code") == _INTERNAL_ERROR and not self.left:
+                self.failed = True
+            if self.first_at is None:
+                self.status = 403  # what a server answers, whatever the code
         elif kind == "websocket.accept" or kind == "websocket.http.response.start":
-            exchange.status = message.get("status")
+            self.status = message.get("status")
             return _with_headers(message, self.extra) if self.extra else message
         return message
 

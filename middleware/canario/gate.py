@@ -34,16 +34,19 @@ _COOKIE_SECONDS = 365 * 24 * 3600
 class Exchange:
     """One request from its arrival to the end of its response.
 
-    The middleware that carries the request fills in what it sees: `status` and `headers` when
-    the response starts, `first_at` for a response that is timed to its first message, `complete`
-    with the last message, `left` when the client went away before it, `failed` when the app
-    raised. `body` collects what a contract is to see; None when none is.
+    The middleware that carries the request fills in what it sees: `status` and
+    `response_headers` when the response starts, `first_at` for a response that is timed to its
+    first message, `complete` with the last message, `left` when the client went away before it,
+    `failed` when the app raised. `body` collects what a contract is to see; None when none is.
     """
 
     # How every exchange begins; most need no more than a few of these changed.
+    arm: Arm = "baseline"
+    started_at = 0.0
+    timed = True
     set_cookie: str | None = None
     status: int | None = None
-    headers: Sequence[tuple[bytes, bytes]] = ()
+    response_headers: Sequence[tuple[bytes, bytes]] = ()
     first_at: float | None = None
     complete = False
     left = False
@@ -51,11 +54,6 @@ class Exchange:
     observed = False
     body: list[bytes] | None = None
     body_bytes = 0
-
-    def __init__(self, arm: Arm, started_at: float, *, timed: bool) -> None:
-        self.arm = arm
-        self.started_at = started_at
-        self.timed = timed
 
     def collect(self, chunk: bytes, limit: int) -> None:
         """Keep a piece of the body for the contract, as long as the whole fits in `limit`."""
@@ -119,24 +117,37 @@ class Gate:
             self.fault("starting the rollout", error)
         self._begun = True  # even if it failed: asking again would only repeat the error
 
-    def admit(self, carrier: Carrier, method: str, path: str, *, secure: bool) -> Exchange | None:
-        """Choose the arm of a request; None when that failed and nothing is to be observed."""
+    def admit(
+        self, exchange: Exchange, carrier: Carrier, method: str, path: str, secure: bool
+    ) -> bool:
+        """Choose the arm of a new exchange.
+
+        False when that failed: the baseline is to serve it, and nothing to be observed.
+
+        Args:
+            exchange: What is filled in.
+            carrier: Where its key is read from.
+            method: The request's method.
+            path: The request's path.
+            secure: Whether it came over TLS.
+        """
         controller = self.controller
         try:
             if not self._begun:
                 self.start()
-            now = controller.clock()
+            exchange.started_at = now = controller.clock()
             if now >= controller.due:
                 controller.tick()
-            timed = method not in _UNTIMED_METHODS and path not in self._health_paths
-            exchange = Exchange("baseline", now, timed=timed)
-            self._route(exchange, carrier, secure=secure)
+            if method in _UNTIMED_METHODS or path in self._health_paths:
+                exchange.timed = False
+            if controller.router.weight:  # else it is nobody's: an abort beats every claim
+                self._route(exchange, carrier, secure)
             if self._checker is not None and method != "HEAD":
                 exchange.body = []
         except Exception as error:
             self.fault("routing", error)
-            return None
-        return exchange
+            return False
+        return True
 
     def finish(self, exchange: Exchange, route: str | None, *, at: float | None = None) -> None:
         """Observe a request that has ended, once; later calls change nothing.
@@ -167,10 +178,8 @@ class Gate:
         """Wait until the contract has seen all responses so far; False when that took too long."""
         return self._checker is None or self._checker.drain(timeout)
 
-    def _route(self, exchange: Exchange, carrier: Carrier, *, secure: bool) -> None:
+    def _route(self, exchange: Exchange, carrier: Carrier, secure: bool) -> None:
         controller = self.controller
-        if not controller.router.weight:  # nobody's: an abort beats every claim
-            return
         if self._forced is not None:
             try:
                 forced = self._forced.read(carrier, exchange.started_at)
@@ -187,11 +196,11 @@ class Gate:
             controller.count("refused_key")
             return
         if key is None and self._anonymous is not None:
-            key = self._name_anonymous(exchange, self._anonymous, secure=secure)
+            key = self._name_anonymous(exchange, self._anonymous, secure)
         if key is None:
             controller.count("no_key")
             return
-        exchange.arm = controller.router.route_request(key)
+        exchange.arm = controller.router.arm_of(key)
 
     def _key(self, carrier: Carrier) -> bytes | None:
         for source in self._sources:
@@ -203,7 +212,7 @@ class Gate:
             return key_bytes(value) if value else None
         return None
 
-    def _name_anonymous(self, exchange: Exchange, name: str, *, secure: bool) -> bytes:
+    def _name_anonymous(self, exchange: Exchange, name: str, secure: bool) -> bytes:
         """Give the user a random key to come back with: it carries the bucket of every release."""
         key = secrets.token_urlsafe(16)
         exchange.set_cookie = (
@@ -219,6 +228,8 @@ class Gate:
         ended_at = now if exchange.first_at is None else exchange.first_at
         latency_ms = (ended_at - exchange.started_at) * 1000 if exchange.timed else None
         status = exchange.status
+        if status == 200 and exchange.complete and not (exchange.left or self._errors):
+            return Outcome.GOOD, latency_ms  # as nearly all are
         if status is not None and status >= 500:
             return Outcome.BAD, latency_ms
         if self._errors and status in self._errors.get(route or "", ()):
@@ -240,7 +251,7 @@ class Gate:
             return
         fits = exchange.body_bytes <= self.max_body
         response = Response(
-            exchange.arm, route, exchange.status, exchange.headers, b"".join(exchange.body)
+            exchange.arm, route, exchange.status, exchange.response_headers, b"".join(exchange.body)
         )
         if not (fits and checker.submit(response)):
             self.controller.count("contract_not_checked")

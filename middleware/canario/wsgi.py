@@ -93,13 +93,14 @@ class CanaryMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self._dropped:
             self._observe_dropped()
-        exchange = self.gate.admit(
+        exchange = Exchange()
+        if not self.gate.admit(
+            exchange,
             _EnvironCarrier(environ),
             environ.get("REQUEST_METHOD", ""),
             _path(environ),
-            secure=environ.get("wsgi.url_scheme") == "https",
-        )
-        if exchange is None:
+            environ.get("wsgi.url_scheme") == "https",
+        ):
             return self.app(environ, start_response)
         app = self.app if exchange.arm == "baseline" else self.canary
         return _Responder(self._options, exchange, environ, start_response).call(app)
@@ -292,9 +293,12 @@ class _Responder:
         exchange.status = int(status[:3])
         self._event_stream = _is_event_stream(headers)
         if exchange.body is not None:
-            exchange.headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
-        # Now, since Flask forgets the request when its app returns.
-        self._route = self._options.route(self._environ)
+            exchange.response_headers = [
+                (k.encode("latin-1"), v.encode("latin-1")) for k, v in headers
+            ]
+        if self._options.gate.names_routes:
+            # Now, since Flask forgets the request when its app returns.
+            self._route = self._options.route(self._environ)
 
     def _settle(self) -> None:
         """Tell a body that had nothing to give from a client that did not wait for it."""

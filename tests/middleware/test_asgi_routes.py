@@ -43,6 +43,9 @@ class Opaque:
 
 api = Router([Route("/", index), Route("/items/{id:int}", index), WebSocketRoute("/chat", chat)])
 
+# Names are asked for where something depends on them.
+NAMED = {"/nowhere": {499}}
+
 ROUTES = [
     Route("/", index),
     Route("/items/{id:int}/{rest:path}", index),
@@ -68,7 +71,9 @@ def name_of(scope: Scope, app: Starlette | None = None) -> str | None:
         names.append(reader(scope))
         return names[-1]
 
-    middleware = CanaryMiddleware(app or Starlette(routes=ROUTES), Controller(), route=note)
+    middleware = CanaryMiddleware(
+        app or Starlette(routes=ROUTES), Controller(), errors=NAMED, route=note
+    )
     for _ in range(2):
         ask(middleware, {**scope})
     assert names[0] == names[1]
@@ -131,7 +136,7 @@ def test_as_a_middleware_within_a_mount() -> None:
         names.append(reader(scope))
         return names[-1]
 
-    guarded = CanaryMiddleware(api, Controller(), route=note)
+    guarded = CanaryMiddleware(api, Controller(), errors=NAMED, route=note)
     app = Starlette(
         routes=[Mount("/api", app=guarded), Mount("/{x}", routes=[Mount("/y", guarded)])]
     )

@@ -251,7 +251,8 @@ def test_a_route_that_cannot_be_named_is_a_fault_and_still_observed() -> None:
         raise LookupError("no name")
 
     controller = Controller()
-    assert ask(CanaryMiddleware(hello, controller, route=fails), http_scope()).body == b"hello"
+    app = CanaryMiddleware(hello, controller, errors={"/": {499}}, route=fails)
+    assert ask(app, http_scope()).body == b"hello"
     assert controller.only.outcome.value == "good"
     assert controller.counters["faults"] == 1
 

@@ -34,8 +34,8 @@ class Request:
 
 
 def admit(gate: Gate, request: Request, *, secure: bool = False) -> Exchange:
-    exchange = gate.admit(request, "GET", "/", secure=secure)
-    assert exchange is not None
+    exchange = Exchange()
+    assert gate.admit(exchange, request, "GET", "/", secure)
     return exchange
 
 

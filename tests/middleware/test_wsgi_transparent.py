@@ -334,7 +334,8 @@ def test_a_fault_of_the_router_serves_the_baseline() -> None:
 
 def test_a_route_that_raises_is_a_fault_and_the_request_is_observed() -> None:
     controller = Controller()
-    ask(CanaryMiddleware(answers(status="500 Oops"), controller, route=raising))
+    app = answers(status="500 Oops")
+    ask(CanaryMiddleware(app, controller, errors={"/": {499}}, route=raising))
     assert controller.only.outcome is BAD
     assert controller.counters["faults"] == 1
 

@@ -19,9 +19,10 @@ LOWEST_MS = 0.01
 HIGHEST_MS = 1e6
 
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_PER_LOG = 1 / log(_GAMMA)
-_OFFSET = log(LOWEST_MS)
-_BUCKETS = ceil((log(HIGHEST_MS) - _OFFSET) * _PER_LOG) + 1
+_BUCKETS = ceil(log(HIGHEST_MS / LOWEST_MS) / log(_GAMMA)) + 1
+# The highest latency of each bucket but the last, which has no end. Looking a latency up among
+# them costs less than its logarithm.
+_BOUNDS = [LOWEST_MS * _GAMMA**i for i in range(_BUCKETS - 1)]
 _ZEROS = array("I", bytes(4 * _BUCKETS))
 # What a bucket answers with; bucket 0 holds what is at or below the lowest latency.
 _VALUES = [LOWEST_MS * 2 * _GAMMA**i / (1 + _GAMMA) for i in range(_BUCKETS)]
@@ -46,12 +47,7 @@ class SlidingHistogram:
         """Count one latency at the instant `now` (seconds)."""
         if now >= self._next:
             self._advance(now)
-        if latency_ms > LOWEST_MS:
-            bucket = ceil((log(latency_ms) - _OFFSET) * _PER_LOG)
-            if bucket >= _BUCKETS:
-                bucket = _BUCKETS - 1
-        else:
-            bucket = 0
+        bucket = bisect_left(_BOUNDS, latency_ms)
         self._present[bucket] += 1
         self._total[bucket] += 1
         self._n += 1

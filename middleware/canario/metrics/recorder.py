@@ -27,7 +27,7 @@ class ArmMetrics:
 
     def record(self, now: float, bad: bool, latency_ms: float, slow: bool) -> None:
         """Count one request that was timed."""
-        self.window.add(now, 1, bad, 1, slow)
+        self.window.add_one(now, bad, slow)
         histogram = self._histogram
         if histogram is None:
             histogram = self._histogram = SlidingHistogram(self._seconds, self.window.slices)

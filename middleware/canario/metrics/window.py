@@ -60,6 +60,18 @@ class SlidingWindow:
         total[_VIOLATIONS] += violations
         total[_NEUTRAL] += neutral
 
+    def add_one(self, now: float, bad: bool, slow: bool) -> None:
+        """`add` for one request that was timed."""
+        if now >= self._next:
+            self._advance(now)
+        total = self._total
+        total[_REQUESTS] += 1
+        total[_TIMED] += 1
+        if bad:
+            total[_ERRORS] += 1
+        if slow:
+            total[_SLOW] += 1
+
     def counts(self, now: float) -> Counts:
         """The counts in the window at `now`."""
         if now >= self._next:

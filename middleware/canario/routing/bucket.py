@@ -11,7 +11,7 @@ ever falls out of it while a rollout goes up.
 
 from __future__ import annotations
 
-import mmh3
+from mmh3 import hash as _murmur3_32
 
 __all__ = ["BUCKETS", "MAX_KEY_BYTES", "InvalidKeyError", "bucket_of", "key_bytes", "weight_of"]
 
@@ -29,16 +29,16 @@ def key_bytes(key: str | bytes) -> bytes:
     Raises `InvalidKeyError` for an empty key and for one of over `MAX_KEY_BYTES` bytes.
     """
     raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
+    if 0 < len(raw) <= MAX_KEY_BYTES:
+        return raw
     if not raw:
         raise InvalidKeyError("the key is empty; give 1 to 512 bytes that name the user or request")
-    if len(raw) > MAX_KEY_BYTES:
-        raise InvalidKeyError(f"the key has {len(raw)} bytes; at most {MAX_KEY_BYTES} are routed")
-    return raw
+    raise InvalidKeyError(f"the key has {len(raw)} bytes; at most {MAX_KEY_BYTES} are routed")
 
 
 def bucket_of(salt: bytes, key: bytes) -> int:
     """The bucket of `key` in the release named by `salt`: 0 to `BUCKETS` - 1."""
-    return (mmh3.hash(salt + key, 0, False) * BUCKETS) >> 32
+    return (_murmur3_32(salt + key, 0, False) * BUCKETS) >> 32
 
 
 def weight_of(percentage: float) -> int:

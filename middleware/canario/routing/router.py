@@ -51,4 +51,8 @@ class TrafficRouter:
 
         Raises `InvalidKeyError` for an empty key or one of over 512 bytes.
         """
-        return "canary" if self.bucket(request_id) < self._weight else "baseline"
+        return self.arm_of(key_bytes(request_id))
+
+    def arm_of(self, key: bytes) -> Arm:
+        """`route_request` for a key that `key_bytes` has let pass already."""
+        return "canary" if bucket_of(self._salt, key) < self._weight else "baseline"
