@@ -1,0 +1,72 @@
+"""Run every benchmark and write its tables into `docs/benchmarks.md`.
+
+python -m benchmarks [--quick] [--output FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BENCHMARKS = {
+    "core": "Routing, recording and memory",
+    "middleware": "The middleware beside others",
+    "simulation": "A rehearsal beside SimPy",
+}
+
+# What makes uvicorn fast; the peers themselves come with the `dev` extra.
+PEERS = "httptools uvloop"
+
+INTRO = """\
+# Benchmarks
+
+Speed and memory beside peers, in the same run on the same machine. Absolute times are one
+machine's; the ratios carry over better. The aims are those that the project has set itself, and
+the tables say where they are missed.
+
+```
+pip install -e '.[dev]' {peers}
+python -m benchmarks
+```
+
+writes this page in a few minutes, from the root of a checkout. Every time is CPU time of the
+process that is measured, all its threads together, so that other programs of the machine take
+none of it; variants take turns in every round, and the tables show medians over the rounds. A
+ratio is the median of the rounds' own ratios.
+
+Measured on {day}: {machine}.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description="Run every benchmark and write the page.")
+    parser.add_argument("--quick", action="store_true", help="few rounds: no numbers to keep")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "docs" / "benchmarks.md", help="the page to write"
+    )
+    arguments = parser.parse_args()
+    machine, sections = "", []
+    for name, title in BENCHMARKS.items():
+        print(f"benchmarks.{name} …", file=sys.stderr)
+        machine, tables = _run(name, quick=arguments.quick)
+        sections.append(f"## {title}\n\n```\npython -m benchmarks.{name}\n```\n\n{tables}")
+    intro = INTRO.format(peers=PEERS, day=date.today().isoformat(), machine=machine)
+    arguments.output.write_text("\n".join([intro, *sections]), encoding="utf-8")
+
+
+def _run(name: str, *, quick: bool) -> tuple[str, str]:
+    """The machine, and the tables: from a process of its own, which nothing else has warmed."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    machine, _, tables = done.stdout.decode().partition("\n\n")
+    return machine, tables
+
+
+if __name__ == "__main__":
+    main()
