@@ -119,12 +119,14 @@ def test_every_option_of_the_middleware_is_documented() -> None:
     from inspect import signature
 
     from canario.asgi import CanaryMiddleware as Asgi
+    from canario.gate import GateOptions
     from canario.wsgi import CanaryMiddleware as Wsgi
 
     text = (ROOT / "docs" / "middleware.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     for kind in (Asgi, Wsgi):
-        assert set(signature(kind).parameters) - {"app", "controller"} == documented
+        own = set(signature(kind).parameters) - {"app", "controller", "options"}
+        assert own | set(GateOptions.__annotations__) == documented | {"environ"}
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:

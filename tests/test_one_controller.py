@@ -17,11 +17,12 @@ from canario import CanaryDeploymentController, Plan
 from canario.asgi import CanaryMiddleware
 from canario.control.events import Event, RolledBack
 from canario.control.journal import dump_journal
+from canario.control.violation import Violation
 from canario.plan import Deployment, MissingEvidence, RollbackThresholds, Stage
 from canario.testing import ManualClock
 from canario_sim import Fate, RecordedRequest, replay_tape
 
-DETAIL = "/evaluate: the answer is wrong"
+BROKEN = Violation(message="the answer is wrong", route="/evaluate")
 
 
 def plan(**thresholds: Any) -> Plan:
@@ -152,14 +153,14 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
     requests = list(recorded(7, **canary))
     one = plan(**thresholds)
     journal = asyncio.run(live(one, requests, 250))
-    rehearsed = replay_tape(one, requests, horizon_seconds=250, detail=DETAIL)
+    rehearsed = replay_tape(one, requests, horizon_seconds=250, violation=BROKEN)
     assert dump_journal(journal) == dump_journal(rehearsed.events)
     assert journal[-1].terminal
     if end is not None:
         assert rehearsed.outcome == ("completed" if end == "promoted" else end)
     if title == "broken":
         assert isinstance(journal[-1], RolledBack)
-        assert journal[-1].detail == DETAIL
+        assert journal[-1].violation == BROKEN
 
 
 @settings(max_examples=15, deadline=None)
@@ -176,5 +177,5 @@ def test_for_any_sequence(
     requests = list(recorded(seed, errors=errors, slower=slower, broken=broken, rate=rate))
     one = plan(min_samples=5)
     journal = asyncio.run(live(one, requests, 250))
-    rehearsed = replay_tape(one, requests, horizon_seconds=250, detail=DETAIL)
+    rehearsed = replay_tape(one, requests, horizon_seconds=250, violation=BROKEN)
     assert journal == list(rehearsed.events)

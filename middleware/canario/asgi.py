@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Unpack
 
 from .asgi_lifespan import PairedLifespan, State, Ticker, give_state
 from .asgi_route import RouteNames
 from .asgi_types import App, Message, Receive, Scope, Send
-from .context import present_arm
-from .contracts import Contract
+from .context import present
 from .controller import CanaryDeploymentController
-from .gate import HEALTH_PATHS, Exchange, Gate
+from .gate import Exchange, Gate, GateOptions
 from .routing.router import Arm
 
 __all__ = ["CanaryMiddleware"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 RouteName = Callable[[Scope], str | None]
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # A server error, as a WebSocket closes with (RFC 6455, 7.4.1).
 _INTERNAL_ERROR = 1011
@@ -38,22 +34,16 @@ class CanaryMiddleware:
         app: The baseline.
         controller: Decides who is served by the canary, and is told how it went.
         canary: The new version. Without one, `app` serves both arms and asks `current_arm()`.
-        contract: Called with (route, status, headers, body) of whole HTTP responses, on a thread
-            of its own after they are sent; returns or raises what is wrong with them.
-        contract_routes: Templates of the routes that the contract is about; None for all.
-        contract_max_body: Longer bodies (bytes) are not checked, and counted so.
-        errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
-        health_paths: Paths whose requests stay out of the latency.
-        arm_header: Name of a response header that tells the arm; None for none.
         route: Called with the scope after the app has run, gives the name of its route; by
             default the template that Starlette or FastAPI matched, such as `/items/{id}`.
+        options: What `canario.gate.Gate` takes: `contract`, `errors`, `arm_header`, `monitor`, …
 
     An exception in here never breaks a request: the baseline serves it, unchanged, and the
     controller counts a fault.
 
     Raises:
         ConfigError: When the plan cannot be carried out; see `Gate`.
-        ValueError: When `arm_header` is no name of a header.
+        ValueError: When an option is not valid.
     """
 
     def __init__(
@@ -62,34 +52,18 @@ class CanaryMiddleware:
         controller: CanaryDeploymentController,
         canary: App | None = None,
         *,
-        contract: Contract | None = None,
-        contract_routes: Collection[str] | None = None,
-        contract_max_body: int = 64 * 1024,
-        errors: Mapping[str, Collection[int]] | None = None,
-        health_paths: Collection[str] = HEALTH_PATHS,
-        arm_header: str | None = None,
         route: RouteName | None = None,
+        **options: Unpack[GateOptions],
     ) -> None:
-        if arm_header is not None and not _TOKEN.fullmatch(arm_header):
-            raise ValueError(
-                f"arm_header is {arm_header!r}; it must be a name such as X-Canary-Arm"
-            )
         self.app = app
         self.canary = app if canary is None else canary
-        self.gate = Gate(
-            controller,
-            contract=contract,
-            contract_routes=contract_routes,
-            contract_max_body=contract_max_body,
-            errors=errors,
-            health_paths=health_paths,
-        )
+        self.gate = Gate(controller, **options)
         self.route: RouteName = RouteNames() if route is None else route
         self._arm_headers: dict[Arm, Headers] = {"baseline": (), "canary": ()}
-        if arm_header is not None:
-            name = arm_header.lower().encode()
+        if self.gate.arm_header is not None:
+            name = self.gate.arm_header.lower().encode()
             self._arm_headers = {"baseline": ((name, b"baseline"),), "canary": ((name, b"canary"),)}
-        self._adds = arm_header is not None
+        self._adds = self.gate.arm_header is not None
         self._states: tuple[State, State] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -105,9 +79,8 @@ class CanaryMiddleware:
             return await self.app(scope, receive, send)
         if not self._admit(call):
             return await self.app(scope, receive, send)
-        arm = call.arm
-        app = self.canary if arm == "canary" else self.app
-        token = present_arm.set(arm)
+        app = self.canary if call.arm == "canary" else self.app
+        token = present.set(call)
         try:
             returned = await app(scope, call.receive, call.send)
         except GeneratorExit:
@@ -122,7 +95,7 @@ class CanaryMiddleware:
             raise
         finally:
             try:  # noqa: SIM105 - suppress() costs more than all else here
-                present_arm.reset(token)
+                present.reset(token)
             except ValueError:
                 pass  # closed in another context than it ran in, where there is nothing to reset
         if not call.observed:

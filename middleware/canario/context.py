@@ -1,16 +1,21 @@
-"""The arm that the present request was sent to, for an app that holds both versions."""
+"""The request that is being served, for an app that holds both versions."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from .routing.router import Arm
 
-__all__ = ["current_arm", "present_arm"]
+if TYPE_CHECKING:
+    from .gate import Exchange
 
-present_arm: ContextVar[Arm] = ContextVar("canario.arm", default="baseline")
+__all__ = ["current_arm", "present"]
+
+present: ContextVar[Exchange | None] = ContextVar("canario.request", default=None)
 
 
 def current_arm() -> Arm:
     """`"baseline"` or `"canary"`: the arm of the request being served; baseline outside one."""
-    return present_arm.get()
+    exchange = present.get()
+    return "baseline" if exchange is None else exchange.arm

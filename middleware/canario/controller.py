@@ -23,6 +23,7 @@ from .control.journal import dump_journal, parse_journal
 from .control.machine import Command
 from .control.rollout import MetricsSnapshot, Outcome, Rollout
 from .control.state import Phase, State
+from .control.violation import Violation
 from .control.words import describe
 from .judges.verdict import Judge
 from .metrics.counts import Counts
@@ -233,13 +234,16 @@ class CanaryDeploymentController:
 
         self._drive(step)
 
-    def report_violation(self, arm: Arm, detail: str, *, now: float | None = None) -> None:
+    def report_violation(
+        self, arm: Arm, violation: Violation | str, *, now: float | None = None
+    ) -> None:
         """Report that a response of `arm`, which was observed, broke its contract.
 
         On the canary this rolls back at once.
         """
         at = self.clock() if now is None else now
-        self._drive(lambda: self._rollout.violate(at, arm, detail))
+        told = Violation(message=violation) if isinstance(violation, str) else violation
+        self._drive(lambda: self._rollout.violate(at, arm, told))
 
     def promote(self) -> None:
         """Send everything to the canary now. Raises `CommandRefusedError`, like all orders."""

@@ -7,20 +7,26 @@ request. An exception in here is counted as a fault, and the request is served b
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING, TypedDict
 
 from canario.config import ConfigError
 from canario.contracts import Contract, ContractChecker, Response
 from canario.control.rollout import Outcome
+from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
 from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
 from canario.routing.keys import Carrier, cookie_value, key_source
 from canario.routing.router import Arm
 
-__all__ = ["HEALTH_PATHS", "Exchange", "Gate"]
+if TYPE_CHECKING:
+    from canario.slo import SLOMonitor
+
+__all__ = ["HEALTH_PATHS", "Exchange", "Gate", "GateOptions"]
 
 HEALTH_PATHS = ("/health", "/healthz", "/livez", "/readyz", "/ping")
 
@@ -29,6 +35,12 @@ _UNTIMED_METHODS = frozenset({"HEAD", "OPTIONS"})
 
 # A year: an anonymous user should stay in one bucket for as long as releases go on.
 _COOKIE_SECONDS = 365 * 24 * 3600
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# The flow of requests whose route has no name.
+_UNNAMED = "other"
 
 
 class Exchange:
@@ -41,6 +53,7 @@ class Exchange:
     """
 
     # How every exchange begins; most need no more than a few of these changed.
+    gate: Gate | None = None  # once it is admitted
     arm: Arm = "baseline"
     started_at = 0.0
     timed = True
@@ -63,6 +76,20 @@ class Exchange:
                 self.body.append(bytes(chunk))
 
 
+class GateOptions(TypedDict, total=False):
+    """The options that both middlewares take; `Gate` says what they mean."""
+
+    contract: Contract | None
+    contract_routes: Collection[str] | None
+    contract_max_body: int
+    errors: Mapping[str, Collection[int]] | None
+    health_paths: Collection[str]
+    arm_header: str | None
+    monitor: SLOMonitor | None
+    flows: Mapping[str, str] | None
+    environ: Mapping[str, str] | None
+
+
 class Gate:
     """Admits requests and observes what became of them, for one controller.
 
@@ -74,11 +101,16 @@ class Gate:
         contract_max_body: Longer bodies (bytes) are not checked, and counted so.
         errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
         health_paths: Paths whose requests stay out of the latency.
+        arm_header: Name of a response header that tells the arm; None for none.
+        monitor: Records every request that says something about the service, by its route.
+        flows: Names of flows for routes, to record under instead:
+            `{"/evaluate": "decalogo_evaluation"}`.
         environ: Where the secret for forced arms is read from; `os.environ` by default.
 
     Raises:
         ConfigError: When the plan names a secret that the environment does not hold, or a
             trusted peer that is no address.
+        ValueError: When `arm_header` is no name of a header.
     """
 
     def __init__(
@@ -90,11 +122,21 @@ class Gate:
         contract_max_body: int = 64 * 1024,
         errors: Mapping[str, Collection[int]] | None = None,
         health_paths: Collection[str] = HEALTH_PATHS,
+        arm_header: str | None = None,
+        monitor: SLOMonitor | None = None,
+        flows: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        if arm_header is not None and not _TOKEN.fullmatch(arm_header):
+            raise ValueError(
+                f"arm_header is {arm_header!r}; it must be a name such as X-Canary-Arm"
+            )
         routing = controller.deployment.routing
         self.controller = controller
         self.max_body = contract_max_body
+        self.arm_header = arm_header
+        self.monitor = monitor
+        self._flows = {route: str(flow) for route, flow in (flows or {}).items()}
         self._sources = [key_source(spec) for spec in routing.key_sources]
         self._anonymous = routing.anonymous_cookie
         self._forced = _forced_arms(controller, os.environ if environ is None else environ)
@@ -105,7 +147,7 @@ class Gate:
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
         self._begun = False
         # Nobody else asks for the name of a route.
-        self.names_routes = bool(contract or errors)
+        self.names_routes = bool(contract or errors or monitor is not None)
 
     def start(self) -> None:
         """Begin the rollout if it has not begun: at the server's start-up or the first request."""
@@ -132,6 +174,7 @@ class Gate:
             secure: Whether it came over TLS.
         """
         controller = self.controller
+        exchange.gate = self
         try:
             if not self._begun:
                 self.start()
@@ -164,10 +207,26 @@ class Gate:
             now = self.controller.clock() if at is None else at
             outcome, latency_ms = self._worth(exchange, route, now)
             self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
+            if self.monitor is not None and outcome is not Outcome.NEUTRAL:
+                good = outcome is Outcome.GOOD
+                self.monitor.record_request(self.flow_of(route), good, latency_ms)
             if self._checker is not None and exchange.complete:
                 self._submit(self._checker, exchange, route or "")
         except Exception as error:
             self.fault("observing", error)
+
+    def report_violation(self, arm: Arm, violation: Violation) -> None:
+        """Tell the controller and the monitor of a broken contract. Never raises."""
+        try:
+            self.controller.report_violation(arm, violation)
+            if self.monitor is not None:
+                self.monitor.record_violation(self.flow_of(violation.route), violation)
+        except Exception as error:
+            self.fault("reporting a broken contract", error)
+
+    def flow_of(self, route: str | None) -> str:
+        """What the monitor calls the requests of a route."""
+        return self._flows.get(route or "", route) or _UNNAMED
 
     def fault(self, where: str, error: BaseException) -> None:
         """Count an error of canario's own. Never raises, whatever the controller does."""
@@ -256,12 +315,8 @@ class Gate:
         if not (fits and checker.submit(response)):
             self.controller.count("contract_not_checked")
 
-    def _report(self, response: Response, breach: str) -> None:
-        where = f"{response.route}: " if response.route else ""
-        try:
-            self.controller.report_violation(response.arm, where + breach)
-        except Exception as error:
-            self.fault("reporting a broken contract", error)
+    def _report(self, response: Response, violation: Violation) -> None:
+        self.report_violation(response.arm, violation)
 
 
 def _forced_arms(

@@ -7,18 +7,16 @@ goes wrong there is a fault of canario's own that no client sees.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
 
-from .context import present_arm
-from .contracts import Contract
+from .context import present
 from .controller import CanaryDeploymentController
-from .gate import HEALTH_PATHS, Exchange, Gate
+from .gate import Exchange, Gate, GateOptions
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["CanaryMiddleware"]
 
 _T = TypeVar("_T")
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class CanaryMiddleware:
@@ -41,22 +37,16 @@ class CanaryMiddleware:
         app: The baseline; both arms when there is no `canary`, and then it asks `current_arm()`.
         controller: Guards the release; it starts at the first request, so after any fork.
         canary: The app of the other arm.
-        contract: Called with (route, status, headers, body) of whole responses, beside the
-            requests; returns or raises what is wrong. A body sent by `wsgi.file_wrapper` is not
-            seen here, and counted as not checked.
-        contract_routes: The routes that the contract is about; None for all of them.
-        contract_max_body: Longer bodies (bytes) are not checked, and counted so.
-        errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
-        health_paths: Paths whose requests stay out of the latency.
-        arm_header: Name of a response header that says which arm answered; None for no header.
         route: The template of the route that serves a request, or None where there is none; asked
             with the environ when the app starts its response. By default Flask's is found. In
             Django, `request.META` is the environ, so a `process_view` can leave
             `request.resolver_match.route` there.
+        options: What `canario.gate.Gate` takes: `contract`, `errors`, `arm_header`, `monitor`, …
+            A body sent by `wsgi.file_wrapper` is not seen by a contract, and counted so.
 
     Raises:
         ConfigError: As `Gate` does.
-        ValueError: When `arm_header` is no name of a header.
+        ValueError: When an option is not valid.
     """
 
     def __init__(
@@ -65,30 +55,14 @@ class CanaryMiddleware:
         controller: CanaryDeploymentController,
         canary: WSGIApplication | None = None,
         *,
-        contract: Contract | None = None,
-        contract_routes: Collection[str] | None = None,
-        contract_max_body: int = 64 * 1024,
-        errors: Mapping[str, Collection[int]] | None = None,
-        health_paths: Collection[str] = HEALTH_PATHS,
-        arm_header: str | None = None,
         route: Callable[[WSGIEnvironment], str | None] | None = None,
+        **options: Unpack[GateOptions],
     ) -> None:
-        if arm_header is not None and not _TOKEN.fullmatch(arm_header):
-            raise ValueError(
-                f"arm_header is {arm_header!r}; it must be a name such as X-Canary-Arm"
-            )
-        self.gate = Gate(
-            controller,
-            contract=contract,
-            contract_routes=contract_routes,
-            contract_max_body=contract_max_body,
-            errors=errors,
-            health_paths=health_paths,
-        )
+        self.gate = Gate(controller, **options)
         self.app = app
         self.canary = app if canary is None else canary
         self._dropped: deque[_Dropped] = deque()
-        self._options = _Options(self.gate, arm_header, route or _flask_route, self._dropped)
+        self._options = _Options(self.gate, route or _flask_route, self._dropped)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self._dropped:
@@ -124,7 +98,6 @@ class _Options(NamedTuple):
     """What all requests of one middleware share."""
 
     gate: Gate
-    arm_header: str | None
     route: Callable[[WSGIEnvironment], str | None]
     dropped: deque[_Dropped]
 
@@ -177,17 +150,17 @@ class _Responder:
 
     def run(self, function: Callable[..., _T], *args: object) -> _T:
         """Call what is the app's, with the arm present for just as long."""
-        token = present_arm.set(self.exchange.arm)
+        token = present.set(self.exchange)
         try:
             return function(*args)
         finally:
-            present_arm.reset(token)
+            present.reset(token)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
         """The server's own, but for what it notes; what the server raises goes to the app."""
-        if self._options.arm_header is not None or self.exchange.set_cookie is not None:
+        if self._options.gate.arm_header is not None or self.exchange.set_cookie is not None:
             headers = self._with_own(headers)
         if exc_info is None:
             self._write = self._start_response(status, headers)
@@ -278,7 +251,7 @@ class _Responder:
 
     def _with_own(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """A copy of the app's list with what is to be added."""
-        name, cookie = self._options.arm_header, self.exchange.set_cookie
+        name, cookie = self._options.gate.arm_header, self.exchange.set_cookie
         own = [] if name is None else [(name, str(self.exchange.arm))]
         if cookie is not None:
             own.append(("Set-Cookie", cookie))
@@ -335,7 +308,7 @@ class _Body:
     def __next__(self) -> bytes:
         responder = self._responder
         iterator = self._begin() if self._iterator is None else self._iterator
-        token = present_arm.set(responder.exchange.arm)
+        token = present.set(responder.exchange)
         try:
             chunk = next(iterator)
         except StopIteration:
@@ -345,7 +318,7 @@ class _Body:
             responder.fail()
             raise
         finally:
-            present_arm.reset(token)
+            present.reset(token)
         responder.take(chunk)
         return chunk
 

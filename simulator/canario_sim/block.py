@@ -13,11 +13,11 @@ from .requests import Requests
 from .streams import Flags, Ints
 from .tally import Feed, bounds, feeds, tally
 
-__all__ = ["Block", "Cut", "Violation"]
+__all__ = ["Block", "Cut", "Breach"]
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class Breach:
     """A response of the canary that breaks its contract.
 
     Attributes:
@@ -90,24 +90,24 @@ class Block:
         self._after = fly(before, requests, canary, limit_ms)
         self._edges = bounds(start, instants, width)
         self._table = tally(self._after.flights, self._edges)
-        self.violation = _first_violation(self._after.flights, instants[-1])
+        self.breach = _first_breach(self._after.flights, instants[-1])
 
     def feeds(self) -> Iterator[list[Feed]]:
         """For each instant, what the controller is told before it: all that was done since."""
         return feeds(self._table, self._edges, self.instants)
 
-    def feeds_before(self, violation: Violation, since: float) -> list[Feed]:
-        """What the controller is told of the time from `since` until a violation."""
+    def feeds_before(self, breach: Breach, since: float) -> list[Feed]:
+        """What the controller is told of the time from `since` until a breach."""
         flights = self._after.flights
-        earlier = _done(flights, violation.at, violation.position - 1)
-        # What is done at the instant of the violation itself lies in a cell of its own.
-        after = nextafter(violation.at, inf)
-        edges = bounds(since, [violation.at, after], self._width)
+        earlier = _done(flights, breach.at, breach.position - 1)
+        # What is done at the instant of the breach itself lies in a cell of its own.
+        after = nextafter(breach.at, inf)
+        edges = bounds(since, [breach.at, after], self._width)
         return next(feeds(tally(flights[earlier], edges), edges, [after]))
 
     def cut(self, at: float, position: int = -1) -> Cut:
         """End the block at `at`: what is done then is still to come, but for the flights up to
-        `position`, where a violation ends it."""
+        `position`, where a breach ends it."""
         arrivals = int(np.searchsorted(self._requests.at, at, "left"))
         # A request that takes no time is done at the instant of its arrival.
         arrivals = max(arrivals, position + 1 - len(self._before.flights))
@@ -136,11 +136,11 @@ def _done(flights: Flights, at: float, position: int) -> Flags:
     return done
 
 
-def _first_violation(flights: Flights, before: float) -> Violation | None:
+def _first_breach(flights: Flights, before: float) -> Breach | None:
     mine = BROKEN | CANARY
     broken = np.flatnonzero(((flights.code & mine) == mine) & (flights.done < before))
     if not len(broken):
         return None
     # The first of those that are done first: ties go in the order of arrival.
     position = int(broken[np.argmin(flights.done[broken])])
-    return Violation(float(flights.done[position]), position, int(flights.code[position]))
+    return Breach(float(flights.done[position]), position, int(flights.code[position]))

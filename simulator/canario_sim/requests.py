@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from canario.control.violation import Violation
+
 from .streams import Bytes, Flags, Floats, Ints
 
 __all__ = ["CHUNK", "Ahead", "Fates", "Requests", "Source"]
@@ -27,7 +29,7 @@ class Fates:
     Attributes:
         seconds: How long it takes to serve, without waiting for a server.
         failed: Whether it fails.
-        broken: 0, or 1 + the number (in `Source.details`) of the contract that is broken.
+        broken: 0, or 1 + the number (in `Source.violations`) of the contract that is broken.
     """
 
     seconds: Floats
@@ -69,7 +71,7 @@ class Source(Protocol):
         """The keys, by number."""
 
     @property
-    def details(self) -> Sequence[str]:
+    def violations(self) -> Sequence[Violation]:
         """What is said of each contract that may be broken, by number."""
 
     def chunks(self, size: int) -> Iterator[Requests]:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from canario.control.events import Event
 from canario.control.rollout import MetricsSnapshot
 from canario.control.state import Phase, State
+from canario.control.violation import Violation
 from canario.control.words import describe
 from canario.plan import Plan
 from canario.routing.router import Arm
@@ -25,7 +26,7 @@ from .pool import Loss, Pool
 from .requests import CHUNK
 from .scenario import Order, Scenario, default_horizon
 from .spec import ARMS
-from .tape import DETAIL, RecordedRequest, Tape
+from .tape import BROKEN, RecordedRequest, Tape
 from .world import Note, World
 
 __all__ = ["ArmTotals", "Exposure", "Run", "replay_tape", "run"]
@@ -141,12 +142,12 @@ def replay_tape(
     name: str = "tape",
     horizon_seconds: float | None = None,
     orders: Iterable[Order] = (),
-    detail: str = DETAIL,
+    violation: Violation = BROKEN,
     chunk: int = CHUNK,
 ) -> Run:
     """Rehearse a plan on recorded requests. See `RecordedRequest` and `run`.
 
-    `detail` says in the journal which contract a response broke.
+    `violation` is what the journal says of a response that broke its contract.
 
 
     Raises `ValueError` for requests that are out of order.
@@ -155,7 +156,7 @@ def replay_tape(
     horizon = default_horizon(named) if horizon_seconds is None else horizon_seconds
     world = World(
         replace(plan, deployment=named),
-        Tape(requests, detail),
+        Tape(requests, violation),
         horizon=horizon,
         orders=orders,
         chunk=chunk,

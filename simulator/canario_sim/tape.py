@@ -8,11 +8,13 @@ from math import isfinite
 import numpy as np
 from msgspec import Struct
 
+from canario.control.violation import Violation
+
 from .requests import Fates, Requests
 
-__all__ = ["DETAIL", "Fate", "RecordedRequest", "Tape"]
+__all__ = ["BROKEN", "Fate", "RecordedRequest", "Tape"]
 
-DETAIL = "the response broke its contract"
+BROKEN = Violation(message="the response broke its contract")
 
 
 class Fate(Struct, frozen=True):
@@ -44,13 +46,13 @@ class Tape:
     instant or a latency that is negative or not finite.
     """
 
-    def __init__(self, requests: Iterable[RecordedRequest], detail: str = DETAIL) -> None:
+    def __init__(self, requests: Iterable[RecordedRequest], violation: Violation = BROKEN) -> None:
         requests = tuple(requests)
         _check(requests)
         numbers: dict[str, int] = {}
         key = [numbers.setdefault(request.key, len(numbers)) for request in requests]
         self.keys = tuple(numbers)
-        self.details = (detail,)
+        self.violations = (violation,)
         self._requests = Requests(
             np.array([request.at for request in requests], np.float64),
             np.array(key, np.int64),

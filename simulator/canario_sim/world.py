@@ -20,7 +20,7 @@ from canario.metrics.counts import Counts
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
 
-from .block import Block, Violation
+from .block import Block, Breach
 from .flights import CANARY, FAILED, SLOW, Standing
 from .requests import CHUNK, Ahead, Source
 from .scenario import Order
@@ -89,7 +89,7 @@ class World:
         self._orders = sorted(orders, key=lambda order: order.at)
         self._planned = tuple(notes)
         self._ahead = Ahead(source, chunk)
-        self._details = source.details
+        self._violations = source.violations
         bucket = self.controller.router.bucket
         self._buckets = np.fromiter(map(bucket, source.keys), np.int64, len(source.keys))
         thresholds = plan.deployment.rollback_thresholds
@@ -124,9 +124,9 @@ class World:
         planned = iter([*block.instants, inf])
         instant, weight = next(planned), self.controller.router.weight
         for feeds in block.feeds():
-            violation = block.violation
-            if violation is not None and violation.at < instant:
-                yield from self._violate(block, violation)
+            breach = block.breach
+            if breach is not None and breach.at < instant:
+                yield from self._violate(block, breach)
                 return
             yield self._until(instant)
             self.controller.observe_slices(feeds)
@@ -137,16 +137,16 @@ class World:
                 break
         self._close(block)
 
-    def _violate(self, block: Block, violation: Violation) -> Steps:
+    def _violate(self, block: Block, breach: Breach) -> Steps:
         """Let the canary break a contract, which ends the rollout at that very instant."""
-        feeds = block.feeds_before(violation, self.now)
-        yield self._until(violation.at)
+        feeds = block.feeds_before(breach, self.now)
+        yield self._until(breach.at)
         self.controller.observe_slices(feeds)
-        failed, slow = (int(violation.code & flag > 0) for flag in (FAILED, SLOW))
+        failed, slow = (int(breach.code & flag > 0) for flag in (FAILED, SLOW))
         own = Counts(requests=1, errors=failed, timed=1, slow=slow)
         self.controller.observe_counts("canary", own, now=self.now)
-        self.controller.report_violation("canary", self._details[violation.number - 1])
-        self._close(block, violation.position)
+        self.controller.report_violation("canary", self._violations[breach.number - 1])
+        self._close(block, breach.position)
 
     def _next_block(self) -> Block:
         """From now on as far as requests have been read, but not beyond the end of a hold."""

@@ -28,6 +28,7 @@ from canario.control.journal import JournalError, dump_journal, parse_journal
 from canario.control.machine import Command, CommandRefusedError, next_due
 from canario.control.rollout import Outcome, Rollout
 from canario.control.state import Phase, State, apply, replay
+from canario.control.violation import Violation
 from canario.control.words import describe
 from canario.judges.verdict import VerdictKind
 from canario.metrics.counts import Counts
@@ -93,19 +94,19 @@ def test_latency_rolls_back() -> None:
 def test_a_violation_rolls_back_at_its_own_instant_without_samples() -> None:
     rollout = started()
     rollout.observe(1.234, "canary", Outcome.GOOD, 10)
-    events = rollout.violate(1.234, "canary", "/evaluate: no score")
+    events = rollout.violate(1.234, "canary", Violation(message="/evaluate: no score"))
     assert kinds(events) == [Checked, RolledBack]
     end = events[-1]
     assert isinstance(end, RolledBack)
     assert (end.at, end.reason) == (1.234, RollbackReason.CONTRACT_VIOLATION)
-    assert end.detail == "/evaluate: no score"
+    assert str(end.violation) == "/evaluate: no score"
     assert (end.verdict.samples, end.verdict.observed) == (1, 1)
-    assert rollout.violate(2.0, "canary", "again") == []
+    assert rollout.violate(2.0, "canary", Violation(message="again")) == []
 
 
 def test_a_violation_of_the_baseline_rolls_nothing_back() -> None:
     rollout = started()
-    assert rollout.violate(1.0, "baseline", "x") == []
+    assert rollout.violate(1.0, "baseline", Violation(message="x")) == []
     assert isinstance(run(rollout, 100)[-1], Promoted)
 
 
@@ -286,7 +287,7 @@ def drive(rollout: Rollout, steps: list[Any], *, every: float | None = None) -> 
         if kind == "observe":
             events += rollout.observe(now, *rest)
         elif kind == "violate":
-            events += rollout.violate(now, rest[0], "broken")
+            events += rollout.violate(now, rest[0], Violation(message="broken"))
         elif kind == "advance":
             events += rollout.advance(now)
         else:
@@ -416,7 +417,7 @@ def test_a_decision_that_a_crash_cut_in_two_is_completed(cut: int) -> None:
         StageEntered(at=0, stage=0, percentage=5),
     ]
     whole.observe(1, "canary", Outcome.GOOD, 1)
-    events += whole.violate(1, "canary", "x")
+    events += whole.violate(1, "canary", Violation(message="x"))
     rollout = Rollout(SHORT)
     missing = rollout.restore(events[:cut], 50)
     if cut == 1:

@@ -168,7 +168,7 @@ def test_a_breach_of_the_canary_rolls_back_without_delay() -> None:
     assert controller.state.reason is RollbackReason.CONTRACT_VIOLATION
     end = controller.events[-1]
     assert isinstance(end, RolledBack)
-    assert end.detail == "/evaluate: it is broken"
+    assert str(end.violation) == "/evaluate: it is broken"
     assert ask(middleware, user(key)).body == b"hello"
 
 

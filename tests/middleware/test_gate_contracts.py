@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
-from canario.contracts import Contract, ContractChecker, Response, breach_of
+from canario.background import BackgroundQueue
+from canario.contracts.checker import Contract, ContractChecker, Response, breach_of
+from canario.control.violation import Violation
 
 RESPONSE = Response("canary", "/a", 200, [(b"a", b"b")], b"body")
 
@@ -31,7 +33,8 @@ def raising(error: Exception) -> Contract:
     ],
 )
 def test_a_contract_returns_or_raises_what_is_wrong(contract: Contract, breach: str | None) -> None:
-    assert breach_of(contract, RESPONSE) == breach
+    expected = None if breach is None else Violation(message=breach, route="/a")
+    assert breach_of(contract, RESPONSE) == expected
 
 
 def test_a_contract_is_called_with_route_status_headers_and_body() -> None:
@@ -41,14 +44,14 @@ def test_a_contract_is_called_with_route_status_headers_and_body() -> None:
 
 
 def test_breaches_are_reported_and_the_rest_is_not() -> None:
-    reports: list[tuple[Response, str]] = []
+    reports: list[tuple[Response, Violation]] = []
     checker = ContractChecker(
         lambda route, *rest: route == "/good", lambda *report: reports.append(report)
     )
     assert checker.submit(RESPONSE._replace(route="/good"))
     assert checker.submit(RESPONSE)
     assert checker.drain(5)
-    assert reports == [(RESPONSE, "the contract does not hold")]
+    assert reports == [(RESPONSE, Violation(message="the contract does not hold", route="/a"))]
 
 
 def test_no_more_than_its_capacity_waits() -> None:
@@ -67,12 +70,14 @@ def threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "canario-contracts"}
 
 
-def test_the_thread_comes_with_the_first_response_and_goes_when_idle() -> None:
+def test_the_thread_comes_with_the_first_item_and_goes_when_idle() -> None:
     others = threads()
-    checker = ContractChecker(lambda *response: None, lambda *report: None, idle_seconds=0.05)
+    queue: BackgroundQueue[object] = BackgroundQueue(
+        lambda item: None, name="canario-contracts", idle_seconds=0.05
+    )
     assert not threads() - others
     for _ in range(2):  # it comes again
-        checker.submit(RESPONSE)
+        queue.submit(RESPONSE)
         (thread,) = threads() - others
         assert thread.daemon
         thread.join(5)

@@ -142,8 +142,8 @@ class Oracle:
             self.bad += outcome is Outcome.BAD or latency_ms > limit or broken > 0
         self.controller.observe(arm, outcome, latency_ms, now=now)
         if broken:
-            detail = self.source.details[broken - 1]
-            self.controller.report_violation(arm, detail, now=now)
+            violation = self.source.violations[broken - 1]
+            self.controller.report_violation(arm, violation, now=now)
         self._end_if_over()
 
     def _lose_capacity(self, arm: Arm) -> None:

@@ -10,6 +10,8 @@ from msgspec import Struct
 from canario.judges.verdict import Trigger, Verdict
 from canario.plan import Deployment
 
+from .violation import Violation
+
 __all__ = [
     "Aborted",
     "By",
@@ -100,12 +102,15 @@ class Restarted(_Event, frozen=True, kw_only=True, tag="restarted"):
 
 
 class RolledBack(_Event, frozen=True, kw_only=True, tag="rolled_back"):
-    """The canary was judged bad: everything goes to the baseline. Nothing follows."""
+    """The canary was judged bad: everything goes to the baseline. Nothing follows.
+
+    `violation` tells which broken contract it was, where it was one.
+    """
 
     stage: int
     reason: RollbackReason
     verdict: Verdict
-    detail: str | None = None
+    violation: Violation | None = None
     terminal: ClassVar[bool] = True
 
 

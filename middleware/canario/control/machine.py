@@ -30,6 +30,7 @@ from .events import (
     Started,
 )
 from .state import Phase, State
+from .violation import Violation
 
 __all__ = [
     "Command",
@@ -89,19 +90,23 @@ def hold_is_over(state: State, now: float) -> bool:
 
 
 def check(
-    deployment: Deployment, state: State, verdict: Verdict, now: float, detail: str | None = None
+    deployment: Deployment,
+    state: State,
+    verdict: Verdict,
+    now: float,
+    violation: Violation | None = None,
 ) -> list[Event]:
     """What follows from a verdict at `now`, in a rollout that runs or is paused.
 
-    The verdict is the judge's `end_of_stage` where `hold_is_over`, else its `check`. `detail`
-    says more about what made the check necessary, such as which contract was broken.
+    The verdict is the judge's `end_of_stage` where `hold_is_over`, else its `check`. `violation`
+    is the broken contract that made the check necessary, if one did.
     """
     over = hold_is_over(state, now)
     events: list[Event] = []
     if over or verdict.kind is not state.last_verdict:
         events.append(Checked(at=now, stage=state.stage, verdict=verdict))
     if verdict.kind is VerdictKind.UNHEALTHY:
-        events.append(_roll_back(state, verdict, now, detail))
+        events.append(_roll_back(state, verdict, now, violation))
     elif over and verdict.kind is VerdictKind.HEALTHY:
         events.append(_forward(deployment, state, now, "evidence"))
     elif over:
@@ -187,11 +192,15 @@ def _forward(deployment: Deployment, state: State, now: float, by: By) -> Event:
     return _enter(deployment, following, now, by)
 
 
-def _roll_back(state: State, verdict: Verdict, now: float, detail: str | None = None) -> RolledBack:
+def _roll_back(
+    state: State, verdict: Verdict, now: float, violation: Violation | None = None
+) -> RolledBack:
     reason = RollbackReason.MISSING_EVIDENCE
     if verdict.trigger is not None:
         reason = REASON_OF[verdict.trigger]
-    return RolledBack(at=now, stage=state.stage, reason=reason, verdict=verdict, detail=detail)
+    return RolledBack(
+        at=now, stage=state.stage, reason=reason, verdict=verdict, violation=violation
+    )
 
 
 def _deadline(deployment: Deployment, state: State) -> float:

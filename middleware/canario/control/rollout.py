@@ -23,6 +23,7 @@ from canario.routing.router import Arm
 from . import machine
 from .events import Event, Restarted, StageEntered
 from .state import Phase, State, apply
+from .violation import Violation
 
 __all__ = ["ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout"]
 
@@ -151,13 +152,13 @@ class Rollout:
         )
         return events
 
-    def violate(self, now: float, arm: Arm, detail: str) -> list[Event]:
+    def violate(self, now: float, arm: Arm, violation: Violation) -> list[Event]:
         """Count a broken contract of a request that was observed; the canary is judged at once."""
         events = self.advance(now) if now >= self.due else []
         now = max(now, self._cursor)
         self.recorder.arm(arm).window.add(now, 0, violations=1)
         if arm == "canary" and self.state.phase in (Phase.RUNNING, Phase.PAUSED):
-            events += self._check(now, detail)
+            events += self._check(now, violation)
         return events
 
     def command(self, order: machine.Command, now: float) -> list[Event]:
@@ -180,12 +181,12 @@ class Rollout:
             canary=_arm_snapshot(self.recorder.canary, now),
         )
 
-    def _check(self, at: float, detail: str | None = None) -> list[Event]:
+    def _check(self, at: float, violation: Violation | None = None) -> list[Event]:
         evidence = Evidence(self.recorder.canary.window.counts(at), self.recorder.stage())
         over = machine.hold_is_over(self.state, at)
         verdict = self._judge.end_of_stage(evidence) if over else self._judge.check(evidence)
         self.history.append(self.snapshot(at, verdict.kind))
-        return self._apply(machine.check(self.deployment, self.state, verdict, at, detail))
+        return self._apply(machine.check(self.deployment, self.state, verdict, at, violation))
 
     def _apply(self, events: list[Event]) -> list[Event]:
         for event in events:

@@ -57,8 +57,8 @@ def describe(event: Event, deployment: Deployment) -> str:
         case Restarted():
             return "sent back to the first stage by the operator"
         case RolledBack():
-            detail = f" ({event.detail})" if event.detail else ""
-            return f"rolled back, {event.reason}: {event.verdict.why}{detail}"
+            broken = f" ({event.violation})" if event.violation else ""
+            return f"rolled back, {event.reason}: {event.verdict.why}{broken}"
         case Promoted():
             return f"promoted{_BY[event.by]}: 100 % of the keys"
         case Aborted():
