@@ -13,7 +13,7 @@ from .requests import Requests
 from .streams import Flags, Ints
 from .tally import Feed, bounds, feeds, tally
 
-__all__ = ["Block", "Cut", "Breach"]
+__all__ = ["Block", "Breach", "Cut"]
 
 
 @dataclass(frozen=True, slots=True)
