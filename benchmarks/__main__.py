@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
     "core": "Routing, recording and memory",
     "middleware": "The middleware beside others",
+    "tracing": "Tracing beside OpenTelemetry's own",
+    "slo": "Objectives and alerts",
     "simulation": "A rehearsal beside SimPy",
 }
 

@@ -240,7 +240,10 @@ class Guarded:
     def __init__(self, scenario: Scenario) -> None:
         self.env = simpy.Environment()
         self.controller = CanaryDeploymentController(
-            Plan(deployment=scenario.deployment), clock=lambda: float(self.env.now), log=QUIET
+            Plan(deployment=scenario.deployment),
+            clock=lambda: float(self.env.now),
+            log=QUIET,
+            telemetry=False,
         )
         self.controller.start()
 

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 AIMS = {
     "core": {"≤ 5 µs", "≤ 10 MB"},
     "middleware": {"≤ 5 µs", "≤ 1/30", "≤ 1/10", "≤ 1.06 × bare"},
+    "tracing": {"≤ 70 µs", "< 1 µs"},
+    "slo": {"≤ 400 ns", "≤ 30 µs", "≤ 10 MB"},
     "simulation": {"≥ 100 × faster", "≥ 50 × faster", "≤ 0.15 core-hours"},
 }
 

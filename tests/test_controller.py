@@ -28,6 +28,7 @@ from canario.control.events import Event, Promoted, RolledBack, StageEntered
 from canario.control.journal import parse_journal
 from canario.controller import JournalMismatchError
 from canario.plan import Deployment, RollbackThresholds, Stage
+from canario.sinks import inline
 from canario.testing import CapturingSink, ManualClock
 
 QUICK = Plan(
@@ -316,6 +317,7 @@ def test_sinks_hear_every_event_and_harm_nothing(caplog: pytest.LogCaptureFixtur
     controller = CanaryDeploymentController(QUICK, deployment_id="x", sinks=[broken, heard])
     controller.start()
     controller.abort()
+    assert controller.drain(10)
     assert tuple(heard.events) == controller.events
     assert controller.counters["faults"] == 3
     assert caplog.text.count("canario failed in a sink: RuntimeError") == 1
@@ -326,7 +328,7 @@ def test_a_sink_may_give_orders() -> None:
         if isinstance(event, StageEntered):
             controller.pause()
 
-    controller = CanaryDeploymentController(QUICK, deployment_id="x", sinks=[stop])
+    controller = CanaryDeploymentController(QUICK, deployment_id="x", sinks=[inline(stop)])
     controller.start()
     assert controller.state.phase is Phase.PAUSED
 

@@ -42,7 +42,7 @@ def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "from starlette.applications import Starlette\n"
         "version_1, version_2 = Starlette(), Starlette()\n"
     )
-    wrap, execute = marked("run")
+    wrap, execute, observe = marked("run")
     assert len(wrap.strip().replace("\n\n", "\n").splitlines()) == 5
     printed = [
         subprocess.run(
@@ -52,9 +52,9 @@ def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             text=True,
             check=True,
         ).stdout
-        for code in (wrap, execute)
+        for code in (wrap, execute, observe)
     ]
-    assert printed[0] == ""
+    assert printed[0] == printed[2] == ""
     shown = README.split(execute)[1].split("```\n")[2]
     assert printed[1] == shown
     exported = json.loads((tmp_path / "output" / "deployment_metrics.json").read_text())

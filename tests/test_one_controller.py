@@ -22,7 +22,9 @@ from canario.plan import Deployment, MissingEvidence, RollbackThresholds, Stage
 from canario.testing import ManualClock
 from canario_sim import Fate, RecordedRequest, replay_tape
 
-BROKEN = Violation(message="the answer is wrong", route="/evaluate")
+BROKEN = Violation(
+    message="the answer is wrong", contract="answers", rule="enum", path="/score", route="/evaluate"
+)
 
 
 def plan(**thresholds: Any) -> Plan:
@@ -53,8 +55,8 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
 
-def contract(route: str, status: int, headers: Any, body: bytes) -> str | None:
-    return "the answer is wrong" if body == b"wrong" else None
+def contract(route: str, status: int, headers: Any, body: bytes) -> Violation | None:
+    return BROKEN if body == b"wrong" else None
 
 
 async def live(plan: Plan, requests: list[RecordedRequest], horizon: float) -> list[Event]:
@@ -143,6 +145,9 @@ def recorded(seed: int, **canary: float) -> Iterator[RecordedRequest]:
         ("slow", {"slower": 6}, {}, "rolled_back"),
         ("leak", {"leak": 9}, {}, "rolled_back"),
         ("broken", {"broken": 0.02}, {}, "rolled_back"),
+        ("tolerated", {"broken": 0.02}, {"contract_budgets": {"answers": 12.5}}, "promoted"),
+        ("used up", {"broken": 0.2}, {"contract_budgets": {"answers": 12.5}}, "rolled_back"),
+        ("another's", {"broken": 0.02}, {"contract_budgets": {"scores": 50.0}}, "rolled_back"),
         ("few", {"rate": 0.4}, {}, "rolled_back"),
         ("often", {"errors": 0.08}, {"check_interval_seconds": 0.7}, None),
     ],
@@ -158,9 +163,11 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
     assert journal[-1].terminal
     if end is not None:
         assert rehearsed.outcome == ("completed" if end == "promoted" else end)
-    if title == "broken":
+    if title in ("broken", "used up", "another's"):
         assert isinstance(journal[-1], RolledBack)
         assert journal[-1].violation == BROKEN
+    if title == "tolerated":
+        assert rehearsed.canary.violations > 3
 
 
 @settings(max_examples=15, deadline=None)
@@ -168,14 +175,15 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
     seed=st.integers(0, 10_000),
     errors=st.sampled_from([0.0, 0.05, 0.12]),
     slower=st.sampled_from([1.0, 2.5]),
-    broken=st.sampled_from([0.0, 0.01]),
+    broken=st.sampled_from([0.0, 0.01, 0.1]),
     rate=st.sampled_from([0.3, 3.0]),
+    budget=st.sampled_from([0.0, 10.0, 30.0]),
 )
 def test_for_any_sequence(
-    seed: int, errors: float, slower: float, broken: float, rate: float
+    seed: int, errors: float, slower: float, broken: float, rate: float, budget: float
 ) -> None:
     requests = list(recorded(seed, errors=errors, slower=slower, broken=broken, rate=rate))
-    one = plan(min_samples=5)
+    one = plan(min_samples=5, contract_budgets={"answers": budget})
     journal = asyncio.run(live(one, requests, 250))
     rehearsed = replay_tape(one, requests, horizon_seconds=250, violation=BROKEN)
     assert journal == list(rehearsed.events)

@@ -34,6 +34,7 @@ WANTED = {
     "large_tenant_at_25_percent",
     "baseline_worse_than_canary",
     "contract_failure_on_rare_keys",
+    "imperfect_validator",
 }
 
 SMALL = """

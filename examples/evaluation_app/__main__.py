@@ -10,13 +10,18 @@ from pathlib import Path
 import uvicorn
 
 from canario import ConfigError
+from canario.tracing import initialize_tracing
 
 from .faults import FAULTS
 from .release import PLAN, Release
 
 
 def main() -> int:
-    """Serve until Ctrl-C, telling what the rollout does."""
+    """Serve until Ctrl-C, telling what the rollout does.
+
+    Spans go where OpenTelemetry's own variables say, such as OTEL_EXPORTER_OTLP_ENDPOINT; without
+    any of them they go nowhere.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m examples.evaluation_app",
         description="Release a new version of the evaluation app to more and more of its users.",
@@ -32,6 +37,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     try:
+        initialize_tracing(config=options.plan)
         release = Release(
             options.version, options.fault, plan=options.plan, journal=options.journal
         )

@@ -17,9 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from canario.tracing import FlowType, create_span_logger, trace_flow
+
 from . import page, plans
 from .faults import FAULTS, Fault, broken_body, slow_down, with_failing_component
-from .pipeline import COMPONENTS, IMPROVED, Pipeline
+from .pipeline import COMPONENTS, IMPROVED, Pipeline, traced
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from .contract import Evaluation
 
 __all__ = ["FAULT_VARIABLE", "MAX_PLAN_BYTES", "create_app"]
+
+logger = create_span_logger(__name__)
 
 FAULT_VARIABLE = "EVALUATION_APP_FAULT"
 MAX_PLAN_BYTES = 200_000
@@ -77,7 +81,9 @@ class _Endpoints:
 
     def __init__(self, version: int, fault: Fault) -> None:
         pipeline = Pipeline() if version == 1 else IMPROVED
-        self._pipeline = with_failing_component(pipeline) if fault == "failing" else pipeline
+        if fault == "failing":
+            pipeline = with_failing_component(pipeline)
+        self._pipeline = traced(pipeline)
         self._version = version
         self._fault = fault
 
@@ -113,11 +119,14 @@ class _Endpoints:
         """Which version this is and what it is made of."""
         return JSONResponse({"version": self._version, "components": COMPONENTS})
 
+    @trace_flow(FlowType.DECALOGO_EVALUATION)
     async def _evaluation(self, text: str) -> Evaluation:
         if self._fault == "slow":
             await slow_down(text)
         # Some tens of milliseconds of CPU: in a thread, the event loop goes on meanwhile.
-        return await run_in_threadpool(self._pipeline.evaluate, text, self._version)
+        evaluation = await run_in_threadpool(self._pipeline.evaluate, text, self._version)
+        logger.info("plan evaluated", percent=evaluation.total.percent, version=self._version)
+        return evaluation
 
     def _page(
         self,

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from canario.contracts import Violation, model_contract
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 __all__ = [
+    "CONTRACTS",
     "DocumentSummary",
     "Evaluation",
     "Evidence",
     "Question",
     "Right",
     "Total",
-    "response_contract",
+    "evaluation_contract",
 ]
 
 RIGHTS = 10
@@ -109,55 +112,61 @@ class Evaluation(Struct, frozen=True):
     evidence: list[Evidence]
 
 
+# A 200 alone: an error status is judged by its own count.
+_shape = model_contract(Evaluation, name="evaluation", statuses=[200])
 _decoder = msgspec.json.Decoder(Evaluation)
 
 
-def response_contract(
-    route: str, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
-) -> str | None:
-    """Say what is wrong with a response, or None when it keeps the contract.
-
-    Only a 200 of the route `/evaluate` is judged: an error status is judged by its own count.
-    """
-    if route != "/evaluate" or status != 200:
-        return None
-    if not _is_json(headers):
-        return "the content type is not application/json"
-    try:
-        evaluation = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return str(error)
-    return _wrong_citation(evaluation) or _wrong_sum(evaluation)
+def evaluation_contract(
+    route: str, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+) -> object:
+    """What is wrong with a response of `POST /evaluate`: a `Violation`, or nothing."""
+    answer = _shape(route, status, headers, body)
+    if answer is not None:
+        return answer
+    evaluation = _decoder.decode(body)
+    wrong = _wrong_citation(evaluation) or _wrong_sum(evaluation)
+    return None if wrong is None else _violation(route, *wrong)
 
 
-def _is_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    types = [value for name, value in headers if name.lower() == b"content-type"]
-    return len(types) == 1 and types[0].split(b";")[0].strip().lower() == b"application/json"
+CONTRACTS = {"/evaluate": evaluation_contract}
 
 
-def _wrong_citation(evaluation: Evaluation) -> str | None:
+def _violation(route: str, message: str, rule: str, path: str) -> Violation:
+    return Violation(message=message, contract="evaluation", rule=rule, path=path, route=route)
+
+
+# What is wrong, the rule that it breaks, and a JSON pointer to it.
+_Wrong = tuple[str, str, str]
+
+
+def _wrong_citation(evaluation: Evaluation) -> _Wrong | None:
     known = {evidence.id for evidence in evaluation.evidence}
     if len(known) != len(evaluation.evidence):
-        return "two pieces of evidence share an id"
-    for question in evaluation.questions:
+        return "two pieces of evidence share an id", "unique", "/evidence"
+    for number, question in enumerate(evaluation.questions):
         for cited in question.evidence:
             if cited not in known:
-                return f"question {question.id} cites {cited}, which is not in the registry"
+                message = f"question {question.id} cites {cited}, which is not in the registry"
+                return message, "citation", f"/questions/{number}/evidence"
     return None
 
 
-def _wrong_sum(evaluation: Evaluation) -> str | None:
+def _wrong_sum(evaluation: Evaluation) -> _Wrong | None:
     if len({question.id for question in evaluation.questions}) != len(evaluation.questions):
-        return "two questions share an id"
+        return "two questions share an id", "unique", "/questions"
     points = dict.fromkeys(range(1, RIGHTS + 1), 0)
     for question in evaluation.questions:
         points[question.right] += question.score
     if {right.number: right.points for right in evaluation.rights} != points:
-        return "the points of the rights are not the sums of their questions"
+        return "the points of the rights are not the sums of their questions", "sum", "/rights"
     total, scored = evaluation.total, sum(points.values())
     maximum = 100 * len(evaluation.questions)
     if (total.points, total.maximum) != (scored, maximum):
-        return f"the total is {total.points} of {total.maximum}; the questions add up to {scored}"
-    if abs(total.percent - 100 * scored / maximum) > 0.05:
-        return f"the percentage is {total.percent}; the total makes it {100 * scored / maximum:.2f}"
+        stated = f"the total is {total.points} of {total.maximum}"
+        return f"{stated}; the questions add up to {scored}", "sum", "/total"
+    exact = 100 * scored / maximum
+    if abs(total.percent - exact) > 0.05:
+        message = f"the percentage is {total.percent}; the total makes it {exact:.2f}"
+        return message, "sum", "/total/percent"
     return None

@@ -3,6 +3,7 @@
 from ._version import __version__
 from .config import ConfigError, load_plan
 from .context import current_arm
+from .contracts.report import report_contract_violation
 from .control.events import RollbackReason
 from .control.machine import CommandRefusedError
 from .control.rollout import Outcome
@@ -34,4 +35,5 @@ __all__ = [
     "create_canary_controller",
     "current_arm",
     "load_plan",
+    "report_contract_violation",
 ]

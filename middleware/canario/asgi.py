@@ -7,13 +7,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Unpack
 
-from .asgi_lifespan import PairedLifespan, State, Ticker, give_state
+from opentelemetry.context import detach
+
+from .asgi_lifespan import PairedLifespan, State, Ticker, flush_sinks, give_state
 from .asgi_route import RouteNames
 from .asgi_types import App, Message, Receive, Scope, Send
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
 from .routing.router import Arm
+from .tracing.http_attributes import ASGI
+from .tracing.manager import flush_own_spans
+from .tracing.request import RequestSpan
 
 __all__ = ["CanaryMiddleware"]
 
@@ -22,6 +27,8 @@ RouteName = Callable[[Scope], str | None]
 
 # A server error, as a WebSocket closes with (RFC 6455, 7.4.1).
 _INTERNAL_ERROR = 1011
+
+_LAST_MESSAGES = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 # Where a framework's user keeps what names it: Django, SQLAlchemy and the like, then Starlette.
 _USER_NAMES = ("pk", "id", "identity", "username", "display_name")
@@ -77,30 +84,54 @@ class CanaryMiddleware:
             return await self._lifespan(scope, receive, send)
         else:
             return await self.app(scope, receive, send)
-        if not self._admit(call):
+        admitted = self._admit(call)
+        if not admitted:
+            call.turn_away()
+        tracer = self.gate.tracer
+        span = None if tracer is None else tracer.open(call, ASGI, scope)
+        if span is None and not admitted:
             return await self.app(scope, receive, send)
         app = self.canary if call.arm == "canary" else self.app
         token = present.set(call)
+        attached = None
+        if span is not None:
+            call.span = span
+            attached = span.attach()
         try:
             returned = await app(scope, call.receive, call.send)
         except GeneratorExit:
             # Thrown away, perhaps by the garbage collector in the midst of anything: no lock
             # that an observation takes may be waited for here.
+            if span is not None:
+                call.thrown_away()
             raise
-        except Exception:
+        except Exception as error:
             call.app_raised()
+            if span is not None:
+                call.end_span(error)
             raise
         except BaseException:
             call.cancelled()
+            if span is not None:
+                call.end_span()
             raise
+        else:
+            # While the span is still the present one, for what an observation has to tell.
+            if not call.observed:
+                call.app_returned()
+            if span is not None:
+                call.end_span()
+            return returned
         finally:
-            try:  # noqa: SIM105 - suppress() costs more than all else here
+            try:
                 present.reset(token)
             except ValueError:
                 pass  # closed in another context than it ran in, where there is nothing to reset
-        if not call.observed:
-            call.app_returned()
-        return returned
+            else:
+                if attached is not None:
+                    detach(attached)
+            if span is not None:
+                span.release()
 
     def _admit(self, call: _Call) -> bool:
         """Choose the arm of a call; False when that failed, and the baseline is to serve it."""
@@ -134,6 +165,10 @@ class CanaryMiddleware:
         ticker = Ticker(self.gate)
 
         async def tell(message: Message) -> Any:
+            if message.get("type") in _LAST_MESSAGES:
+                # Hereafter a server may end its process by a signal: nothing else would do it.
+                await flush_sinks()
+                flush_own_spans()
             returned = await send(message)
             # Not before: a model that takes minutes to load is not to use up the first stage.
             if message.get("type") == "lifespan.startup.complete":
@@ -148,12 +183,16 @@ class CanaryMiddleware:
             return await pair.run()
         finally:
             ticker.stop()
+            if self.gate.tracer is not None:
+                self.gate.tracer.sweep()
 
 
 class _Call(Exchange):
     """One request: the carrier of its key, and the `receive` and `send` that its app is given."""
 
     extra: Headers = ()  # added to the headers of the response
+    _route: str | None = None  # once it is named
+    _named = False
 
     def __init__(
         self, middleware: CanaryMiddleware, scope: Scope, receive: Receive, send: Send
@@ -201,21 +240,76 @@ class _Call(Exchange):
         self.left = True
         self._finish()
 
+    # -- towards the app's own reports
+
+    def find_route(self) -> str | None:
+        return self._name()
+
+    # -- towards the tracer
+
+    def turn_away(self) -> None:
+        """Have the baseline serve the request as if canario were not here, after a fault."""
+        self.arm, self.reason = "baseline", "error"
+        self.observed = True
+        self.extra = ()
+        self.body = None
+
+    def end_span(self, error: Exception | None = None) -> None:
+        """End the request's span; a host's that is not over is told the route."""
+        span = self.span
+        if span is None or not span.recording:
+            return
+        route = self._template()
+        if not span.own:
+            span.note_route(route)
+            return
+        if error is not None and not self.left:
+            span.raised(error)
+        span.end(self, self._final_status(), route)
+
+    def thrown_away(self) -> None:
+        """End the span at a later request, where locks may be waited for."""
+        span = self.span
+        tracer = self._middleware.gate.tracer
+        if span is not None and tracer is not None and span.own:
+            self.left = True
+            span.mark_end()
+            tracer.abandon(self.end_span)
+
+    def _final_status(self) -> int | None:
+        return self.status
+
+    def _template(self) -> str | None:
+        """The route as a span has it: from the root of the server's paths."""
+        route = self._name()
+        try:
+            if route is None or not route.startswith("/"):
+                return route
+            root = self.scope.get("app_root_path", self.scope.get("root_path", ""))
+            return f"{root.rstrip('/')}{route}" if root else route
+        except Exception as error:
+            self._middleware.gate.fault("naming the route", error)
+            return None
+
     # -- towards the gate
 
     def _finish(self) -> None:
         """Have the request observed, unless it was."""
         if self.observed:
             return
-        name = None
-        middleware = self._middleware
-        gate = middleware.gate
-        if gate.names_routes:
+        gate = self._middleware.gate
+        gate.finish(self, self._name() if gate.names_routes else None)
+
+    def _name(self) -> str | None:
+        """The name of the route; asked for until there is one."""
+        if not self._named:
             try:
-                name = middleware.route(self.scope)
+                self._route = self._middleware.route(self.scope)
+                self._named = self._route is not None
             except Exception as error:
-                gate.fault("naming the route", error)
-        gate.finish(self, name)
+                self._named = True
+                self._middleware.gate.fault("naming the route", error)
+        return self._route
 
     def _lose(self, error: Exception) -> None:
         """Let the request go on unobserved, after an error of our own."""
@@ -262,6 +356,8 @@ class _HTTPCall(_Call):
         if self._ending:
             self.complete = True
             self._finish()
+            if self.span is not None:
+                self._end_response(self.span)
         elif self._first_event:
             self._first_event = False
             self._mark_first()
@@ -288,6 +384,12 @@ class _HTTPCall(_Call):
             self._ending = not (message.get("more_body", False) or self._trailers)
         return message
 
+    def _end_response(self, span: RequestSpan) -> None:
+        span.mark_end()
+        # After a server error the exception may be yet to come: a framework answers first.
+        if type(self.status) is not int or self.status < 500:
+            self.end_span()
+
     def _see_start(self, message: Message) -> Message:
         headers = message.get("headers", ())
         if type(headers) is not list and type(headers) is not tuple:
@@ -295,14 +397,18 @@ class _HTTPCall(_Call):
             message = {**message, "headers": headers}
         self.status = message.get("status")
         if self.body is not None:
-            self.response_headers = [(name, value) for name, value in headers]
+            self.see_head(self.status, [(name, value) for name, value in headers])
         self._start_headers = headers
         self._trailers = message.get("trailers", False)
+        if self.span is not None and not self.span.own:
+            self.span.note_route(self._template())  # a host's ends with the last message, or before
         return _with_headers(message, self.extra) if self.extra else message
 
 
 class _WebSocketCall(_Call):
     """A WebSocket. It is observed when its app is done, and timed to the app's first message."""
+
+    _accepted = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -332,6 +438,11 @@ class _WebSocketCall(_Call):
         self.body = None  # contracts are about HTTP responses
         self._finish()
 
+    def _final_status(self) -> int | None:
+        if self.status is None and self._accepted:  # what the server has answered
+            return 101 if self.scope.get("http_version", "1.1")[:1] == "1" else 200
+        return self.status
+
     def _look_at(self, message: Message) -> Message:
         """Learn from a message that is about to be sent; returns what is sent in its place."""
         kind = message.get("type")
@@ -342,6 +453,7 @@ class _WebSocketCall(_Call):
                 self.status = 403  # what a server answers, whatever the code
         elif kind == "websocket.accept" or kind == "websocket.http.response.start":
             self.status = message.get("status")
+            self._accepted = kind == "websocket.accept"
             return _with_headers(message, self.extra) if self.extra else message
         return message
 

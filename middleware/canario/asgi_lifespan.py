@@ -7,10 +7,11 @@ import logging
 from typing import Any
 
 from .asgi_types import App, Message, Receive, Scope, Send
+from .background import flush
 from .gate import Gate
 from .routing.router import Arm
 
-__all__ = ["PairedLifespan", "Ticker", "give_state"]
+__all__ = ["PairedLifespan", "Ticker", "flush_sinks", "give_state"]
 
 logger = logging.getLogger("canario")
 
@@ -58,9 +59,21 @@ class Ticker:
         try:
             controller = self._gate.controller
             seconds = min(controller.tick() - controller.clock(), seconds)
+            if self._gate.alerts is not None:
+                self._gate.alerts.look(controller.clock())
         except Exception as error:
             self._gate.fault("ticking", error)
         self._timer = loop.call_later(max(seconds, _SHORTEST_SLEEP), self._tick, loop)
+
+
+async def flush_sinks() -> None:
+    """Let what waits for sinks be sent, within the time that each of them has for it."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        flush()  # another loop than asyncio's; nothing else is to be done on it any more
+    else:
+        await loop.run_in_executor(None, flush)
 
 
 class PairedLifespan:

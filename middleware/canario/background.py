@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
-__all__ = ["BackgroundQueue"]
+__all__ = ["BackgroundQueue", "flush"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("canario")
+
+_queues: WeakSet[BackgroundQueue[Any]] = WeakSet()
 
 
 class BackgroundQueue(Generic[T]):
@@ -20,12 +26,16 @@ class BackgroundQueue(Generic[T]):
 
     The thread starts with the first item, so that nothing runs before a server forks, and ends
     when there is nothing to do for a while. At most `capacity` items wait; `submit` never blocks.
+    A forked child begins with an empty queue: what waits is the parent's.
 
     Args:
-        handle: Called with each item. What it raises is logged, and the next item follows.
+        handle: Called with each item.
         name: Name of the thread.
         capacity: How many items may wait.
         idle_seconds: How long the thread waits for another item before it ends.
+        exit_seconds: How long the end of the process waits for what is still in the queue. The
+            queues share this time; they do not wait one after the other.
+        on_error: Called with what `handle` raises, before the next item; by default it is logged.
     """
 
     def __init__(
@@ -35,32 +45,39 @@ class BackgroundQueue(Generic[T]):
         name: str,
         capacity: int = 256,
         idle_seconds: float = 1.0,
+        exit_seconds: float = 0.0,
+        on_error: Callable[[BaseException], object] | None = None,
     ) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity is {capacity!r}; at least 1 item must find room")
         self._handle = handle
         self._name = name
         self._capacity = capacity
         self._idle_seconds = idle_seconds
-        self._waiting: deque[T] = deque()
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._busy = False
+        self.exit_seconds = exit_seconds
+        self._on_error = on_error or self._log
         self._dropped = 0
+        self._closed = False
+        self._begin()
+        _queues.add(self)
 
     @property
     def dropped(self) -> int:
         """How many items found no room."""
         return self._dropped
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait for their turn."""
+        return len(self._waiting)
+
     def submit(self, item: T) -> bool:
-        """Have an item handled soon. False, and counted, when too many wait."""
+        """Have an item handled soon. False, and counted, when too many wait or it is closed."""
         with self._changed:
-            if len(self._waiting) >= self._capacity:
+            if self._closed or len(self._waiting) >= self._capacity or not self._work_begins():
                 self._dropped += 1
                 return False
             self._waiting.append(item)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
             self._changed.notify_all()
             return True
 
@@ -68,6 +85,32 @@ class BackgroundQueue(Generic[T]):
         """Wait until all that was submitted is done. False when `timeout` (s) was too short."""
         with self._changed:
             return self._changed.wait_for(lambda: not (self._waiting or self._busy), timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Take nothing more, and `drain`. What then still waits is dropped, and counted."""
+        with self._changed:
+            self._closed = True
+        done = self.drain(timeout)
+        with self._changed:
+            self._dropped += len(self._waiting)
+            self._waiting.clear()
+        return done
+
+    def _begin(self) -> None:
+        self._waiting: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._busy = False
+
+    def _work_begins(self) -> bool:
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter ends, or the host allows no more threads
+            self._thread = None
+        return self._thread is not None
 
     def _work(self) -> None:
         while True:
@@ -81,5 +124,26 @@ class BackgroundQueue(Generic[T]):
                 self._busy = True
             try:
                 self._handle(item)
-            except Exception:
-                logger.exception("%s failed; the next item follows", self._name)
+            except BaseException as error:  # a handler must not end the thread, however it tries
+                self._on_error(error)
+
+    def _log(self, error: BaseException) -> None:
+        logger.error("%s failed; the next item follows", self._name, exc_info=error)
+
+
+def flush() -> None:
+    """Wait until every queue of the process is empty, each for its `exit_seconds` at most."""
+    began = time.monotonic()
+    for queue in list(_queues):
+        queue.drain(max(0.0, began + queue.exit_seconds - time.monotonic()))
+
+
+def _forget_in_child() -> None:
+    # A lock may have been held, and the threads have stayed behind in the parent.
+    for queue in list(_queues):
+        queue._begin()
+
+
+atexit.register(flush)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -19,6 +19,7 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 from canario import __version__
+from canario.cli_slo import slo
 from canario.config import ConfigError, load_plan, plan_schema
 from canario.control.events import Started
 from canario.control.journal import JournalError, parse_journal
@@ -180,6 +181,9 @@ def completion(shell: str) -> None:
     if made is None:  # pragma: no cover - the choice names only what click has
         raise click.ClickException(f"click has no completion for {shell}")
     click.echo(made(cli, {}, "canario", "_CANARIO_COMPLETE").source())
+
+
+cli.add_command(slo)
 
 
 def _print_json(document: Any) -> None:

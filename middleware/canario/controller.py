@@ -27,10 +27,14 @@ from .control.violation import Violation
 from .control.words import describe
 from .judges.verdict import Judge
 from .metrics.counts import Counts
+from .metrics.histogram import DurationTotals
 from .plan import Deployment, Plan
 from .routing.router import Arm, TrafficRouter
+from .sinks.listeners import Listeners
+from .sinks.otel import OpenTelemetryEvents
 
 __all__ = [
+    "ArmTotals",
     "CanaryDeploymentController",
     "DeploymentResult",
     "JournalMismatchError",
@@ -71,6 +75,16 @@ class DeploymentResult(Struct, frozen=True, kw_only=True):
     metrics_history: tuple[MetricsSnapshot, ...]
 
 
+class ArmTotals(Struct, frozen=True):
+    """Everything counted of one arm since the start; `restart` does not take it back.
+
+    `duration` has the requests that were observed one by one with a latency.
+    """
+
+    counts: Counts
+    duration: DurationTotals
+
+
 class CanaryDeploymentController:
     """Guards one release: routes, records, judges and rolls back.
 
@@ -83,9 +97,13 @@ class CanaryDeploymentController:
         clock: Gives the instant in seconds; by default a steady clock on the host's date.
         journal: File that the events are appended to. If it holds events already, the rollout
             is taken up from there.
-        sinks: Called with every event, after it took effect. One that raises is logged.
+        sinks: Called with every event, after it took effect: those of `canario.sinks` and what
+            is wrapped in `canario.sinks.inline` at once, others on a thread of their own. One
+            that raises or hangs harms nothing; see `canario.sinks.listeners.Listeners`.
         judge: Judges the evidence; by default the plan's fixed thresholds.
         log: Where events and faults are logged; a rehearsal's must not look like a live one's.
+        telemetry: Whether events and broken contracts are OpenTelemetry log events, too. A
+            rehearsal's are not.
     """
 
     def __init__(
@@ -98,6 +116,7 @@ class CanaryDeploymentController:
         sinks: Iterable[Sink] = (),
         judge: Judge | None = None,
         log: logging.Logger = logger,
+        telemetry: bool = True,
     ) -> None:
         plan = plan or Plan()
         name = deployment_id or plan.deployment.deployment_id
@@ -114,7 +133,14 @@ class CanaryDeploymentController:
         self._events: list[Event] = []
         self._counters: Counter[str] = Counter()
         self._journal = None if journal is None else Path(journal)
-        self._sinks = tuple(sinks)
+        self._listeners = Listeners(
+            sinks,
+            deployment=deployment,
+            on_error=partial(self.fault, "a sink"),
+            on_drop=partial(self.count, "sink_dropped"),
+            telemetry=telemetry,
+        )
+        self._telemetry = OpenTelemetryEvents() if telemetry else None
         self._lock = threading.Lock()
         self._told: set[str] = set()
         self._log = log
@@ -154,6 +180,12 @@ class CanaryDeploymentController:
         with self._lock:
             return self._rollout.recorder.arm(arm).window.counts(now)
 
+    def totals(self, arm: Arm) -> ArmTotals:
+        """What was counted of one arm since the start."""
+        with self._lock:
+            metrics = self._rollout.recorder.arm(arm)
+            return ArmTotals(metrics.total(), metrics.duration())
+
     @property
     def counters(self) -> Mapping[str, int]:
         """How often what is out of the ordinary happened: requests without a key, faults, …"""
@@ -164,6 +196,11 @@ class CanaryDeploymentController:
     def due(self) -> float:
         """The next instant at which the rollout has to be looked at; inf when there is none."""
         return self._rollout.due
+
+    @property
+    def sinks(self) -> tuple[Callable[[Any], object], ...]:
+        """Whom it tells; those that count what they `dropped` say so."""
+        return self._listeners.sinks
 
     # -- driving it
 
@@ -243,6 +280,11 @@ class CanaryDeploymentController:
         """
         at = self.clock() if now is None else now
         told = Violation(message=violation) if isinstance(violation, str) else violation
+        if self._telemetry is not None:
+            try:
+                self._telemetry.violation(told, at=at, arm=arm, deployment_id=self.deployment_id)
+            except Exception as error:
+                self.fault("telemetry", error)
         self._drive(lambda: self._rollout.violate(at, arm, told))
 
     def promote(self) -> None:
@@ -374,7 +416,8 @@ class CanaryDeploymentController:
         now = clock()
         self.observe(arm, Outcome.GOOD if success else Outcome.BAD, latency_ms, now=now)
         if not contract_valid:
-            self.report_violation(arm, f"request {request_id!r} broke its contract", now=now)
+            # Without the id: it is what the user is routed by, and this goes into logs.
+            self.report_violation(arm, "the request broke its contract", now=now)
 
     def _idle(self) -> None:
         if isinstance(self.clock, ManualClock):
@@ -382,6 +425,10 @@ class CanaryDeploymentController:
         else:
             time.sleep(_IDLE_SECONDS)
         self.tick()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until the sinks have heard all there is; False when `timeout` (s) was too short."""
+        return self._listeners.drain(timeout)
 
     # -- what came of it
 
@@ -451,11 +498,7 @@ class CanaryDeploymentController:
         for event in events:
             level = logging.WARNING if isinstance(event, RolledBack) else logging.INFO
             self._log.log(level, "%s: %s", self.deployment_id, describe(event, self.deployment))
-            for sink in self._sinks:
-                try:
-                    sink(event)
-                except Exception as error:
-                    self.fault("a sink", error)
+            self._listeners.tell(event)
 
     def _read_journal(self) -> tuple[Event, ...]:
         if self._journal is None:

@@ -57,12 +57,22 @@ def _stages(deployment: Deployment) -> list[str]:
 def _rollback(limits: RollbackThresholds) -> list[str]:
     window = seconds_in_words(limits.metric_window_seconds)
     return [
-        "at the first contract violation of the canary, at once",
+        f"at the first contract violation of the canary, at once{_but(limits)}",
+        *(
+            f"when more than {budget:g} % of its requests of the last {window} broke the contract "
+            f"{name}, from {limits.min_samples} requests on, at the violation itself"
+            for name, budget in limits.tolerated.items()
+        ),
         f"when more than {limits.max_error_rate:g} % of its requests of the last {window} failed",
         f"when the 95th percentile of their latency is above {limits.max_p95_latency_ms:g} ms",
         f"the last two from {limits.min_samples} requests on, looked at every "
         f"{seconds_in_words(limits.check_interval_seconds)} and at the end of each stage",
     ]
+
+
+def _but(limits: RollbackThresholds) -> str:
+    names = ", ".join(limits.tolerated)
+    return f", but for {names}" if names else ""
 
 
 def _evidence(deployment: Deployment) -> str:

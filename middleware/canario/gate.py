@@ -11,10 +11,16 @@ import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from msgspec.structs import replace
+from opentelemetry.trace import format_trace_id
+
+from canario.alerts.evaluator import AlertEvaluator
 from canario.config import ConfigError
-from canario.contracts import Contract, ContractChecker, Response
+from canario.contracts import ContractChecker, Response, contract_of
+from canario.contracts.routes import may_be_about
 from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
@@ -22,9 +28,13 @@ from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
 from canario.routing.keys import Carrier, cookie_value, key_source
 from canario.routing.router import Arm
+from canario.tracing.request import RequestSpan, RequestTracer, as_current
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext, TracerProvider
+
     from canario.slo import SLOMonitor
+    from canario.tracing.feature_flag import Reason
 
 __all__ = ["HEALTH_PATHS", "Exchange", "Gate", "GateOptions"]
 
@@ -50,6 +60,7 @@ class Exchange:
     `response_headers` when the response starts, `first_at` for a response that is timed to its
     first message, `complete` with the last message, `left` when the client went away before it,
     `failed` when the app raised. `body` collects what a contract is to see; None when none is.
+    `reason` says why the request has its arm, and `span` is what it is traced by.
     """
 
     # How every exchange begins; most need no more than a few of these changed.
@@ -65,8 +76,33 @@ class Exchange:
     left = False
     failed = False
     observed = False
+    method = ""  # known only where a contract may ask for it
     body: list[bytes] | None = None
     body_bytes = 0
+    reason: Reason = "disabled"  # until a share is there to be part of
+    key: bytes | None = None  # kept only where it is to be hashed for the span
+    span: RequestSpan | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        """Id of the trace that the request belongs to, 32 hex digits; None without one."""
+        return None if self.span is None else self.span.trace_id
+
+    @property
+    def span_context(self) -> SpanContext | None:
+        """What links to the request's span; None without one."""
+        return None if self.span is None else self.span.span.get_span_context()
+
+    def find_route(self) -> str | None:
+        """Template of the route, while the request is being served; None when it has no name."""
+        return None
+
+    def see_head(self, status: int | None, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep the headers for the contract, or stop where it can say nothing of the response."""
+        if self.gate is not None and self.gate.may_check(status or 0, headers):
+            self.response_headers = headers
+        else:
+            self.body = None
 
     def collect(self, chunk: bytes, limit: int) -> None:
         """Keep a piece of the body for the contract, as long as the whole fits in `limit`."""
@@ -74,12 +110,14 @@ class Exchange:
             self.body_bytes += len(chunk)
             if self.body_bytes <= limit:
                 self.body.append(bytes(chunk))
+            else:
+                self.body.clear()  # nobody will look at it
 
 
 class GateOptions(TypedDict, total=False):
     """The options that both middlewares take; `Gate` says what they mean."""
 
-    contract: Contract | None
+    contract: Any
     contract_routes: Collection[str] | None
     contract_max_body: int
     errors: Mapping[str, Collection[int]] | None
@@ -87,6 +125,8 @@ class GateOptions(TypedDict, total=False):
     arm_header: str | None
     monitor: SLOMonitor | None
     flows: Mapping[str, str] | None
+    spans: bool
+    tracer_provider: TracerProvider | None
     environ: Mapping[str, str] | None
 
 
@@ -95,17 +135,24 @@ class Gate:
 
     Args:
         controller: Decides the share, and is told the outcomes.
-        contract: Called with (route, status, headers, body) of whole responses, after they are
-            sent; returns or raises what is wrong.
+        contract: What a valid response is: a JSON Schema, a type, what `canario.contracts`
+            makes, a mapping of routes to these, or a callable, which is called with (route,
+            status, headers, body) and returns or raises what is wrong. Whole responses are
+            checked, after they are sent, and without their content codings.
         contract_routes: The routes that the contract is about; None for all of them.
         contract_max_body: Longer bodies (bytes) are not checked, and counted so.
         errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
         health_paths: Paths whose requests stay out of the latency.
         arm_header: Name of a response header that tells the arm; None for none.
-        monitor: Records every request that says something about the service, by its route.
+        monitor: Records every request that says something about the service, by its route. Its
+            alerts are evaluated beside the requests when it is time, and after a broken contract.
         flows: Names of flows for routes, to record under instead:
             `{"/evaluate": "decalogo_evaluation"}`.
-        environ: Where the secret for forced arms is read from; `os.environ` by default.
+        spans: False opens no span for a request, and annotates none.
+        tracer_provider: Where spans are opened; by default OpenTelemetry's global provider, as
+            soon as the host has set one.
+        environ: Where the secrets for forced arms and for users' keys are read from;
+            `os.environ` by default.
 
     Raises:
         ConfigError: When the plan names a secret that the environment does not hold, or a
@@ -117,7 +164,7 @@ class Gate:
         self,
         controller: CanaryDeploymentController,
         *,
-        contract: Contract | None = None,
+        contract: Any = None,
         contract_routes: Collection[str] | None = None,
         contract_max_body: int = 64 * 1024,
         errors: Mapping[str, Collection[int]] | None = None,
@@ -125,6 +172,8 @@ class Gate:
         arm_header: str | None = None,
         monitor: SLOMonitor | None = None,
         flows: Mapping[str, str] | None = None,
+        spans: bool = True,
+        tracer_provider: TracerProvider | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         if arm_header is not None and not _TOKEN.fullmatch(arm_header):
@@ -136,18 +185,38 @@ class Gate:
         self.max_body = contract_max_body
         self.arm_header = arm_header
         self.monitor = monitor
+        if monitor is not None:
+            monitor.follow(controller)  # burn rates over windows that fit the present stage
+        self.alerts = None if monitor is None else self._evaluator(monitor)
         self._flows = {route: str(flow) for route, flow in (flows or {}).items()}
         self._sources = [key_source(spec) for spec in routing.key_sources]
         self._anonymous = routing.anonymous_cookie
-        self._forced = _forced_arms(controller, os.environ if environ is None else environ)
-        self._checker = ContractChecker(contract, self._report) if contract else None
+        environ = os.environ if environ is None else environ
+        self._forced = _forced_arms(controller, environ)
+        self.tracer = (
+            RequestTracer(controller, tracer_provider, _user_key_secret(controller, environ))
+            if spans
+            else None
+        )
+        self._names_keys = self.tracer is not None and self.tracer.names_keys
+        self._checker: ContractChecker | None = None
+        if contract is not None:
+            self._checker = ContractChecker(
+                contract_of(contract),
+                self._report,
+                count=controller.count,
+                limit=contract_max_body,
+            )
         self._contract_routes = None if contract_routes is None else frozenset(contract_routes)
         self._errors = {route: frozenset(codes) for route, codes in (errors or {}).items()}
         self._health_paths = frozenset(health_paths)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
+        self._telling_ms = self._slow_ms
+        if monitor is not None:
+            self._telling_ms = min(self._slow_ms, monitor.objectives.p95_latency_ms)
         self._begun = False
         # Nobody else asks for the name of a route.
-        self.names_routes = bool(contract or errors or monitor is not None)
+        self.names_routes = bool(self._checker or errors or monitor is not None)
 
     def start(self) -> None:
         """Begin the rollout if it has not begun: at the server's start-up or the first request."""
@@ -157,6 +226,8 @@ class Gate:
             self.controller.start()  # whoever else comes first waits here, so all are counted
         except Exception as error:
             self.fault("starting the rollout", error)
+        if self.tracer is not None:
+            self.tracer.look()
         self._begun = True  # even if it failed: asking again would only repeat the error
 
     def admit(
@@ -187,6 +258,7 @@ class Gate:
                 self._route(exchange, carrier, secure)
             if self._checker is not None and method != "HEAD":
                 exchange.body = []
+                exchange.method = method
         except Exception as error:
             self.fault("routing", error)
             return False
@@ -209,11 +281,31 @@ class Gate:
             self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
             if self.monitor is not None and outcome is not Outcome.NEUTRAL:
                 good = outcome is Outcome.GOOD
-                self.monitor.record_request(self.flow_of(route), good, latency_ms)
+                span = exchange.span
+                slow = latency_ms is not None and latency_ms > self._telling_ms
+                if span is not None and span.kept and (slow or not good):
+                    # An example for an alert: whoever is told shall find the trace.
+                    self.monitor.record_request(
+                        self.flow_of(route), good, latency_ms, trace_id=span.trace_id
+                    )
+                else:
+                    self.monitor.record_request(self.flow_of(route), good, latency_ms)
+            if self.alerts is not None and now >= self.alerts.due:
+                self.alerts.look(now)
             if self._checker is not None and exchange.complete:
                 self._submit(self._checker, exchange, route or "")
         except Exception as error:
             self.fault("observing", error)
+
+    def may_check(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """False when the contract can say nothing of a response that begins so. Never raises."""
+        try:
+            return self._checker is not None and may_be_about(
+                self._checker.contract, status, headers
+            )
+        except Exception as error:
+            self.fault("asking a contract", error)
+            return False
 
     def report_violation(self, arm: Arm, violation: Violation) -> None:
         """Tell the controller and the monitor of a broken contract. Never raises."""
@@ -221,6 +313,8 @@ class Gate:
             self.controller.report_violation(arm, violation)
             if self.monitor is not None:
                 self.monitor.record_violation(self.flow_of(violation.route), violation)
+            if self.alerts is not None:
+                self.alerts.soon()
         except Exception as error:
             self.fault("reporting a broken contract", error)
 
@@ -234,8 +328,17 @@ class Gate:
             self.controller.fault(where, error)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the contract has seen all responses so far; False when that took too long."""
-        return self._checker is None or self._checker.drain(timeout)
+        """Wait until the contract has seen all responses so far, and alerts are evaluated that
+        are to be; False when either took longer than `timeout` (s)."""
+        checked = self._checker is None or self._checker.drain(timeout)
+        return checked and (self.alerts is None or self.alerts.drain(timeout))
+
+    def _evaluator(self, monitor: SLOMonitor) -> AlertEvaluator:
+        return AlertEvaluator(
+            monitor.evaluate_alert_rules,
+            interval=monitor.objectives.evaluation_interval_seconds,
+            on_error=partial(self.fault, "evaluating alerts"),
+        )
 
     def _route(self, exchange: Exchange, carrier: Carrier, secure: bool) -> None:
         controller = self.controller
@@ -248,18 +351,24 @@ class Gate:
                 if forced is not None:
                     controller.count("forced")
                     exchange.arm = forced
+                    exchange.reason = "targeting_match"
                     return
         try:
             key = self._key(carrier)
         except InvalidKeyError:
             controller.count("refused_key")
+            exchange.reason = "error"
             return
         if key is None and self._anonymous is not None:
             key = self._name_anonymous(exchange, self._anonymous, secure)
         if key is None:
             controller.count("no_key")
+            exchange.reason = "default"
             return
         exchange.arm = controller.router.arm_of(key)
+        exchange.reason = "split"
+        if self._names_keys:
+            exchange.key = key
 
     def _key(self, carrier: Carrier) -> bytes | None:
         for source in self._sources:
@@ -310,13 +419,41 @@ class Gate:
             return
         fits = exchange.body_bytes <= self.max_body
         response = Response(
-            exchange.arm, route, exchange.status, exchange.response_headers, b"".join(exchange.body)
+            exchange.arm,
+            route,
+            exchange.status,
+            exchange.response_headers,
+            b"".join(exchange.body),
+            exchange.span_context,
+            exchange.method,
         )
-        if not (fits and checker.submit(response)):
-            self.controller.count("contract_not_checked")
+        if fits:
+            checker.submit(response)
+        else:
+            checker.pass_over(f"its body does not pass through here in {self.max_body} bytes")
 
     def _report(self, response: Response, violation: Violation) -> None:
-        self.report_violation(response.arm, violation)
+        span = response.span
+        if span is not None and violation.trace_id is None:
+            violation = replace(violation, trace_id=format_trace_id(span.trace_id))
+        with as_current(span):
+            self.report_violation(response.arm, violation)
+
+
+def _user_key_secret(
+    controller: CanaryDeploymentController, environ: Mapping[str, str]
+) -> bytes | None:
+    variable = controller.plan.tracing.user_key_secret_env
+    if variable is None:
+        return None
+    secret = environ.get(variable, "").encode()
+    if not secret:
+        raise ConfigError(
+            variable,
+            "",
+            "is empty or not set; tracing.user_key_secret_env names it for the HMAC secret",
+        )
+    return secret
 
 
 def _forced_arms(

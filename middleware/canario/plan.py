@@ -92,6 +92,15 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
     check_interval_seconds: Annotated[
         Positive, Meta(description="Seconds between two checks of a stage.")
     ] = 5.0
+    contract_budgets: Annotated[
+        dict[str, Annotated[float, Meta(ge=0, le=100)]],
+        Meta(
+            description="Names of contracts whose validators are themselves imperfect, each with "
+            "the percentage of the canary's requests in the window that may break it, judged from "
+            "min_samples requests on. A contract that is not named, or has 0, may not be broken "
+            "once.",
+        ),
+    ] = {}
 
     def __post_init__(self) -> None:
         _check("max_error_rate", self.max_error_rate, 0, 100)
@@ -99,6 +108,13 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check("metric_window_seconds", self.metric_window_seconds, 0, above=True)
         _check("min_samples", self.min_samples, 1)
         _check("check_interval_seconds", self.check_interval_seconds, 0, above=True)
+        for contract, budget in self.contract_budgets.items():
+            _check(f"contract_budgets.{contract}", budget, 0, 100)
+
+    @property
+    def tolerated(self) -> dict[str, float]:
+        """The budgets above zero, by the contract's name."""
+        return {name: budget for name, budget in self.contract_budgets.items() if budget > 0}
 
 
 class MissingEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -227,20 +243,55 @@ class Tracing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, le=1, description="Share of the traces that is kept, 0 to 1.")
     ] = 1.0
     otlp_endpoint: Annotated[str | None, Meta(description="Where OTLP spans are sent.")] = None
+    user_key_secret_env: Annotated[
+        str | None,
+        Meta(
+            description="Environment variable that holds the secret with which users' keys are "
+            "hashed for spans; no value: no key is on a span.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         _check("sampling_rate", self.sampling_rate, 0, 1)
+        if self.user_key_secret_env == "":
+            raise ValueError("user_key_secret_env is ''; name a variable, or leave it out")
 
 
 class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Service-level objectives."""
+    """Service-level objectives, and how they are watched."""
 
-    availability_percent: Percent = 99.5
-    p95_latency_ms: Positive = 200.0
-    error_rate_percent: Percent = 0.1
-    performance_regression_percent: Annotated[float, Meta(ge=0)] = 10.0
-    p99_recovery_time_ms: Positive = 1500.0
-    aggregation_window_seconds: Positive = 300.0
+    availability_percent: Annotated[
+        Percent,
+        Meta(description="At least so many percent of the requests succeed and keep the contract."),
+    ] = 99.5
+    p95_latency_ms: Annotated[
+        Positive, Meta(description="The 95th percentile of the latency is at most this, in ms.")
+    ] = 200.0
+    error_rate_percent: Annotated[
+        Percent, Meta(description="At most so many percent of the requests fail.")
+    ] = 0.1
+    performance_regression_percent: Annotated[
+        Seconds, Meta(description="The p95 is at most so many percent above its baseline.")
+    ] = 10.0
+    p99_recovery_time_ms: Annotated[
+        Positive, Meta(description="The 99th percentile of recoveries is at most this, in ms.")
+    ] = 1500.0
+    aggregation_window_seconds: Annotated[
+        Positive, Meta(description="Length of the sliding window that is judged.")
+    ] = 300.0
+    min_samples: Annotated[
+        int, Meta(ge=1, description="Fewer requests than this in the window are not judged.")
+    ] = 1
+    baseline_min_samples: Annotated[
+        int,
+        Meta(ge=1, description="A p95 of fewer requests than this is not compared with another."),
+    ] = 100
+    max_flows: Annotated[
+        int, Meta(ge=1, description="Names of flows beyond so many are counted as other.")
+    ] = 200
+    evaluation_interval_seconds: Annotated[
+        Positive, Meta(description="Seconds between two evaluations of the alert rules.")
+    ] = 15.0
 
     def __post_init__(self) -> None:
         _check("availability_percent", self.availability_percent, 0, 100)
@@ -249,6 +300,10 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _check("performance_regression_percent", self.performance_regression_percent, 0)
         _check("p99_recovery_time_ms", self.p99_recovery_time_ms, 0, above=True)
         _check("aggregation_window_seconds", self.aggregation_window_seconds, 0, above=True)
+        _check("min_samples", self.min_samples, 1)
+        _check("baseline_min_samples", self.baseline_min_samples, 1)
+        _check("max_flows", self.max_flows, 1)
+        _check("evaluation_interval_seconds", self.evaluation_interval_seconds, 0, above=True)
 
 
 class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .alerts.model import Alert
 from .clock import ManualClock
 from .control.events import Event
 
@@ -9,13 +10,19 @@ __all__ = ["CapturingSink", "ManualClock"]
 
 
 class CapturingSink:
-    """A sink that keeps the events it is given, in order, in `events`."""
+    """A sink that keeps what it is told, in order, in `events` and in `alerts`, at once."""
+
+    inline = True
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.alerts: list[Alert] = []
 
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
+    def __call__(self, told: Event | Alert) -> None:
+        if isinstance(told, Alert):
+            self.alerts.append(told)
+        else:
+            self.events.append(told)
 
     def __repr__(self) -> str:
-        return f"<CapturingSink {len(self.events)} events>"
+        return f"<CapturingSink {len(self.events)} events, {len(self.alerts)} alerts>"

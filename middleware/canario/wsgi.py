@@ -14,9 +14,12 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
 
+from opentelemetry.context import detach
+
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
+from .tracing.http_attributes import WSGI
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -67,14 +70,21 @@ class CanaryMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self._dropped:
             self._observe_dropped()
-        exchange = Exchange()
-        if not self.gate.admit(
+        exchange = _Request(environ, self._options.route)
+        admitted = self.gate.admit(
             exchange,
             _EnvironCarrier(environ),
             environ.get("REQUEST_METHOD", ""),
             _path(environ),
             environ.get("wsgi.url_scheme") == "https",
-        ):
+        )
+        if not admitted:  # it is served as if canario were not here
+            exchange.arm, exchange.reason = "baseline", "error"
+            exchange.observed = True
+            exchange.body = None
+        tracer = self.gate.tracer
+        span = exchange.span = None if tracer is None else tracer.open(exchange, WSGI, environ)
+        if span is None and not admitted:
             return self.app(environ, start_response)
         app = self.app if exchange.arm == "baseline" else self.canary
         return _Responder(self._options, exchange, environ, start_response).call(app)
@@ -84,6 +94,19 @@ class CanaryMiddleware:
             while True:
                 dropped = self._dropped.popleft()
                 self.gate.finish(dropped.exchange, dropped.route, at=dropped.at)
+
+
+class _Request(Exchange):
+    """One request, and where the app may ask for its route."""
+
+    def __init__(
+        self, environ: WSGIEnvironment, route: Callable[[WSGIEnvironment], str | None]
+    ) -> None:
+        self._environ = environ
+        self._find = route
+
+    def find_route(self) -> str | None:
+        return self._find(self._environ)
 
 
 class _Dropped(NamedTuple):
@@ -113,6 +136,7 @@ class _Responder:
         "_options",
         "_route",
         "_start_response",
+        "_template",
         "_write",
         "exchange",
     )
@@ -130,6 +154,7 @@ class _Responder:
         self._start_response = start_response
         self._write: Callable[[bytes], object] | None = None
         self._route: str | None = None
+        self._template: str | None = None  # the route as a span has it
         self._event_stream = False
         # Now, since an app may change the environ.
         self._is_head = environ.get("REQUEST_METHOD") == "HEAD"
@@ -139,8 +164,8 @@ class _Responder:
         """What the app returns, or something that stands in for it and behaves alike."""
         try:
             body = self.run(app, self._environ, self.start_response)
-        except BaseException:
-            self.fail()
+        except BaseException as error:
+            self.fail(error)
             raise
         try:
             return self._watch(body)
@@ -149,18 +174,23 @@ class _Responder:
             return body
 
     def run(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call what is the app's, with the arm present for just as long."""
+        """Call what is the app's, with the arm and the span present for just as long."""
+        span = self.exchange.span
         token = present.set(self.exchange)
+        attached = None if span is None else span.attach()
         try:
             return function(*args)
         finally:
             present.reset(token)
+            if attached is not None:
+                detach(attached)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
         """The server's own, but for what it notes; what the server raises goes to the app."""
-        if self._options.gate.arm_header is not None or self.exchange.set_cookie is not None:
+        adds = self._options.gate.arm_header is not None or self.exchange.set_cookie is not None
+        if adds and not self.exchange.observed:
             headers = self._with_own(headers)
         if exc_info is None:
             self._write = self._start_response(status, headers)
@@ -204,15 +234,21 @@ class _Responder:
         exchange.complete = exchange.status is not None and not exchange.left
         self._finish()
 
-    def fail(self) -> None:
+    def fail(self, error: BaseException) -> None:
         """Observe a request that ended in an exception: the app's, or what a dead client does."""
         self.exchange.failed = not self.exchange.left
-        self._finish()
+        self._finish(error)
 
     def close(self) -> None:
         """Observe a request whose body is closed before its end."""
         self._settle()
         self._finish()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to be observed or ended."""
+        span = self.exchange.span
+        return self.exchange.observed and not (span is not None and span.own and span.recording)
 
     def drop(self) -> None:
         """Keep a request whose body is garbage, not observed yet, for the next one to observe.
@@ -225,6 +261,10 @@ class _Responder:
                 self._settle()
                 at = self._options.gate.controller.clock()
                 self._options.dropped.append(_Dropped(self.exchange, self._route, at))
+                span, tracer = self.exchange.span, self._options.gate.tracer
+                if span is not None and tracer is not None:
+                    span.mark_end()
+                    tracer.abandon(self._end_span)
 
     def _watch(self, body: Iterable[bytes]) -> Iterable[bytes]:
         if type(body) is list or type(body) is tuple:
@@ -266,12 +306,18 @@ class _Responder:
         exchange.status = int(status[:3])
         self._event_stream = _is_event_stream(headers)
         if exchange.body is not None:
-            exchange.response_headers = [
-                (k.encode("latin-1"), v.encode("latin-1")) for k, v in headers
-            ]
-        if self._options.gate.names_routes:
+            exchange.see_head(
+                exchange.status, [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
+            )
+        span = exchange.span
+        traced = span is not None and span.recording
+        if traced or self._options.gate.names_routes:
             # Now, since Flask forgets the request when its app returns.
-            self._route = self._options.route(self._environ)
+            self._route = self._template = self._options.route(self._environ)
+        if traced and self._route is not None and self._route.startswith("/"):
+            self._template = self._environ.get("SCRIPT_NAME", "").rstrip("/") + self._route
+        if span is not None and not span.own:
+            span.note_route(self._template)  # a host may end it with the last piece, or before
 
     def _settle(self) -> None:
         """Tell a body that had nothing to give from a client that did not wait for it."""
@@ -280,14 +326,30 @@ class _Responder:
         exchange.complete = exchange.status is not None and bodiless
         exchange.left = not exchange.complete
 
-    def _finish(self) -> None:
+    def _finish(self, error: BaseException | None = None) -> None:
         exchange = self.exchange
         if self._is_socket:
             exchange.timed = False
             # The app took the connection over, and no server asks it for a response then.
             exchange.left = exchange.left or exchange.status is None
             exchange.failed = exchange.failed and not exchange.left
-        self._options.gate.finish(exchange, self._route)
+        span = exchange.span
+        if span is None:
+            self._options.gate.finish(exchange, self._route)
+            return
+        attached = span.attach()  # for what an observation has to tell
+        try:
+            self._options.gate.finish(exchange, self._route)
+        finally:
+            if attached is not None:
+                detach(attached)
+        if error is not None and not exchange.left:
+            span.raised(error)
+        self._end_span()
+
+    def _end_span(self) -> None:
+        if self.exchange.span is not None:
+            self.exchange.span.end(self.exchange, self.exchange.status, self._template)
 
 
 class _Body:
@@ -308,17 +370,21 @@ class _Body:
     def __next__(self) -> bytes:
         responder = self._responder
         iterator = self._begin() if self._iterator is None else self._iterator
-        token = present.set(responder.exchange)
+        exchange = responder.exchange
+        token = present.set(exchange)
+        attached = None if exchange.span is None else exchange.span.attach()
         try:
             chunk = next(iterator)
         except StopIteration:
             responder.complete()
             raise
-        except BaseException:
-            responder.fail()
+        except BaseException as error:
+            responder.fail(error)
             raise
         finally:
             present.reset(token)
+            if attached is not None:
+                detach(attached)
         responder.take(chunk)
         return chunk
 
@@ -327,7 +393,7 @@ class _Body:
         if self._closed:
             return
         self._closed = True
-        if not self._responder.exchange.observed:
+        if not self._responder.over:
             self._responder.close()
         close = getattr(self._iterable, "close", None)
         if close is not None:
@@ -340,8 +406,8 @@ class _Body:
         if self._iterator is None:
             try:
                 self._iterator = self._responder.run(iter, self._iterable)
-            except BaseException:
-                self._responder.fail()
+            except BaseException as error:
+                self._responder.fail(error)
                 raise
         return self._iterator
 

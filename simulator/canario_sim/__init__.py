@@ -1,12 +1,22 @@
-"""canario_sim: a release rehearsed in a simulated world, by the very controller that guards it."""
+"""canario_sim: a release rehearsed in a simulated world, by the very controller that guards it.
 
-from .expect import Expectation
-from .load import find_scenarios, library_path, load_scenario, scenario_schema
-from .reporting import report, timeline
-from .runner import ArmTotals, Exposure, Run, replay_tape, run
-from .scenario import Order, Scenario
-from .tape import Fate, RecordedRequest
-from .world import Note
+The names below are imported when they are first used: the pytest plugin of this package is loaded
+by every test run beside it, and must neither cost time nor need numpy there.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .expect import Expectation
+    from .load import find_scenarios, library_path, load_scenario, scenario_schema
+    from .reporting import report, timeline
+    from .runner import ArmTotals, Exposure, Run, replay_tape, run
+    from .scenario import Order, Scenario
+    from .tape import Fate, RecordedRequest
+    from .world import Note
 
 __all__ = [
     "ArmTotals",
@@ -27,3 +37,26 @@ __all__ = [
     "scenario_schema",
     "timeline",
 ]
+
+_MODULES = {
+    "expect": ("Expectation",),
+    "load": ("find_scenarios", "library_path", "load_scenario", "scenario_schema"),
+    "reporting": ("report", "timeline"),
+    "runner": ("ArmTotals", "Exposure", "Run", "replay_tape", "run"),
+    "scenario": ("Order", "Scenario"),
+    "tape": ("Fate", "RecordedRequest"),
+    "world": ("Note",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

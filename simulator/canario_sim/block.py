@@ -90,20 +90,34 @@ class Block:
         self._after = fly(before, requests, canary, limit_ms)
         self._edges = bounds(start, instants, width)
         self._table = tally(self._after.flights, self._edges)
-        self.breach = _first_breach(self._after.flights, instants[-1])
+        self._broken = _broken(self._after.flights, instants[-1])
 
     def feeds(self) -> Iterator[list[Feed]]:
         """For each instant, what the controller is told before it: all that was done since."""
         return feeds(self._table, self._edges, self.instants)
 
-    def feeds_before(self, breach: Breach, since: float) -> list[Feed]:
-        """What the controller is told of the time from `since` until a breach."""
+    def breaches(self) -> Iterator[Breach]:
+        """The canary's broken contracts, in the order in which they come to light."""
         flights = self._after.flights
-        earlier = _done(flights, breach.at, breach.position - 1)
-        # What is done at the instant of the breach itself lies in a cell of its own.
-        after = nextafter(breach.at, inf)
-        edges = bounds(since, [breach.at, after], self._width)
-        return next(feeds(tally(flights[earlier], edges), edges, [after]))
+        for position in self._broken.tolist():
+            yield Breach(float(flights.done[position]), position, int(flights.code[position]))
+
+    def feeds_between(self, since: Breach | float, until: Breach | float) -> list[Feed]:
+        """What the controller is told of the time between two instants, or two breaches, which
+        are not counted themselves."""
+        flights = self._after.flights
+        start = since.at if isinstance(since, Breach) else since
+        told = ~_done(flights, start, since.position if isinstance(since, Breach) else -1)
+        if isinstance(until, Breach):
+            told &= _done(flights, until.at, until.position - 1)
+            # What is done at the instant of the breach itself lies in a cell of its own.
+            end = nextafter(until.at, inf)
+            cuts = [until.at, end] if until.at > start else [end]
+        else:
+            told &= flights.done < until
+            end, cuts = until, [until]
+        edges = bounds(start, cuts, self._width)
+        return next(feeds(tally(flights[told], edges), edges, [end]))
 
     def cut(self, at: float, position: int = -1) -> Cut:
         """End the block at `at`: what is done then is still to come, but for the flights up to
@@ -136,11 +150,9 @@ def _done(flights: Flights, at: float, position: int) -> Flags:
     return done
 
 
-def _first_breach(flights: Flights, before: float) -> Breach | None:
+def _broken(flights: Flights, before: float) -> Ints:
+    """Places of the canary's flights that break a contract and are done before an instant."""
     mine = BROKEN | CANARY
     broken = np.flatnonzero(((flights.code & mine) == mine) & (flights.done < before))
-    if not len(broken):
-        return None
-    # The first of those that are done first: ties go in the order of arrival.
-    position = int(broken[np.argmin(flights.done[broken])])
-    return Breach(float(flights.done[position]), position, int(flights.code[position]))
+    # In the order in which they are done: ties go in the order of arrival.
+    return broken[np.argsort(flights.done[broken], kind="stable")] if len(broken) > 1 else broken

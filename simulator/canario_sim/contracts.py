@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from canario.control.violation import Violation
+
 from .spec import Percent
 from .window import Timed
 
@@ -15,9 +17,28 @@ __all__ = ["ByKey", "ByRate", "ContractFailure", "Single"]
 class _ContractFailure(Timed, frozen=True, kw_only=True, tag_field="kind"):
     """Responses that break their contract, whether the request succeeds or not."""
 
-    detail: Annotated[str, Meta(min_length=1, description="Which contract, in words.")] = (
+    detail: Annotated[str, Meta(min_length=1, description="What is wrong, in words.")] = (
         "the response broke its contract"
     )
+    contract: Annotated[
+        str, Meta(min_length=1, description="Name of the contract, for the plan's budgets.")
+    ] = "contract"
+    rule: Annotated[str | None, Meta(description="The rule of it that does not hold.")] = None
+    path: Annotated[str | None, Meta(description="JSON pointer to what breaks it in the body.")] = (
+        None
+    )
+    route: Annotated[str | None, Meta(description="Template of the route that answered.")] = None
+
+    @property
+    def violation(self) -> Violation:
+        """What is reported of each of them."""
+        return Violation(
+            message=self.detail,
+            contract=self.contract,
+            rule=self.rule,
+            path=self.path,
+            route=self.route,
+        )
 
 
 class ByRate(_ContractFailure, frozen=True, kw_only=True, tag="rate"):

@@ -7,7 +7,6 @@ from math import ceil
 
 import numpy as np
 
-from canario.control.violation import Violation
 from canario.routing.router import Arm
 
 from .contracts import ByKey, ByRate
@@ -27,9 +26,7 @@ class Draws:
         self._scenario = scenario
         self._seed = seed
         self.keys: Sequence[str] = scenario.traffic.keys.names()
-        self.violations = tuple(
-            Violation(message=failure.detail) for failure in scenario.contract_failures
-        )
+        self.violations = tuple(failure.violation for failure in scenario.contract_failures)
 
     def chunks(self, size: int) -> Iterator[Requests]:
         """The requests before the horizon, and perhaps some after it; see `Source`."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .pool import Pool
 from .requests import Requests
-from .streams import Flags, Floats
+from .streams import Flags, Floats, Ints
 
 __all__ = [
     "BROKEN",
@@ -48,7 +48,7 @@ class Flights:
     def __len__(self) -> int:
         return len(self.done)
 
-    def __getitem__(self, part: Flags) -> Flights:
+    def __getitem__(self, part: Flags | Ints) -> Flights:
         return Flights(self.done[part], self.code[part])
 
     def __add__(self, later: Flights) -> Flights:

@@ -18,7 +18,7 @@ from canario.plan import Plan
 from .scenario import Scenario
 from .service import Empirical, Latency, Mixture, Service
 
-__all__ = ["find_scenarios", "library_path", "load_scenario", "scenario_schema"]
+__all__ = ["filled", "find_scenarios", "library_path", "load_scenario", "scenario_schema"]
 
 _SUFFIXES = (".toml", ".json")
 
@@ -34,8 +34,8 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
     if isinstance(raw.get("plan"), str):
         raw["plan"] = _plan(path.parent / raw["plan"])
     scenario = decode(raw, Scenario, str(path))
-    canary = None if scenario.canary is None else _filled(scenario.canary, path.parent)
-    return replace(scenario, baseline=_filled(scenario.baseline, path.parent), canary=canary)
+    canary = None if scenario.canary is None else filled(scenario.canary, path.parent)
+    return replace(scenario, baseline=filled(scenario.baseline, path.parent), canary=canary)
 
 
 def find_scenarios(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -95,7 +95,11 @@ def _plan(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _filled(service: Service, folder: Path) -> Service:
+def filled(service: Service, folder: Path) -> Service:
+    """The same service, with the values of the files in `folder` that its latency names.
+
+    Raises `ConfigError` for a file that cannot be read, or holds something else.
+    """
     return replace(service, latency=_read(service.latency, folder))
 
 

@@ -28,7 +28,7 @@ from .streams import Flags, Ints
 
 __all__ = ["Note", "World"]
 
-# A rehearsal's rollback must not look like a live one in the host's log.
+# A rehearsal's rollback must not look like a live one in the host's log, nor in its telemetry.
 _LOG = logging.getLogger("canario_sim")
 _LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False
@@ -79,7 +79,7 @@ class World:
     ) -> None:
         self.env = simpy.Environment()
         self.controller = CanaryDeploymentController(
-            plan, clock=lambda: float(self.env.now), log=_LOG
+            plan, clock=lambda: float(self.env.now), log=_LOG, telemetry=False
         )
         self.notes: list[Note] = []
         self.served: Ints = np.zeros((2, 5), np.int64)
@@ -123,11 +123,18 @@ class World:
         """Live through a block, up to the instant at which things go otherwise than planned."""
         planned = iter([*block.instants, inf])
         instant, weight = next(planned), self.controller.router.weight
+        breaches = block.breaches()
+        breach = next(breaches, None)
         for feeds in block.feeds():
-            breach = block.breach
-            if breach is not None and breach.at < instant:
-                yield from self._violate(block, breach)
-                return
+            since: Breach | float = self.now
+            while breach is not None and breach.at < instant:
+                yield from self._violate(block, since, breach)
+                if self.controller.state.phase.terminal:
+                    self._close(block, breach.position)
+                    return
+                since, breach = breach, next(breaches, None)
+            if isinstance(since, Breach):
+                feeds = block.feeds_between(since, instant)
             yield self._until(instant)
             self.controller.observe_slices(feeds)
             self.controller.tick()
@@ -137,16 +144,16 @@ class World:
                 break
         self._close(block)
 
-    def _violate(self, block: Block, breach: Breach) -> Steps:
-        """Let the canary break a contract, which ends the rollout at that very instant."""
-        feeds = block.feeds_before(breach, self.now)
+    def _violate(self, block: Block, since: Breach | float, breach: Breach) -> Steps:
+        """Let the canary break a contract: it ends the rollout at that very instant, unless the
+        contract has a budget."""
+        feeds = block.feeds_between(since, breach)
         yield self._until(breach.at)
         self.controller.observe_slices(feeds)
         failed, slow = (int(breach.code & flag > 0) for flag in (FAILED, SLOW))
         own = Counts(requests=1, errors=failed, timed=1, slow=slow)
         self.controller.observe_counts("canary", own, now=self.now)
         self.controller.report_violation("canary", self._violations[breach.number - 1])
-        self._close(block, breach.position)
 
     def _next_block(self) -> Block:
         """From now on as far as requests have been read, but not beyond the end of a hold."""

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 from examples.evaluation_app import plans, users
 from examples.evaluation_app.app import FAULT_VARIABLE, MAX_PLAN_BYTES, create_app
-from examples.evaluation_app.contract import Evaluation, response_contract
+from examples.evaluation_app.contract import CONTRACTS, Evaluation, evaluation_contract
 from examples.evaluation_app.faults import lot
 from examples.evaluation_app.pipeline import COMPONENTS, IMPROVED, Pipeline
 from examples.evaluation_app.pipeline.causal_pattern_detector import find_causal_links
@@ -36,6 +36,9 @@ from examples.evaluation_app.pipeline.teoria_cambio import find_chains, longest_
 from examples.evaluation_app.pipeline.text import fold
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+from canario.contracts import Violation, contracts_by_route
+from canario.contracts.response import NOT_ABOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +70,13 @@ def post(app: Starlette, text: str) -> httpx.Response:
 
 
 def judge(response: httpx.Response) -> str | None:
-    return response_contract(
-        "/evaluate", response.status_code, response.headers.raw, response.content
-    )
+    return breach(response.content, response.headers.raw, response.status_code)
+
+
+def breach(body: bytes, headers: Any = JSON_HEADERS, status: int = 200) -> str | None:
+    """What is wrong with a response, in words; None when nothing is."""
+    answer = evaluation_contract("/evaluate", status, headers, body)
+    return str(answer) if isinstance(answer, Violation) else None
 
 
 def variations(count: int) -> list[str]:
@@ -462,9 +469,7 @@ def test_a_score_follows_from_the_text() -> None:
 def test_a_text_without_content_scores_nothing(text: str) -> None:
     evaluation = IMPROVED.evaluate(text, 2)
     assert (evaluation.total.points, evaluation.evidence) == (0, [])
-    assert (
-        response_contract("/evaluate", 200, JSON_HEADERS, msgspec.json.encode(evaluation)) is None
-    )
+    assert breach(msgspec.json.encode(evaluation)) is None
 
 
 @pytest.mark.parametrize("pipeline", [Pipeline(), IMPROVED])
@@ -650,8 +655,8 @@ def test_contract_breaks_it_for_half_of_the_documents_and_is_caught() -> None:
     responses = [post(app, text) for text in texts]
     assert {response.status_code for response in responses} == {200}
     expected = {
-        0: "Expected `int` <= 100 - at `$.questions[0].score`",
-        1: "Object missing required field `total`",
+        0: "/evaluate: evaluation: Expected `int` <= 100 at /questions/0/score (constraint)",
+        1: "/evaluate: evaluation: Object missing required field `total` (required)",
     }
     verdicts = [judge(response) for response in responses]
     assert verdicts == [expected.get(lot(text, 4)) for text in texts]
@@ -704,31 +709,30 @@ def spoilt(answer: bytes, path: tuple[str | int, ...], value: object) -> bytes:
 def test_the_contract_says_what_is_wrong(
     answer: bytes, path: tuple[str | int, ...], value: object, problem: str
 ) -> None:
-    assert response_contract("/evaluate", 200, JSON_HEADERS, answer) is None
-    verdict = response_contract("/evaluate", 200, JSON_HEADERS, spoilt(answer, path, value))
+    assert breach(answer) is None
+    verdict = breach(spoilt(answer, path, value))
     assert verdict is not None
     assert problem in verdict
 
 
 def test_two_records_may_not_share_an_id(answer: bytes) -> None:
     twice = msgspec.json.decode(answer)["evidence"]
-    verdict = response_contract(
-        "/evaluate", 200, JSON_HEADERS, spoilt(answer, ("evidence",), [*twice, twice[0]])
+    verdict = breach(spoilt(answer, ("evidence",), [*twice, twice[0]]))
+    assert verdict == (
+        "/evaluate: evaluation: two pieces of evidence share an id at /evidence (unique)"
     )
-    assert verdict == "two pieces of evidence share an id"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"null"])
 def test_what_is_not_an_evaluation_breaks_the_contract(body: bytes) -> None:
-    assert response_contract("/evaluate", 200, JSON_HEADERS, body)
+    assert breach(body)
 
 
 def test_the_contract_judges_only_successes_of_its_route(answer: bytes) -> None:
-    assert response_contract("/evaluate", 500, [], b"") is None
-    assert response_contract("/health", 200, [], b"") is None
-    assert response_contract("/evaluate", 200, [(b"Content-Type", b"text/html")], answer)
-    charset = [(b"Content-Type", b"application/json; charset=utf-8")]
-    assert response_contract("/evaluate", 200, charset, answer) is None
+    assert breach(b"", [], 500) is None
+    assert contracts_by_route(CONTRACTS)("/health", 200, [], b"") is NOT_ABOUT
+    assert breach(answer, [(b"Content-Type", b"text/html")])
+    assert breach(answer, [(b"Content-Type", b"application/json; charset=utf-8")]) is None
 
 
 # --- the page ------------------------------------------------------------------------------------

@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import socket
+import re
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.examples.serving import ROOT, fetch, served
 
 from canario_sim import load_scenario, run
 
-ROOT = Path(__file__).parents[2]
 REHEARSALS = ROOT / "examples" / "evaluation_app" / "rehearsals"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@contextmanager
-def served(*arguments: str) -> Iterator[str]:
-    """The release's address, once it answers."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "examples.evaluation_app", "--port", str(port), *arguments]
-    server = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            assert server.poll() is None, server.communicate()[1]
-            try:
-                fetch(f"{url}/health")
-                break
-            except urllib.error.URLError:
-                time.sleep(0.05)
-        yield url
-    finally:
-        server.terminate()
-        server.communicate(timeout=10)
-
-
-def fetch(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as response:
-        return json.load(response)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +30,8 @@ def test_the_rehearsal_predicts_the_release(
     predicted = run(load_scenario(REHEARSALS / f"{rehearsal}.toml"))
     assert predicted.ok
     journal = tmp_path / "journal.jsonl"
-    with served(*arguments, "--journal", str(journal)) as url:
+    terminal = tmp_path / "terminal"
+    with served(*arguments, "--journal", str(journal), terminal=terminal) as url:
         users = [sys.executable, "-m", "examples.evaluation_app.users", "--url", url]
         options = ["--rate", "12", "--seconds", "90", "--until-done"]
         sent = subprocess.run(
@@ -87,6 +49,12 @@ def test_the_rehearsal_predicts_the_release(
         check=True,
     )
     assert told.stdout.splitlines()[-1].startswith(predicted.outcome)
+    # The release told the same while it went on, and its alerts where there were any.
+    lines = terminal.read_text().splitlines()
+    assert re.fullmatch(r" +0\.0 s  rollout of evaluation-app-v2 started", lines[0])
+    others = [line for line in lines if not re.match(r" *\d+\.\d s  ", line)]
+    assert all(line.startswith(("firing: ", "resolved: ")) for line in others), lines
+    assert not (others and predicted.outcome == "completed")
 
 
 def test_a_wrong_plan_is_refused_before_anything_is_served(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from canario.background import BackgroundQueue
-from canario.contracts.checker import Contract, ContractChecker, Response, breach_of
+from canario.contracts import Contract, ContractChecker, Response, breach_of
 from canario.control.violation import Violation
 
 RESPONSE = Response("canary", "/a", 200, [(b"a", b"b")], b"body")

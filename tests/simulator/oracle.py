@@ -63,7 +63,9 @@ class Oracle:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         plan = Plan(deployment=scenario.deployment)
         self.env = simpy.Environment()
-        self.controller = CanaryDeploymentController(plan, clock=lambda: float(self.env.now))
+        self.controller = CanaryDeploymentController(
+            plan, clock=lambda: float(self.env.now), telemetry=False
+        )
         self.scenario = scenario
         self.source: Source = Draws(scenario, seed)
         self.pools: dict[Arm, simpy.Resource | None] = {

@@ -37,7 +37,7 @@ STAGES = (Stage(5, 60), Stage(25, 120), Stage(100, 180))
 def deployment(
     stages: tuple[Stage, ...] = STAGES,
     missing: MissingEvidence | None = None,
-    **thresholds: float,
+    **thresholds: float | dict[str, float],
 ) -> Plan:
     return Plan(
         deployment=Deployment(
@@ -118,6 +118,73 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
     ),
     "contract broken for one key": (
         scenario(contract_failures=(ByKey(keys=("user-7", "user-8", "user-9")),)),
+        "rolled_back",
+    ),
+    "an imperfect validator within its budget": (
+        scenario(
+            plan=deployment(contract_budgets={"summary": 12.0}),
+            contract_failures=(ByRate(arm="both", rate=1.5, contract="summary"),),
+        ),
+        "completed",
+    ),
+    "a budget that is used up": (
+        scenario(
+            plan=deployment(contract_budgets={"summary": 5.0}, check_interval_seconds=3.7),
+            contract_failures=(
+                ByRate(rate=0.8, contract="summary"),
+                ByRate(at=200, rate=25, contract="summary", rule="maxLength", path="/text"),
+            ),
+        ),
+        "rolled_back",
+    ),
+    "a contract without a budget beside one with": (
+        scenario(
+            plan=deployment(contract_budgets={"summary": 30.0}),
+            contract_failures=(
+                ByRate(arm="both", rate=6, contract="summary"),
+                Single(at=220, contract="score"),
+            ),
+        ),
+        "rolled_back",
+    ),
+    "two budgets, ties everywhere": (
+        scenario(
+            plan=deployment(contract_budgets={"a": 40.0, "b": 8.0}),
+            traffic=Constant(rate=10, keys=Population(size=40)),
+            baseline=Service(latency=Empirical(values_ms=(100, 200, 500))),
+            contract_failures=(
+                ByRate(arm="both", rate=20, contract="a"),
+                ByRate(arm="both", rate=2, contract="b"),
+                ByRate(at=230, rate=10, contract="b"),
+            ),
+        ),
+        "rolled_back",
+    ),
+    "a budget with queues, pauses and a restart": (
+        scenario(
+            plan=deployment(max_p95_latency_ms=20_000, contract_budgets={"summary": 25.0}),
+            baseline=QUEUE,
+            traffic=Poisson(rate=12),
+            contract_failures=(ByRate(rate=3, contract="summary"),),
+            orders=(
+                Order(at=33.3, order="pause"),
+                Order(at=71, order="resume"),
+                Order(at=130.5, order="restart"),
+            ),
+        ),
+        "completed",
+    ),
+    "few requests under a budget, judged by the stage": (
+        scenario(
+            plan=deployment(
+                stages=(Stage(20, 60), Stage(100, 600)),
+                min_samples=5,
+                contract_budgets={"summary": 20.0},
+            ),
+            traffic=Poisson(rate=0.1, keys=Population(size=50)),
+            baseline=CALM,
+            contract_failures=(ByRate(rate=12, contract="summary"),),
+        ),
         "rolled_back",
     ),
     "windows and checks off every grid": (

@@ -1,5 +1,5 @@
 """The eleven components, one module each, under the names the evaluation reports."""
 
-from .pipeline_orchestrator import COMPONENTS, IMPROVED, Pipeline
+from .pipeline_orchestrator import COMPONENTS, IMPROVED, Pipeline, traced
 
-__all__ = ["COMPONENTS", "IMPROVED", "Pipeline"]
+__all__ = ["COMPONENTS", "IMPROVED", "Pipeline", "traced"]

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from examples.evaluation_app.contract import DocumentSummary, Evaluation, Right, Total
 from msgspec import Struct
+from msgspec.structs import asdict
+
+from canario.tracing import ComponentType, trace_component
 
 from .causal_pattern_detector import find_causal_links
 from .contradiction_detector import find_contradictions
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from .finding import Finding
     from .teoria_cambio import Chain
 
-__all__ = ["COMPONENTS", "IMPROVED", "Pipeline"]
+__all__ = ["COMPONENTS", "IMPROVED", "Pipeline", "traced"]
 
 _POINTS_PER_QUESTION = 100
 
@@ -51,6 +54,7 @@ class Pipeline(Struct, frozen=True):
     questionnaire_engine: Callable[[list[Vector], Findings], list[Question]] = answer
     evidence_registry: Callable[[Document, Iterable[Finding]], list[Evidence]] = register
 
+    @trace_component(ComponentType.PIPELINE_ORCHESTRATOR)
     def evaluate(self, text: str, version: int) -> Evaluation:
         """Evaluate `text`, a pure function of it; the answer says that `version` gave it."""
         document = self.document_segmenter(text)
@@ -80,6 +84,12 @@ class Pipeline(Struct, frozen=True):
 
 COMPONENTS = (*Pipeline.__struct_fields__, "pipeline_orchestrator")
 IMPROVED = Pipeline(monetary_detector=find_amounts)
+
+
+def traced(pipeline: Pipeline) -> Pipeline:
+    """`pipeline` with a span for each of its components."""
+    steps = asdict(pipeline).items()
+    return Pipeline(**{name: trace_component(ComponentType(name))(step) for name, step in steps})
 
 
 def _summary(document: Document) -> DocumentSummary:

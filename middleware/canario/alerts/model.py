@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-__all__ = ["Alert", "AlertState", "AlertType", "Condition", "Severity"]
+__all__ = ["Alert", "AlertState", "AlertType", "Condition", "Resolution", "Severity"]
 
 
 class AlertType(StrEnum):
@@ -34,6 +34,14 @@ class AlertState(StrEnum):
     PENDING = "pending"
     FIRING = "firing"
     RESOLVED = "resolved"
+
+
+class Resolution(StrEnum):
+    """How an alert ended."""
+
+    CLEARED = "cleared"
+    BY_HAND = "by_hand"
+    STALE = "stale"
 
 
 class Condition(Struct, frozen=True, kw_only=True):
@@ -64,7 +72,8 @@ class Alert(Struct, frozen=True, kw_only=True):
 
     `observed` and `limit` are in `unit` (`%`, `ms`, `violations`, `x` for a burn rate), over
     `samples` requests; `trace_id` (32 hex digits) is that of an example request. `look_at` says
-    what to look at, step by step.
+    what to look at, step by step. `silenced_until` is None while the sinks are told of it. An
+    alert that is resolved keeps what was observed while it fired.
     """
 
     alert_id: str
@@ -83,6 +92,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     trace_id: str | None = None
     fired_at: float | None = None
     resolved_at: float | None = None
+    resolution: Resolution | None = None
     acknowledged_at: float | None = None
     acknowledged_by: str | None = None
     silenced_until: float | None = None

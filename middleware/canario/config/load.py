@@ -36,6 +36,7 @@ def load_plan(
     deployment_id: str | None = None,
     hold_seconds: Mapping[float, float] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    objectives: Mapping[str, float] | None = None,
     document: Mapping[str, Any] | None = None,
 ) -> Plan:
     """A checked plan.
@@ -46,6 +47,7 @@ def load_plan(
         deployment_id: Overrides the file's.
         hold_seconds: Overrides the hold of the stage with that percentage.
         thresholds: Overrides single `rollback_thresholds`.
+        objectives: Overrides single values of `slo`.
         document: A plan that was read already, instead of `path`.
 
     Raises:
@@ -65,6 +67,8 @@ def load_plan(
         _set_hold(raw, share, hold, "hold_seconds", origins, source)
     for key, number in (thresholds or {}).items():
         _set(raw, ("deployment", "rollback_thresholds", key), number, "argument", origins)
+    for key, number in (objectives or {}).items():
+        _set(raw, ("slo", key), number, "argument", origins)
     if deployment_id is not None:
         _set(raw, ("deployment", "deployment_id"), deployment_id, "argument", origins)
     try:

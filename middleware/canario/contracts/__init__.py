@@ -2,6 +2,29 @@
 
 from canario.control.violation import Violation
 
-from .checker import Contract, ContractChecker, Response
+from .checker import ContractChecker, breach_of
+from .flow import FlowContract
+from .openapi import OpenAPIContract, openapi_contract
+from .report import report_contract_violation
+from .response import NOT_ABOUT, Contract, NotChecked, Response, ResponseContract
+from .routes import contract_of, contracts_by_route
+from .schema import json_schema_contract, model_contract
 
-__all__ = ["Contract", "ContractChecker", "Response", "Violation"]
+__all__ = [
+    "NOT_ABOUT",
+    "Contract",
+    "ContractChecker",
+    "FlowContract",
+    "NotChecked",
+    "OpenAPIContract",
+    "Response",
+    "ResponseContract",
+    "Violation",
+    "breach_of",
+    "contract_of",
+    "contracts_by_route",
+    "json_schema_contract",
+    "model_contract",
+    "openapi_contract",
+    "report_contract_violation",
+]

@@ -2,68 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import logging
+from collections.abc import Callable
 
 from canario.background import BackgroundQueue
 from canario.control.violation import Violation
-from canario.routing.router import Arm
 
-__all__ = ["Contract", "ContractChecker", "Response", "breach_of"]
+from .body import NotDecodableError, decoded
+from .response import (
+    NOT_ABOUT,
+    Answer,
+    Contract,
+    NotChecked,
+    Response,
+    answer_of,
+    bodiless,
+)
+from .wording import brief
 
-Headers = Sequence[tuple[bytes, bytes]]
+__all__ = ["CHECKED", "NOT_CHECKED", "ContractChecker", "breach_of"]
 
-# (route, status, headers, body) -> what is wrong: nothing (None or True), a text or a Violation.
-Contract = Callable[[str, int, Headers, bytes], object]
+logger = logging.getLogger("canario")
 
+# The counters: responses that were checked, and that should have been.
+CHECKED, NOT_CHECKED = "contract_checked", "contract_not_checked"
 
-class Response(NamedTuple):
-    """A whole response of one arm."""
-
-    arm: Arm
-    route: str
-    status: int
-    headers: Headers
-    body: bytes
+# Reasons that are logged, each once.
+_REASONS = 50
 
 
-def breach_of(contract: Contract, response: Response) -> Violation | None:
-    """What is wrong with a response, or None. Whatever the contract raises is wrong with it."""
-    try:
-        answer = contract(response.route, response.status, response.headers, response.body)
-    except Exception as error:
-        answer = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if answer is None or answer is True:
-        return None
-    if isinstance(answer, Violation):
-        return answer
-    message = "the contract does not hold" if answer is False else str(answer)
-    return Violation(message=message, route=response.route or None)
+def breach_of(contract: Contract, response: Response, limit: int | None = None) -> Answer:
+    """What a contract says of a response, once its body is decompressed (to at most `limit`)."""
+    if not bodiless(response.status):
+        try:
+            body = decoded(response.body, response.headers, _MOST if limit is None else limit)
+        except NotDecodableError as error:
+            return Violation(
+                message=brief(str(error)),
+                contract=getattr(contract, "name", "contract"),
+                rule="content-encoding",
+                path="",
+                route=response.route or None,
+            )
+        if isinstance(body, NotChecked):
+            return body
+        response = response._replace(body=body)
+    return answer_of(contract, response)
+
+
+_MOST = 2**30
 
 
 class ContractChecker:
-    """Runs a contract on responses, one after the other, on a thread of its own."""
+    """Runs a contract on responses, one after the other, on a thread of its own.
+
+    Args:
+        contract: What the responses are held against.
+        report: Called with each response that breaks it, and how.
+        count: Called with `CHECKED` or `NOT_CHECKED` for each response that was submitted.
+        limit: A body that is longer (bytes) when decompressed is not checked.
+        capacity: How many responses may wait.
+    """
 
     def __init__(
         self,
         contract: Contract,
         report: Callable[[Response, Violation], object],
         *,
+        count: Callable[[str], object] = str,
+        limit: int | None = None,
         capacity: int = 256,
     ) -> None:
-        self._contract = contract
+        self.contract = contract
         self._report = report
+        self._count = count
+        self._limit = limit
+        self._told: set[str] = set()
         self._queue = BackgroundQueue(self._check, name="canario-contracts", capacity=capacity)
 
     def submit(self, response: Response) -> bool:
-        """Have a response checked soon. False when too many wait: it will not be checked."""
-        return self._queue.submit(response)
+        """Have a response checked soon. False, and counted, when too many wait."""
+        if self._queue.submit(response):
+            return True
+        self.pass_over("too many responses wait for being checked")
+        return False
+
+    def pass_over(self, why: str) -> None:
+        """Count a response that is not checked; why is logged once."""
+        self._count(NOT_CHECKED)
+        if why not in self._told and len(self._told) < _REASONS:
+            self._told.add(why)
+            logger.warning("a response is not checked against its contract: %s", why)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until all that was submitted is checked. False when `timeout` (s) was too short."""
         return self._queue.drain(timeout)
 
     def _check(self, response: Response) -> None:
-        violation = breach_of(self._contract, response)
-        if violation is not None:
-            self._report(response, violation)
+        answer = breach_of(self.contract, response, self._limit)
+        if isinstance(answer, NotChecked):
+            if answer is not NOT_ABOUT:
+                self.pass_over(answer.why)
+            return
+        self._count(CHECKED)
+        if answer is not None:
+            self._report(response, answer)

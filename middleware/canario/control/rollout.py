@@ -14,7 +14,7 @@ from math import inf
 from msgspec import Struct
 
 from canario.judges.thresholds import ThresholdJudge
-from canario.judges.verdict import Evidence, Judge, VerdictKind
+from canario.judges.verdict import Evidence, Judge, Trigger, VerdictKind
 from canario.metrics.counts import Counts
 from canario.metrics.recorder import ArmMetrics, Recorder
 from canario.plan import Deployment
@@ -69,6 +69,7 @@ class Rollout:
     __slots__ = (
         "_cursor",
         "_judge",
+        "_latest",
         "_slow_ms",
         "deployment",
         "due",
@@ -81,12 +82,14 @@ class Rollout:
         thresholds = deployment.rollback_thresholds
         self.deployment = deployment
         self.state = State()
-        self.recorder = Recorder(thresholds.metric_window_seconds)
+        self.recorder = Recorder(thresholds.metric_window_seconds, thresholds.tolerated)
         self.history: deque[MetricsSnapshot] = deque(maxlen=HISTORY)
         self.due = inf  # the next instant at which the rollout looks by itself
         self._judge = judge or ThresholdJudge(thresholds)
         self._slow_ms = thresholds.max_p95_latency_ms
         self._cursor = -inf
+        # The last violation of each tolerated contract, to be told when its budget is used up.
+        self._latest: dict[str, Violation] = {}
 
     def start(self, now: float) -> list[Event]:
         """Enter the first stage. A rollout that has begun is left as it is."""
@@ -153,13 +156,22 @@ class Rollout:
         return events
 
     def violate(self, now: float, arm: Arm, violation: Violation) -> list[Event]:
-        """Count a broken contract of a request that was observed; the canary is judged at once."""
+        """Count a broken contract of a request that was observed; the canary is judged at once.
+
+        Where the contract has a budget that is not used up, nothing follows.
+        """
         events = self.advance(now) if now >= self.due else []
         now = max(now, self._cursor)
-        self.recorder.arm(arm).window.add(now, 0, violations=1)
-        if arm == "canary" and self.state.phase in (Phase.RUNNING, Phase.PAUSED):
-            events += self._check(now, violation)
-        return events
+        tolerated = self.recorder.broke(arm, violation.contract, now)
+        if arm != "canary" or self.state.phase not in (Phase.RUNNING, Phase.PAUSED):
+            return events
+        if tolerated:
+            self._latest[violation.contract] = violation
+            verdict = self._judge.check(self._evidence(now))
+            # A violation is no check: what else is wrong waits for the next one.
+            if verdict.trigger is not Trigger.CONTRACT_VIOLATION:
+                return events
+        return events + self._check(now, violation)
 
     def command(self, order: machine.Command, now: float) -> list[Event]:
         """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.
@@ -182,11 +194,22 @@ class Rollout:
         )
 
     def _check(self, at: float, violation: Violation | None = None) -> list[Event]:
-        evidence = Evidence(self.recorder.canary.window.counts(at), self.recorder.stage())
+        evidence = self._evidence(at)
         over = machine.hold_is_over(self.state, at)
         verdict = self._judge.end_of_stage(evidence) if over else self._judge.check(evidence)
         self.history.append(self.snapshot(at, verdict.kind))
+        if violation is None and verdict.contract is not None:
+            violation = self._latest.get(verdict.contract)
         return self._apply(machine.check(self.deployment, self.state, verdict, at, violation))
+
+    def _evidence(self, at: float) -> Evidence:
+        recorder = self.recorder
+        return Evidence(
+            recorder.canary.window.counts(at),
+            recorder.stage(),
+            recorder.broken(at),
+            recorder.broken_in_stage(),
+        )
 
     def _apply(self, events: list[Event]) -> list[Event]:
         for event in events:
@@ -195,6 +218,7 @@ class Rollout:
                 self.recorder.stage_begins()
             elif isinstance(event, Restarted):
                 self.recorder.clear()
+                self._latest.clear()
         self.due = machine.next_due(self.deployment, self.state, self._cursor)
         return events
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 
 from canario.metrics.counts import Counts
@@ -11,26 +12,33 @@ from .verdict import Evidence, Trigger, Verdict, VerdictKind
 
 __all__ = ["ThresholdJudge"]
 
+NONE_BROKEN: Mapping[str, int] = {}
+
 
 class ThresholdJudge:
     """Judges the sliding window by the plan's `rollback_thresholds`.
 
     All comparisons are between integers, so they are exact: `max_error_rate` is taken as the
     decimal number it is written as, and the p95 of n latencies is the one of rank ⌊0.95 n⌋ + 1,
-    which lies above the limit exactly when at least n − ⌊0.95 n⌋ of them do.
+    which lies above the limit exactly when at least n − ⌊0.95 n⌋ of them do. A contract's budget
+    is a decimal number as well.
     """
 
-    __slots__ = ("_error_denominator", "_error_numerator", "thresholds")
+    __slots__ = ("_budgets", "_error_denominator", "_error_numerator", "thresholds")
 
     def __init__(self, thresholds: RollbackThresholds) -> None:
         self.thresholds = thresholds
         # errors / n > rate / 100  <=>  errors · denominator > n · numerator
         rate = Fraction(str(thresholds.max_error_rate)) / 100
         self._error_numerator, self._error_denominator = rate.as_integer_ratio()
+        self._budgets = {
+            name: (Fraction(str(budget)) / 100).as_integer_ratio()
+            for name, budget in thresholds.tolerated.items()
+        }
 
     def check(self, evidence: Evidence) -> Verdict:
         """Judge the window."""
-        return self.judge(evidence.window)
+        return self.judge(evidence.window, evidence.broken)
 
     def end_of_stage(self, evidence: Evidence) -> Verdict:
         """Judge what ends a stage: the window, and enough requests of the stage itself.
@@ -39,29 +47,24 @@ class ThresholdJudge:
         one request a minute. So the stage must have brought `min_samples` of its own, and where
         the window holds fewer the whole stage is judged.
         """
-        verdict = self.judge(evidence.window)
+        verdict = self.judge(evidence.window, evidence.broken)
         if verdict.kind is VerdictKind.UNHEALTHY:
             return verdict
-        stage = self.judge(evidence.stage)
+        stage = self.judge(evidence.stage, evidence.broken_in_stage)
         if stage.kind is VerdictKind.INSUFFICIENT or verdict.kind is VerdictKind.INSUFFICIENT:
             return stage
         return verdict
 
-    def judge(self, counts: Counts) -> Verdict:
-        """The verdict on one set of counts."""
+    def judge(self, counts: Counts, broken: Mapping[str, int] = NONE_BROKEN) -> Verdict:
+        """The verdict on one set of counts.
+
+        `broken` is how many of the violations are of each contract that has a budget.
+        """
         limits = self.thresholds
         needed = limits.min_samples
-        if counts.violations:
-            return Verdict(
-                kind=VerdictKind.UNHEALTHY,
-                trigger=Trigger.CONTRACT_VIOLATION,
-                observed=counts.violations,
-                limit=0,
-                samples=counts.requests,
-                needed=0,
-                why=f"{counts.violations} contract violation{'s'[: counts.violations > 1]}; "
-                "none is allowed",
-            )
+        verdict = self._contracts(counts, broken) if counts.violations else None
+        if verdict is not None:
+            return verdict
         n, timed = counts.requests, counts.timed
         if n >= needed and counts.errors * self._error_denominator > n * self._error_numerator:
             rate = 100 * counts.errors / n
@@ -100,5 +103,44 @@ class ThresholdJudge:
             kind=VerdictKind.HEALTHY,
             samples=n,
             needed=needed,
-            why=f"{counts.errors} of {n} requests failed, {counts.slow} of {timed} were slow",
+            why=f"{counts.errors} of {n} requests failed, {counts.slow} of {timed} were slow"
+            + self._within(broken, n),
+        )
+
+    def _contracts(self, counts: Counts, broken: Mapping[str, int]) -> Verdict | None:
+        """The verdict on broken contracts; None when all of them lie within their budgets."""
+        n, needed = counts.requests, self.thresholds.min_samples
+        intolerable = counts.violations - sum(broken[name] for name in self._budgets if broken)
+        if intolerable:
+            return Verdict(
+                kind=VerdictKind.UNHEALTHY,
+                trigger=Trigger.CONTRACT_VIOLATION,
+                observed=intolerable,
+                limit=0,
+                samples=n,
+                needed=0,
+                why=f"{intolerable} contract violation{'s'[: intolerable > 1]}; none is allowed",
+            )
+        for name, (numerator, denominator) in self._budgets.items():
+            if n >= needed and broken[name] * denominator > n * numerator:
+                share, limit = 100 * broken[name] / n, self.thresholds.contract_budgets[name]
+                return Verdict(
+                    kind=VerdictKind.UNHEALTHY,
+                    trigger=Trigger.CONTRACT_VIOLATION,
+                    observed=share,
+                    limit=limit,
+                    samples=n,
+                    needed=needed,
+                    why=f"{broken[name]} of {n} requests broke the contract {name} "
+                    f"({share:.4g} %); at most {limit:g} % may",
+                    contract=name,
+                )
+        return None
+
+    def _within(self, broken: Mapping[str, int], n: int) -> str:
+        """What is said of contracts that were broken within their budgets."""
+        return "".join(
+            f", {broken[name]} broke the contract {name} ({100 * broken[name] / n:.3g} %)"
+            for name in self._budgets
+            if broken.get(name)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -35,6 +36,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     percent, or, for the latency, the percentage of requests that took longer than the latency
     limit (a p95 above the limit is the same statement as more than 5 % above it, and is exact).
     `samples` is the number of requests judged, `needed` the number that a judgement takes.
+    Where a contract has used up its budget, `contract` names it, and `observed` and `limit` are
+    percentages of the requests.
     """
 
     kind: VerdictKind
@@ -44,13 +47,20 @@ class Verdict(Struct, frozen=True, kw_only=True):
     trigger: Trigger | None = None
     observed: float | None = None
     limit: float | None = None
+    contract: str | None = None
 
 
 class Evidence(Struct, frozen=True):
-    """What a check may look at: the canary's sliding window, and its stage so far."""
+    """What a check may look at: the canary's sliding window, and its stage so far.
+
+    `broken` tells, for each contract with a budget, how many of the window's violations are of
+    that contract; `broken_in_stage` the same of the stage's.
+    """
 
     window: Counts
     stage: Counts
+    broken: Mapping[str, int] = {}
+    broken_in_stage: Mapping[str, int] = {}
 
 
 class Judge(Protocol):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from canario.routing.router import Arm
 
-from .counts import Counts
-from .histogram import SlidingHistogram
+from .counts import NOTHING, Counts
+from .histogram import NO_DURATION, DurationTotals, SlidingHistogram
 from .window import SlidingWindow
 
 __all__ = ["ArmMetrics", "Recorder"]
+
+NONE_BROKEN: dict[str, int] = {}
 
 
 class ArmMetrics:
@@ -18,10 +22,13 @@ class ArmMetrics:
     requests at once, needs none.
     """
 
-    __slots__ = ("_histogram", "_seconds", "window")
+    __slots__ = ("_duration_before", "_histogram", "_seconds", "_total_before", "window")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        # What was counted before the last `clear`.
+        self._total_before = NOTHING
+        self._duration_before = NO_DURATION
         self.window = SlidingWindow(seconds)
         self._histogram: SlidingHistogram | None = None
 
@@ -39,21 +46,39 @@ class ArmMetrics:
             return (None,) * len(quantiles)
         return self._histogram.quantiles(now, *quantiles)
 
+    def total(self) -> Counts:
+        """The counts since the start; `clear` does not take them back."""
+        return self._total_before + self.window.total()
+
+    def duration(self) -> DurationTotals:
+        """The latencies since the start; `clear` does not take them back."""
+        if self._histogram is None:
+            return self._duration_before
+        return self._duration_before + self._histogram.totals()
+
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything but the totals, which others may have read as ever growing."""
+        self._total_before = self.total()
+        self._duration_before = self.duration()
         self.window.clear()
         self._histogram = None
 
 
 class Recorder:
-    """Both arms, and the counts at which the present stage began."""
+    """Both arms, and the counts at which the present stage began.
 
-    __slots__ = ("_since", "baseline", "canary")
+    `tolerated` names the contracts that the canary may break now and then: how often it has is
+    counted by contract.
+    """
 
-    def __init__(self, window_seconds: float) -> None:
+    __slots__ = ("_broken", "_broken_since", "_since", "baseline", "canary")
+
+    def __init__(self, window_seconds: float, tolerated: Iterable[str] = ()) -> None:
         self.baseline = ArmMetrics(window_seconds)
         self.canary = ArmMetrics(window_seconds)
         self._since = Counts()
+        self._broken = {name: SlidingWindow(window_seconds) for name in tolerated}
+        self._broken_since = dict.fromkeys(self._broken, 0)
 
     def arm(self, arm: Arm) -> ArmMetrics:
         """The metrics of one arm."""
@@ -62,13 +87,42 @@ class Recorder:
     def stage_begins(self) -> None:
         """From now on, `stage()` counts anew."""
         self._since = self.canary.window.total()
+        for name, window in self._broken.items():
+            self._broken_since[name] = window.total().violations
 
     def stage(self) -> Counts:
         """What the canary did since the present stage began."""
         return self.canary.window.total() - self._since
+
+    def broke(self, arm: Arm, contract: str, now: float) -> bool:
+        """Count a broken contract; True when it is one that this arm may break now and then."""
+        self.arm(arm).window.add(now, 0, violations=1)
+        window = self._broken.get(contract) if arm == "canary" else None
+        if window is None:
+            return False
+        window.add(now, 0, violations=1)
+        return True
+
+    def broken(self, now: float) -> dict[str, int]:
+        """How often each tolerated contract was broken in the canary's window."""
+        if not self._broken:
+            return NONE_BROKEN
+        return {name: window.counts(now).violations for name, window in self._broken.items()}
+
+    def broken_in_stage(self) -> dict[str, int]:
+        """The same since the present stage began."""
+        if not self._broken:
+            return NONE_BROKEN
+        since = self._broken_since
+        return {
+            name: window.total().violations - since[name] for name, window in self._broken.items()
+        }
 
     def clear(self) -> None:
         """Forget everything, as a rollout that starts again does."""
         self.baseline.clear()
         self.canary.clear()
         self._since = Counts()
+        for window in self._broken.values():
+            window.clear()
+        self._broken_since = dict.fromkeys(self._broken, 0)

@@ -7,7 +7,11 @@ and nothing is older than `seconds` plus one slice. At an instant on the grid it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
+
 from .counts import Counts
+from .ring import Ring
 
 __all__ = ["SlidingWindow"]
 
@@ -22,22 +26,18 @@ class SlidingWindow:
     (two threads may overtake each other) is counted in the present slice.
     """
 
-    __slots__ = ("_at", "_before", "_next", "_total", "_width", "slices")
+    __slots__ = ("_next", "_ring", "_total", "slices")
 
     def __init__(self, seconds: float, slices: int = 60) -> None:
-        self._width = seconds / slices
         self.slices = slices
         self._total = [0] * 6
-        # Slot i holds the total at the start of the slice whose number is i modulo the length:
-        # the present slice and the `slices` before it.
-        self._before: list[list[int]] = [[0] * 6] * (slices + 1)
-        self._at = -1  # number of the present slice; -1 before the first observation
-        self._next = float("-inf")  # when the present slice ends
+        self._ring = Ring(seconds / slices, slices, 6)
+        self._next = -inf  # when the present slice ends
 
     @property
     def slice_seconds(self) -> float:
         """Length of one slice."""
-        return self._width
+        return self._ring.width
 
     def add(
         self,
@@ -76,8 +76,7 @@ class SlidingWindow:
         """The counts in the window at `now`."""
         if now >= self._next:
             self._advance(now)
-        # The slot after the present slice's is that of the oldest slice in the window.
-        return _difference(self._total, self._before[(self._at + 1) % (self.slices + 1)])
+        return _difference(self._total, self._ring.back(self.slices))
 
     def total(self) -> Counts:
         """The counts since the window was made or cleared."""
@@ -85,27 +84,15 @@ class SlidingWindow:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.__init__(self._width * self.slices, self.slices)  # type: ignore[misc]
+        self.__init__(self._ring.width * self.slices, self.slices)  # type: ignore[misc]
 
     def _advance(self, now: float) -> None:
         """Close the present slice and drop those that the window has left behind."""
-        at = self._number(now)
-        before, slots = self._before, self.slices + 1
-        total = self._total.copy()
-        for number in range(max(self._at + 1, at - self.slices), at + 1):
-            before[number % slots] = total
-        self._at = at
-        self._next = (at + 1) * self._width
-
-    def _number(self, now: float) -> int:
-        """The slice that holds `now`: number k spans [k·width, (k + 1)·width) in floats."""
-        at = int(now // self._width)
-        if at * self._width > now:
-            return at - 1
-        return at + 1 if (at + 1) * self._width <= now else at
+        self._ring.advance(now, self._total)
+        self._next = self._ring.ends
 
 
-def _difference(a: list[int], b: list[int]) -> Counts:
+def _difference(a: Sequence[int], b: Sequence[int]) -> Counts:
     return Counts(
         requests=a[0] - b[0],
         errors=a[1] - b[1],

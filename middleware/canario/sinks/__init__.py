@@ -1,0 +1,27 @@
+"""Who is told of rollouts and alerts: any callable, and those here."""
+
+from .listeners import Beside, Listeners, inline
+from .log import LogSink
+from .message import Level, Message, Sink, message_of
+from .otel import OpenTelemetryEvents
+from .signing import WebhookRefusedError, verify_webhook
+from .slack import SlackSink, slack_payload
+from .webhook import WebhookSink, webhook_payload
+
+__all__ = [
+    "Beside",
+    "Level",
+    "Listeners",
+    "LogSink",
+    "Message",
+    "OpenTelemetryEvents",
+    "Sink",
+    "SlackSink",
+    "WebhookRefusedError",
+    "WebhookSink",
+    "inline",
+    "message_of",
+    "slack_payload",
+    "verify_webhook",
+    "webhook_payload",
+]

@@ -1,0 +1,113 @@
+"""One alert as the book keeps it, and how its condition is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from .model import Alert, AlertState, AlertType, Condition, Severity
+from .steps import look_at
+
+__all__ = [
+    "Key",
+    "Life",
+    "PerType",
+    "badness",
+    "muted",
+    "observed",
+    "pending",
+    "per_type",
+    "seconds",
+    "urgency",
+]
+
+Key = tuple[AlertType, str, str]
+PerType = Mapping[AlertType, float] | float
+
+
+class Life:
+    """One key's alert: pending or firing, or resolved by hand while its condition goes on."""
+
+    __slots__ = ("alert", "clear_since", "seen_at", "told")
+
+    def __init__(self, alert: Alert, now: float) -> None:
+        self.alert = alert
+        self.seen_at = now  # when its condition last had data
+        self.clear_since: float | None = None
+        self.told = False
+
+
+def pending(condition: Condition, now: float) -> Alert:
+    return Alert(
+        alert_id="",
+        alert_type=condition.alert_type,
+        severity=condition.severity,
+        flow_name=condition.flow_name,
+        state=AlertState.PENDING,
+        message=condition.message,
+        observed=condition.observed,
+        limit=condition.limit,
+        unit=condition.unit,
+        samples=condition.samples,
+        look_at=look_at(condition.alert_type),
+        pending_since=now,
+        rule=condition.rule,
+        trace_id=condition.trace_id,
+    )
+
+
+def observed(alert: Alert, condition: Condition) -> Alert:
+    """The alert with what was measured last."""
+    return replace(
+        alert,
+        severity=condition.severity,
+        message=condition.message,
+        observed=condition.observed,
+        limit=condition.limit,
+        unit=condition.unit,
+        samples=condition.samples,
+        trace_id=condition.trace_id or alert.trace_id,
+    )
+
+
+def muted(alert: Alert) -> bool:
+    return alert.silenced_until is not None or alert.acknowledged_at is not None
+
+
+def badness(condition: Condition) -> tuple[object, ...]:
+    """Total, so that the order of the conditions cannot matter."""
+    return (
+        condition.breached is True,
+        condition.breached is False,
+        not condition.clear,
+        condition.severity is Severity.CRITICAL,
+        condition.samples,
+        condition.message,
+        condition.observed is not None,
+        condition.observed or 0.0,
+        condition.limit,
+        condition.unit,
+        condition.trace_id or "",
+    )
+
+
+def urgency(alert: Alert) -> tuple[object, ...]:
+    since = alert.pending_since if alert.fired_at is None else alert.fired_at
+    critical = alert.severity is Severity.CRITICAL
+    return (not critical, since, alert.alert_type, alert.flow_name, alert.rule)
+
+
+def per_type(name: str, given: PerType, default: float) -> dict[AlertType, float]:
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(AlertType, seconds(name, given))
+    chosen = {AlertType(kind): seconds(f"{name}[{kind}]", s) for kind, s in given.items()}
+    return {kind: chosen.get(kind, default) for kind in AlertType}
+
+
+def seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}; it must be a number of seconds")
+    if not value >= 0:
+        raise ValueError(f"{name} is {value!r}; it must be 0 seconds or more")
+    return float(value)

@@ -1,0 +1,78 @@
+"""Totals at the starts of past slices, so that any window of counts is one subtraction."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from math import inf
+
+__all__ = ["Ring"]
+
+
+class Ring:
+    """What a row of totals was at the start of the present slice and of the `slots` before it.
+
+    Slice k spans [k · width, (k + 1) · width) seconds, on a grid that begins at 0. Memory is
+    8 bytes for each column and slice, whatever was counted. Time never goes back.
+
+    Args:
+        width: Length of a slice, in seconds.
+        slots: How many slices before the present one are kept.
+        columns: Length of a row.
+    """
+
+    __slots__ = ("_columns", "_starts", "at", "ends", "reach", "slots", "width")
+
+    def __init__(self, width: float, slots: int, columns: int) -> None:
+        self.width = width
+        self.slots = slots
+        self.reach = width * slots  # the longest window, in seconds
+        self.at: int | None = None  # number of the present slice; None before the first one
+        self.ends = -inf  # when the present slice ends
+        self._columns = columns
+        self._starts = array("q", bytes(8 * columns * (slots + 1)))
+
+    @property
+    def starts(self) -> float:
+        """When the present slice began; -inf before the first one."""
+        return -inf if self.at is None else self.at * self.width
+
+    def advance(self, now: float, total: Sequence[int]) -> None:
+        """Begin the slice of `now`, which is not before `ends`; `total` is what was counted."""
+        at = self.number(now)
+        if self.at is None:
+            # What an observer counts it counts after its first slice has begun, so the totals
+            # before it are 0, as they stand there.
+            self.at = at
+        else:
+            row = array("q", total)
+            for number in range(max(self.at + 1, at - self.slots), at + 1):
+                self._put(number, row)
+            self.at = at
+        self.ends = (at + 1) * self.width
+
+    def back(self, slices: int) -> array[int]:
+        """The totals at the start of the slice that many before the present one."""
+        return self.at_start((self.at or 0) - slices)
+
+    def at_start(self, number: int) -> array[int]:
+        """The totals at the start of the slice `number`, which must be one that is kept."""
+        columns = self._columns
+        first = number % (self.slots + 1) * columns
+        return self._starts[first : first + columns]
+
+    def kept(self, instant: float) -> int:
+        """The slice that holds `instant`, or the oldest one that is kept if that is later."""
+        at = self.at or 0
+        return min(max(self.number(instant), at - self.slots), at)
+
+    def number(self, instant: float) -> int:
+        """The slice that holds `instant`, such that the grid's products decide, in floats too."""
+        at = int(instant // self.width)
+        if at * self.width > instant:
+            return at - 1
+        return at + 1 if (at + 1) * self.width <= instant else at
+
+    def _put(self, number: int, row: array[int]) -> None:
+        first = number % (self.slots + 1) * self._columns
+        self._starts[first : first + self._columns] = row

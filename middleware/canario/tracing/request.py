@@ -1,0 +1,235 @@
+"""The span of a request that the middleware serves: one SERVER span, the host's or our own.
+
+Where a local span stands for the request already, it is annotated and none is opened. Nothing
+in here raises: what goes wrong is a fault of canario's own, and the request goes on without.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.propagate import extract
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Tracer,
+    TracerProvider,
+    get_current_span,
+    set_span_in_context,
+)
+
+from canario._version import __version__
+
+from .feature_flag import FlagAttributes, key_id
+from .http_attributes import Attributes, HTTPProtocol, known_methods
+from .request_span import RequestSpan
+
+if TYPE_CHECKING:
+    from canario.controller import CanaryDeploymentController
+    from canario.gate import Exchange
+
+__all__ = ["RequestSpan", "RequestTracer", "as_current"]
+
+_SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
+
+# Kinds of local spans that stand for the request itself; one of a client in the same task, or
+# of a message that is being handled, has the request below it.
+_STANDS_FOR_IT = (SpanKind.SERVER, SpanKind.INTERNAL, None)
+
+
+class RequestTracer:
+    """Opens the spans of one middleware's requests, or annotates those that the host has opened.
+
+    Args:
+        controller: Names the release; counts faults.
+        provider: Where spans are opened; by default the global provider, whenever it is set.
+        secret: What users' keys are hashed with; None keeps them off the spans altogether.
+    """
+
+    def __init__(
+        self,
+        controller: CanaryDeploymentController,
+        provider: TracerProvider | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        self._controller = controller
+        self._flags = FlagAttributes(controller)
+        self._secret = secret
+        self._methods = known_methods()
+        self._names_keys = secret is not None
+        self._abandoned: deque[Callable[[], object]] = deque()
+        if isinstance(provider, trace.ProxyTracerProvider):
+            provider = None  # it stands for the global one
+        self._explicit = provider is not None
+        self._provider = provider
+        self._tracer = None if provider is None else _tracer_of(provider)
+
+    @property
+    def names_keys(self) -> bool:
+        """Whether a request's key is wanted for its span, hashed."""
+        return self._names_keys
+
+    def look(self) -> None:
+        """Have OpenTelemetry load the provider that the environment names, if it does."""
+        if not self._explicit:
+            trace.get_tracer_provider()
+
+    def open(
+        self, exchange: Exchange, protocol: HTTPProtocol, request: MutableMapping[str, Any]
+    ) -> RequestSpan | None:
+        """The span of a request whose arm is chosen; None when there is no tracing.
+
+        Args:
+            exchange: The request.
+            protocol: Reads `request`.
+            request: The ASGI scope or the WSGI environ.
+        """
+        # Asked at each request, for a host may set its provider at any time; the public function
+        # reads the environment for as long as none is set, which costs more than all else here.
+        if self._tracer is None and _global_provider() is None and not get_current():
+            return None
+        try:
+            return self._open(exchange, protocol, request)
+        except Exception as error:
+            self.fault("opening a span", error)
+            return None
+
+    def abandon(self, end: Callable[[], object]) -> None:
+        """Have `end` called by a later request: for where no lock may be waited for."""
+        self._abandoned.append(end)
+
+    def sweep(self) -> None:
+        """End the spans that were abandoned."""
+        with suppress(IndexError):  # another thread may take them too
+            while True:
+                self._abandoned.popleft()()
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Count an error of canario's own. Never raises."""
+        with suppress(Exception):
+            self._controller.fault(where, error)
+
+    def _open(
+        self, exchange: Exchange, protocol: HTTPProtocol, request: MutableMapping[str, Any]
+    ) -> RequestSpan | None:
+        if self._abandoned:
+            self.sweep()
+        current = get_current()
+        present = get_current_span(current) if current else INVALID_SPAN
+        of = present.get_span_context()
+        remote = False
+        if of.is_valid:
+            remote = of.is_remote
+            if not remote and _stands_for_request(present):
+                return self._annotate(present, exchange, request)
+            if not remote and _has_ended(present):
+                # What once ran where this server was started is nobody's parent any more.
+                current = set_span_in_context(INVALID_SPAN, current)
+        tracer = self._tracer if self._explicit else self._look_up()
+        if tracer is None:
+            return None
+        context = current if remote else extract(request, current, protocol.getter)
+        return self._begin(tracer, context, exchange, protocol, request)
+
+    def _look_up(self) -> Tracer | None:
+        provider = _global_provider()
+        if provider is not self._provider:
+            self._provider = provider
+            self._tracer = None if provider is None else _tracer_of(provider)
+        return self._tracer
+
+    def _begin(
+        self,
+        tracer: Tracer,
+        context: Context,
+        exchange: Exchange,
+        protocol: HTTPProtocol,
+        request: MutableMapping[str, Any],
+    ) -> RequestSpan:
+        sent = method = protocol.method(request)
+        if method not in self._methods:
+            method = "_OTHER"
+        # What a sampler may decide by, the arm included; the rest only for a span that is kept.
+        attributes: Attributes = {
+            "http.request.method": method,
+            **self._flags(exchange.arm, exchange.reason),
+        }
+        protocol.first(request, attributes)
+        name = method if method is sent else "HTTP"
+        span = tracer.start_span(name, context, SpanKind.SERVER, attributes)
+        if span.is_recording():
+            rest = protocol.rest(request)
+            if method is not sent:
+                rest["http.request.method_original"] = sent
+            if exchange.key is not None and self._secret is not None:
+                rest["feature_flag.context.id"] = key_id(self._secret, exchange.key)
+            span.set_attributes(rest)
+        opened = RequestSpan(self, span, name, own=True)
+        # Also of a span that is not kept: those within are not to become roots of their own.
+        opened.context = set_span_in_context(span, context)
+        opened.claim(request)
+        return opened
+
+    def _annotate(
+        self, host: Span, exchange: Exchange, request: MutableMapping[str, Any]
+    ) -> RequestSpan:
+        found = RequestSpan(self, host, "", own=False)
+        if host.is_recording():
+            host.set_attributes(self._flags(exchange.arm, exchange.reason))
+            if exchange.key is not None and self._secret is not None:
+                host.set_attribute("feature_flag.context.id", key_id(self._secret, exchange.key))
+        found.claim(request)
+        return found
+
+
+@contextmanager
+def as_current(span: SpanContext | None) -> Iterator[None]:
+    """Have what is done within linked to a request that is over: its span is the present one.
+
+    None, for a request without a span, changes nothing.
+    """
+    if span is None or not span.is_valid:
+        yield
+        return
+    token = attach(set_span_in_context(NonRecordingSpan(span)))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+def _stands_for_request(span: Span) -> bool:
+    kind = getattr(span, "kind", None)
+    # A span without a kind is one that is not kept, whatever it stands for.
+    return kind is None or (kind in _STANDS_FOR_IT and span.is_recording())
+
+
+def _has_ended(span: Span) -> bool:
+    return not span.is_recording()
+
+
+def _tracer_of(provider: TracerProvider) -> Tracer | None:
+    """A tracer that opens real spans; None of a provider that opens none."""
+    tracer = provider.get_tracer("canario", __version__, _SCHEMA)
+    return None if isinstance(tracer, trace.NoOpTracer) else tracer
+
+
+def _set_provider() -> TracerProvider | None:
+    provider = trace.get_tracer_provider()
+    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
+
+
+def _variable() -> TracerProvider | None:
+    return trace._TRACER_PROVIDER
+
+
+# The public function is 60 times as slow while no provider is set, and that is when it counts.
+_global_provider = _variable if hasattr(trace, "_TRACER_PROVIDER") else _set_provider

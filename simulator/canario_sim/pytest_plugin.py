@@ -1,0 +1,145 @@
+"""Scenarios as tests: `pytest scenarios/` rehearses every file, and tests may write their own.
+
+Numpy and SimPy are imported when a scenario runs, so that the plugin costs other test runs
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from canario.config import ConfigError
+
+if TYPE_CHECKING:
+    from .runner import Run
+    from .scenario import Scenario
+
+__all__ = ["Rehearse", "rehearse"]
+
+_INI = "canario_scenarios"
+_SUFFIXES = (".toml", ".json")
+
+
+class Rehearse(Protocol):
+    """What the fixture `rehearse` is."""
+
+    def __call__(self, scenario: Scenario | str | Path, seed: int | None = None) -> Run:
+        """Rehearse a scenario, or the one in a file; fail the test if it is not as it expects."""
+
+
+class UnexpectedEndError(Exception):
+    """A rehearsal that did not come to what its scenario expects."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        super().__init__(_story(run))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The folders whose files are scenarios, and the seed."""
+    parser.addini(
+        _INI,
+        "Globs of the scenario files that are collected as tests (canario).",
+        type="args",
+        default=["scenarios/*.toml", "scenarios/*.json"],
+    )
+    parser.getgroup("canario").addoption(
+        "--scenario-seed",
+        type=int,
+        default=None,
+        metavar="SEED",
+        help="Seed of every scenario, instead of its own.",
+    )
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
+    """Collect a scenario: a file that the globs name, or that was named on the command line."""
+    if file_path.suffix not in _SUFFIXES:
+        return None
+    globs: list[str] = parent.config.getini(_INI)
+    if any(file_path.match(glob) for glob in globs) or parent.session.isinitpath(file_path):
+        made: ScenarioFile = ScenarioFile.from_parent(parent, path=file_path)
+        return made
+    return None
+
+
+class ScenarioFile(pytest.File):
+    """One scenario file."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Its one test, named after the file."""
+        item: ScenarioItem = ScenarioItem.from_parent(self, name=self.path.stem)
+        yield item
+
+
+class ScenarioItem(pytest.Item):
+    """The rehearsal of one scenario file."""
+
+    def runtest(self) -> None:
+        """Rehearse it. Raises for a wrong file and for an end that it does not expect."""
+        from .load import load_scenario
+
+        scenario = load_scenario(self.path)
+        seed: int | None = self.config.getoption("--scenario-seed")
+        self.add_report_section("call", "teaches", scenario.teaches)
+        _rehearse(scenario, seed)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:
+        """The story of the rehearsal, or what is wrong with the file: no traceback of ours."""
+        if isinstance(excinfo.value, UnexpectedEndError | ConfigError):
+            return str(excinfo.value)
+        return str(super().repr_failure(excinfo, style))
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """What pytest prints of it."""
+        return self.path, None, f"scenario {self.name}"
+
+
+@pytest.fixture
+def rehearse(request: pytest.FixtureRequest) -> Rehearse:
+    """Rehearse a scenario that a test has made, or one in a file beside the test.
+
+    Returns the `Run`. A scenario whose `expect` does not come true fails the test, with what was
+    expected, what came of it, and the timeline.
+    """
+
+    def do(scenario: Scenario | str | Path, seed: int | None = None) -> Run:
+        from .load import load_scenario
+
+        if isinstance(scenario, str | Path):
+            scenario = load_scenario(request.path.parent / scenario)
+        if seed is None:
+            seed = request.config.getoption("--scenario-seed")
+        try:
+            return _rehearse(scenario, seed)
+        except UnexpectedEndError as error:
+            pytest.fail(str(error), pytrace=False)
+
+    return do
+
+
+def _rehearse(scenario: Scenario, seed: int | None) -> Run:
+    from .runner import run
+
+    made = run(scenario, seed)
+    if not made.ok:
+        raise UnexpectedEndError(made)
+    return made
+
+
+def _story(run: Run) -> str:
+    """Expected against actual, then what happened when."""
+    from canario.control.words import seconds_in_words
+
+    from .reporting import timeline
+
+    lines = [f"scenario {run.scenario}, seed {run.seed}: not as expected", ""]
+    for each in run.expectations:
+        mark = " " if each.ok else ">"
+        lines.append(f"{mark} {each.name}: expected {each.expected}, actual {each.actual}")
+    lines += ["", *(f"{seconds_in_words(at):>15}  {text}" for at, text in timeline(run))]
+    return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""The pytest plugin: scenario files are tests, and tests may write scenarios."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from canario_sim import library_path
+
+ROOT = Path(__file__).parents[1]
+
+GOOD = """
+teaches = "ten minutes without anything wrong"
+[plan.deployment]
+canary_stages = [{ percentage = 50, hold_seconds = 60 }]
+[traffic]
+kind = "poisson"
+rate = 5
+[baseline]
+latency = { kind = "lognormal", p50_ms = 20, p95_ms = 40 }
+[expect]
+outcome = "completed"
+"""
+
+
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Another pytest, in a project of its own, with the plugin as it is installed."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_a_folder_of_scenarios_is_run_and_each_is_a_test(tmp_path: Path) -> None:
+    for name in ("healthy", "error_spike", "contract_violation_first_minute"):
+        (tmp_path / "scenarios").mkdir(exist_ok=True)
+        shutil.copy(library_path() / f"{name}.toml", tmp_path / "scenarios")
+    done = pytest_in(tmp_path, "scenarios/", "-v")
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+    assert "healthy.toml::healthy PASSED" in done.stdout
+
+
+def test_a_failure_shows_expected_against_actual_and_the_timeline(tmp_path: Path) -> None:
+    wrong = GOOD.replace('"completed"', '"rolled_back"')
+    write(tmp_path / "scenarios" / "wrong.toml", wrong)
+    done = pytest_in(tmp_path, "scenarios/")
+    assert done.returncode == 1
+    assert "> outcome: expected rolled_back, actual completed" in done.stdout
+    assert "stage canary_50 entered" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "pytest_plugin.py" not in done.stdout
+
+
+def test_a_wrong_file_fails_with_what_is_wrong(tmp_path: Path) -> None:
+    write(tmp_path / "scenarios" / "bad.toml", GOOD.replace("rate = 5", "rate = -5"))
+    done = pytest_in(tmp_path, "scenarios/")
+    assert done.returncode == 1
+    assert "bad.toml: traffic.rate" in done.stdout
+
+
+def test_other_toml_files_are_left_alone(tmp_path: Path) -> None:
+    write(tmp_path / "pyproject.toml", "[project]\nname = 'x'\n")
+    write(tmp_path / "other" / "data.toml", "a = 1\n")
+    write(tmp_path / "test_it.py", "def test_it(): pass\n")
+    done = pytest_in(tmp_path)
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_the_globs_may_be_set_and_a_file_may_be_named(tmp_path: Path) -> None:
+    write(tmp_path / "pytest.ini", "[pytest]\ncanario_scenarios = releases/*.toml\n")
+    write(tmp_path / "releases" / "one.toml", GOOD)
+    write(tmp_path / "elsewhere" / "two.toml", GOOD)
+    assert "1 passed" in pytest_in(tmp_path).stdout
+    assert "1 passed" in pytest_in(tmp_path, "elsewhere/two.toml").stdout
+
+
+def test_the_seed_may_be_set(tmp_path: Path) -> None:
+    write(tmp_path / "scenarios" / "wrong.toml", GOOD.replace('"completed"', '"held"'))
+    done = pytest_in(tmp_path, "scenarios", "--scenario-seed=7")
+    assert "seed 7: not as expected" in done.stdout
+
+
+def test_a_test_may_write_a_scenario(tmp_path: Path) -> None:
+    write(tmp_path / "mine.toml", GOOD)
+    write(
+        tmp_path / "test_release.py",
+        "from msgspec.structs import replace\n"
+        "from canario_sim import Scenario, load_scenario\n"
+        "from canario_sim.expect import Expect\n"
+        "def test_passes(rehearse):\n"
+        "    run = rehearse('mine.toml')\n"
+        "    assert run.outcome == 'completed'\n"
+        "def test_fails(rehearse):\n"
+        "    scenario = replace(load_scenario('mine.toml'), expect=Expect(outcome='held'))\n"
+        "    rehearse(scenario, seed=3)\n",
+    )
+    done = pytest_in(tmp_path)
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "seed 3: not as expected" in done.stdout
+
+
+def test_the_plugin_costs_other_runs_nothing(tmp_path: Path) -> None:
+    write(
+        tmp_path / "test_it.py",
+        "import sys\ndef test_it():\n    assert not {'numpy', 'simpy'} & set(sys.modules)\n",
+    )
+    done = pytest_in(tmp_path)
+    assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "offer"), [("--fixtures", "rehearse"), ("--help", "--scenario-seed")]
+)
+def test_it_tells_what_it_offers(tmp_path: Path, option: str, offer: str) -> None:
+    assert offer in pytest_in(tmp_path, option).stdout
+
+
+def test_the_example_in_the_docs_passes(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    write(tmp_path / "test_shown.py", shown)
+    (tmp_path / "scenarios").mkdir()
+    shutil.copy(library_path() / "healthy.toml", tmp_path / "scenarios")
+    assert "1 passed" in pytest_in(tmp_path, "test_shown.py").stdout
+
+
+def test_the_failure_in_the_docs_is_what_is_printed(tmp_path: Path) -> None:
+    write(tmp_path / "scenarios" / "wrong.toml", GOOD.replace('"completed"', '"rolled_back"'))
+    printed = pytest_in(tmp_path, "scenarios/").stdout
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```\n(scenario wrong.*?)```", text, re.DOTALL)
+    assert shown in printed
+
+
+def test_the_workflow_runs_commands_that_exist() -> None:
+    path = ROOT / "examples" / "github_actions" / "release.yml"
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    ours = [command.split() for command in commands if command.startswith("canario ")]
+    assert len(ours) == 2
+    for _, *words in ours:
+        names = [word for word in words if word.isalpha()]
+        done = subprocess.run(
+            [sys.executable, "-m", "canario", *names, "--help"], capture_output=True, check=False
+        )
+        assert done.returncode == 0, words
