@@ -21,9 +21,6 @@ BENCHMARKS = {
     "simulation": "A rehearsal beside SimPy",
 }
 
-# What makes uvicorn fast; the peers themselves come with the `dev` extra.
-PEERS = "httptools uvloop"
-
 INTRO = """\
 # Benchmarks
 
@@ -32,7 +29,7 @@ machine's; the ratios carry over better. The aims are those that the project has
 the tables say where they are missed.
 
 ```
-pip install -e '.[dev]' {peers}
+pip install -e '.[dev]'
 python -m benchmarks
 ```
 
@@ -58,7 +55,7 @@ def main() -> None:
         print(f"benchmarks.{name} …", file=sys.stderr)
         machine, tables = _run(name, quick=arguments.quick)
         sections.append(f"## {title}\n\n```\npython -m benchmarks.{name}\n```\n\n{tables}")
-    intro = INTRO.format(peers=PEERS, day=date.today().isoformat(), machine=machine)
+    intro = INTRO.format(day=date.today().isoformat(), machine=machine)
     arguments.output.write_text("\n".join([intro, *sections]), encoding="utf-8")
 
 
