@@ -13,6 +13,7 @@ from canario.control.rollout import MetricsSnapshot
 from canario.control.state import Phase, State
 from canario.control.violation import Violation
 from canario.control.words import describe
+from canario.judges.verdict import Judge
 from canario.plan import Plan
 from canario.routing.router import Arm
 
@@ -103,12 +104,19 @@ class Run(Struct, frozen=True, kw_only=True):
         return all(expectation.ok for expectation in self.expectations)
 
 
-def run(scenario: Scenario, seed: int | None = None, *, chunk: int = CHUNK) -> Run:
+def run(
+    scenario: Scenario,
+    seed: int | None = None,
+    *,
+    judge: Judge | None = None,
+    chunk: int = CHUNK,
+) -> Run:
     """Rehearse a scenario.
 
     Args:
         scenario: What to rehearse.
         seed: Instead of the scenario's own.
+        judge: Judges instead of the plan's own. One that remembers is for one run alone.
         chunk: Requests that are drawn at a time; the result does not depend on it.
     """
     seed = scenario.seed if seed is None else seed
@@ -119,6 +127,7 @@ def run(scenario: Scenario, seed: int | None = None, *, chunk: int = CHUNK) -> R
         standing=_standing(scenario),
         orders=scenario.orders,
         notes=_notes(scenario),
+        judge=judge,
         chunk=chunk,
     )
     world.run()
@@ -142,6 +151,7 @@ def replay_tape(
     name: str = "tape",
     horizon_seconds: float | None = None,
     orders: Iterable[Order] = (),
+    judge: Judge | None = None,
     violation: Violation = BROKEN,
     chunk: int = CHUNK,
 ) -> Run:
@@ -159,6 +169,7 @@ def replay_tape(
         Tape(requests, violation),
         horizon=horizon,
         orders=orders,
+        judge=judge,
         chunk=chunk,
     )
     world.run()

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from canario.control.machine import CommandRefusedError, next_due
 from canario.controller import CanaryDeploymentController
+from canario.judges.verdict import Judge
 from canario.metrics.counts import Counts
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
@@ -56,6 +57,7 @@ class World:
         standing: The arms' servers and single contract failures at the start.
         orders: What the operator does.
         notes: What happens beside the rollout, for the timeline.
+        judge: Judges instead of the plan's own; it is this rehearsal's alone.
         chunk: Requests that are read at a time; the result does not depend on it.
 
     Attributes:
@@ -75,11 +77,12 @@ class World:
         standing: Standing = _EMPTY,
         orders: Iterable[Order] = (),
         notes: Iterable[Note] = (),
+        judge: Judge | None = None,
         chunk: int = CHUNK,
     ) -> None:
         self.env = simpy.Environment()
         self.controller = CanaryDeploymentController(
-            plan, clock=lambda: float(self.env.now), log=_LOG, telemetry=False
+            plan, clock=lambda: float(self.env.now), judge=judge, log=_LOG, telemetry=False
         )
         self.notes: list[Note] = []
         self.served: Ints = np.zeros((2, 5), np.int64)

@@ -14,7 +14,7 @@ from math import inf
 from msgspec import Struct
 
 from canario.judges.thresholds import ThresholdJudge
-from canario.judges.verdict import Evidence, Judge, Trigger, VerdictKind
+from canario.judges.verdict import Evidence, Judge, Verdict, VerdictKind
 from canario.metrics.counts import Counts
 from canario.metrics.recorder import ArmMetrics, Recorder
 from canario.plan import Deployment
@@ -96,6 +96,7 @@ class Rollout:
         if self.state.phase is not Phase.PENDING:
             return []
         self._cursor = now
+        self._judge.begin()
         return self._apply(machine.start(self.deployment, now))
 
     def restore(self, events: Iterable[Event], now: float) -> list[Event]:
@@ -108,6 +109,7 @@ class Rollout:
         for last in events:
             self.state = apply(self.deployment, self.state, last)
         self._cursor = now
+        self._judge.begin()
         missing = machine.complete(self.deployment, self.state, last, now) if last else []
         return self._apply(missing)
 
@@ -167,11 +169,10 @@ class Rollout:
             return events
         if tolerated:
             self._latest[violation.contract] = violation
-            verdict = self._judge.check(self._evidence(now))
-            # A violation is no check: what else is wrong waits for the next one.
-            if verdict.trigger is not Trigger.CONTRACT_VIOLATION:
-                return events
-        return events + self._check(now, violation)
+        verdict = self._judge.broken(self._evidence(now))
+        if verdict is None:
+            return events
+        return events + self._follow(verdict, now, violation)
 
     def command(self, order: machine.Command, now: float) -> list[Event]:
         """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.
@@ -193,10 +194,15 @@ class Rollout:
             canary=_arm_snapshot(self.recorder.canary, now),
         )
 
-    def _check(self, at: float, violation: Violation | None = None) -> list[Event]:
+    def _check(self, at: float) -> list[Event]:
         evidence = self._evidence(at)
         over = machine.hold_is_over(self.state, at)
         verdict = self._judge.end_of_stage(evidence) if over else self._judge.check(evidence)
+        return self._follow(verdict, at)
+
+    def _follow(
+        self, verdict: Verdict, at: float, violation: Violation | None = None
+    ) -> list[Event]:
         self.history.append(self.snapshot(at, verdict.kind))
         if violation is None and verdict.contract is not None:
             violation = self._latest.get(verdict.contract)
@@ -209,6 +215,11 @@ class Rollout:
             recorder.stage(),
             recorder.broken(at),
             recorder.broken_in_stage(),
+            recorder.baseline.window.counts(at),
+            recorder.canary.window.total(),
+            recorder.baseline.window.total(),
+            at,
+            self.state.stage,
         )
 
     def _apply(self, events: list[Event]) -> list[Event]:
@@ -218,6 +229,7 @@ class Rollout:
                 self.recorder.stage_begins()
             elif isinstance(event, Restarted):
                 self.recorder.clear()
+                self._judge.begin()
                 self._latest.clear()
         self.due = machine.next_due(self.deployment, self.state, self._cursor)
         return events

@@ -36,6 +36,13 @@ class ThresholdJudge:
             for name, budget in thresholds.tolerated.items()
         }
 
+    def begin(self) -> None:
+        """Nothing to forget: every check stands alone."""
+
+    def broken(self, evidence: Evidence) -> Verdict | None:
+        """Judge the contracts alone: what else is wrong waits for the next check."""
+        return self._contracts(evidence.window, evidence.broken)
+
     def check(self, evidence: Evidence) -> Verdict:
         """Judge the window."""
         return self.judge(evidence.window, evidence.broken)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from canario.metrics.counts import Counts
+from canario.metrics.counts import NOTHING, Counts
 
 __all__ = ["Evidence", "Judge", "Trigger", "Verdict", "VerdictKind"]
 
@@ -51,20 +51,36 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Struct, frozen=True):
-    """What a check may look at: the canary's sliding window, and its stage so far.
+    """What a check may look at: the canary's sliding window, its stage so far, and all of it.
 
     `broken` tells, for each contract with a budget, how many of the window's violations are of
-    that contract; `broken_in_stage` the same of the stage's.
+    that contract; `broken_in_stage` the same of the stage's. `baseline` is the baseline's window;
+    `total` and `baseline_total` what either arm did since the rollout started. `at` is the instant
+    of the check, in seconds, `number` the stage's place in the plan, from 0 on.
     """
 
     window: Counts
     stage: Counts
     broken: Mapping[str, int] = {}
     broken_in_stage: Mapping[str, int] = {}
+    baseline: Counts = NOTHING
+    total: Counts = NOTHING
+    baseline_total: Counts = NOTHING
+    at: float = 0.0
+    number: int = 0
 
 
 class Judge(Protocol):
-    """Looks at evidence and says what it means. It keeps no state and reads no clock."""
+    """Looks at evidence and says what it means. It reads no clock and draws no number.
+
+    A judge that remembers earlier checks is one rollout's own, and forgets them at `begin`.
+    """
+
+    def begin(self) -> None:
+        """The rollout starts, or starts again."""
+
+    def broken(self, evidence: Evidence) -> Verdict | None:
+        """The verdict at a broken contract, between two checks; None when nothing follows."""
 
     def check(self, evidence: Evidence) -> Verdict:
         """The verdict at an ordinary check."""

@@ -1,0 +1,124 @@
+"""Which replications are to be made next, and when there are enough."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Struct
+
+from .experiment import Experiment
+from .intervals import wilson
+from .sheet import Sheet
+
+__all__ = ["FIRST_LOOK", "TASK_SECONDS", "Agenda", "Task"]
+
+# A task takes about so long (s): long beside what it costs to hand it out, short beside a wait.
+TASK_SECONDS = 0.5
+
+# An interval is looked at after so many replications, after twice as many, and so on: at fixed
+# numbers, so that when it stops does not depend on who was first.
+FIRST_LOOK = 100
+
+
+class Task(Struct, frozen=True):
+    """Replications `first` to `last` − 1 of one condition, under every policy."""
+
+    condition: int
+    first: int
+    last: int
+
+
+class Agenda:
+    """Hands out tasks; conditions take turns, so that all get on alike.
+
+    Args:
+        experiment: What is tried out.
+        sheet: The rows that are there, which are not made again.
+        most: Replications of a condition, at most.
+        precision: A condition is done when half the width of Wilson's interval of the
+            probability of a rollback is at most this under every policy; None: at `most`.
+        confidence: Of that interval.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        sheet: Sheet,
+        *,
+        most: int,
+        precision: float | None,
+        confidence: float,
+    ) -> None:
+        self._sheet = sheet
+        self._policies = range(len(experiment.policies))
+        self._most = most
+        self._precision = precision
+        self._confidence = confidence
+        count = len(experiment.conditions)
+        first = most if precision is None else min(FIRST_LOOK, most)
+        self.upto = [first] * count
+        self._handed = [0] * count
+        self._size = [1] * count
+        self._turns = deque(range(count))
+
+    @property
+    def planned(self) -> int:
+        """Replications that are planned by now, over all conditions."""
+        return sum(self.upto)
+
+    @property
+    def done(self) -> int:
+        """Those of them that are there."""
+        return sum(self._sheet.below(condition, upto) for condition, upto in enumerate(self.upto))
+
+    def next(self) -> Task | None:
+        """Something to do; None when all that is planned is done or under way."""
+        for _ in range(len(self._turns)):
+            condition = self._turns[0]
+            task = self._next_of(condition)
+            while task is None and self._look_on(condition):
+                task = self._next_of(condition)
+            self._turns.rotate(-1)
+            if task is not None:
+                return task
+        return None
+
+    def took(self, task: Task, seconds: float) -> None:
+        """Learn how long a replication takes, to cut tasks of the right size."""
+        each = max(seconds / (task.last - task.first), 1e-6)
+        size = self._size[task.condition]
+        self._size[task.condition] = max(1, min(int(TASK_SECONDS / each), 2 * size))
+
+    def forget(self) -> None:
+        """What was under way is lost: hand it out again."""
+        self._handed = [0] * len(self._handed)
+
+    def _next_of(self, condition: int) -> Task | None:
+        upto, has = self.upto[condition], self._sheet.has
+        first = self._handed[condition]
+        while first < upto and has(condition, first):
+            first += 1
+        last = first
+        while last < min(upto, first + self._size[condition]) and not has(condition, last):
+            last += 1
+        self._handed[condition] = last
+        return Task(condition, first, last) if first < last else None
+
+    def _look_on(self, condition: int) -> bool:
+        """Plan more of a condition, when all planned ones are there and do not suffice."""
+        upto = self.upto[condition]
+        if upto >= self._most or self._sheet.below(condition, upto) < upto:
+            return False
+        if self._is_narrow(condition, upto):
+            return False
+        self.upto[condition] = min(2 * upto, self._most)
+        return True
+
+    def _is_narrow(self, condition: int, upto: int) -> bool:
+        assert self._precision is not None  # else all are planned from the beginning
+        for policy in self._policies:
+            count = self._sheet.rollbacks(condition, policy, upto)
+            low, high = wilson(count, upto, self._confidence)
+            if (high - low) / 2 > self._precision:
+                return False
+        return True

@@ -1,0 +1,92 @@
+"""Past one machine: a Dask cluster as the place where tasks are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Executor
+from contextlib import contextmanager
+from typing import Any
+
+from canario import __version__
+from canario.config import ConfigError
+
+from .workers import Workers
+
+__all__ = ["cluster"]
+
+_SOURCE = "--cluster"
+
+# At least so many tasks are handed out at a time, for clusters that grow while they work.
+_SLOTS = 256
+
+
+@contextmanager
+def cluster(address: str, *, timeout: float = 10.0) -> Iterator[Workers]:
+    """The workers of the Dask scheduler at `address`, such as `tcp://10.0.0.5:8786`.
+
+    A worker that is lost is no matter: the scheduler gives its tasks to others, and what even so
+    comes to nothing is handed out again.
+
+    Raises:
+        ConfigError: When nobody answers there within `timeout` seconds, when there is no worker,
+            when workers have another canario or none, or when `distributed` is not installed.
+    """
+    try:
+        from distributed import Client, KilledWorker
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            _SOURCE, "", f"needs {error.name}; install it with: pip install 'canario[cluster]'"
+        ) from None
+    try:
+        # Any: Dask's client is typed in part only.
+        client: Any = Client(  # type: ignore[no-untyped-call]
+            address, timeout=timeout, set_as_default=False
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            _SOURCE, "", f"{address!r} cannot be used: {reason}; give a Dask scheduler's address"
+        ) from error
+    with client:
+        threads = _check(client, address)
+        yield Workers(
+            lambda: _opened(client),
+            slots=max(_SLOTS, 3 * threads),
+            lost=(KilledWorker, CancelledError, OSError),
+        )
+
+
+@contextmanager
+def _opened(client: Any) -> Iterator[Executor]:
+    executor: Executor = client.get_executor(pure=False)
+    try:
+        yield executor
+    finally:
+        # What has not been taken by then is nobody's any more; nothing is to be waited for.
+        executor.shutdown(wait=False)
+
+
+def _check(client: Any, address: str) -> int:
+    """How many tasks the cluster runs at a time. Raises `ConfigError`."""
+    threads: int = sum(client.nthreads().values())
+    if not threads:
+        raise ConfigError(_SOURCE, "", f"{address!r} has no workers; start some: dask worker")
+    try:
+        found = client.run(_version)
+    except Exception as error:  # whatever a worker raised comes here, of any type
+        raise ConfigError(
+            _SOURCE, "", f"a worker at {address!r} cannot import canario_sim: {error}"
+        ) from error
+    for worker, version in found.items():
+        if version != __version__:
+            raise ConfigError(
+                _SOURCE, "", f"the worker {worker} has canario {version}, not {__version__}"
+            )
+    return threads
+
+
+def _version() -> str:
+    """Run on a worker: the canario that it has."""
+    from importlib.metadata import version
+
+    return version("canario")

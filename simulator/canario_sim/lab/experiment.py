@@ -1,0 +1,208 @@
+"""What is tried out: conditions, policies, and how often."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from canario import __version__
+from canario.plan import Deployment, Plan
+from canario_sim.expect import Outcome
+from canario_sim.runner import Run, run
+from canario_sim.scenario import Scenario, default_horizon
+from canario_sim.streams import child
+
+__all__ = ["Condition", "Experiment", "Kind", "Policy", "Row", "rehearse", "seed_number"]
+
+# What a condition is there to show; a promotion of a regression is a miss, a rollback of a
+# healthy release a false alarm.
+Kind = Literal["healthy", "regression"]
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """A world that a release may meet.
+
+    Attributes:
+        scenario: Traffic, services and faults. A policy may replace its plan's deployment.
+        kind: Whether the release should be promoted there (healthy) or rolled back.
+    """
+
+    scenario: Scenario
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        """The scenario's."""
+        return self.scenario.name
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Condition:
+        """The condition that a scenario file declares.
+
+        What the file expects says it: a rollback is right and so is a promotion, unless the file
+        states a weakness, which is to say that its outcome is the wrong one. Where it expects
+        neither, a release is a regression when its canary alone has a fault or breaks a contract,
+        or serves otherwise than the baseline.
+        """
+        expected = scenario.expect.outcome if scenario.expect else None
+        if expected in ("completed", "rolled_back"):
+            bad = (expected == "rolled_back") != (scenario.weakness is not None)
+        else:
+            struck = [*scenario.faults, *scenario.contract_failures]
+            harmed = any(each.strikes("canary") and not each.strikes("baseline") for each in struck)
+            bad = harmed or scenario.service("canary") != scenario.baseline
+        return cls(scenario=scenario, kind="regression" if bad else "healthy")
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What judges: a rollout's stages and thresholds, under a name.
+
+    Without a `deployment` it is each condition's own plan.
+    """
+
+    name: Annotated[str, Meta(min_length=1)]
+    deployment: Deployment | None = None
+
+    def plan_in(self, scenario: Scenario) -> Plan:
+        """The plan by which this policy judges a scenario.
+
+        The release's name and its routing are the scenario's: the same users reach the canary
+        under every policy.
+        """
+        if self.deployment is None:
+            return scenario.plan
+        own = replace(
+            self.deployment,
+            deployment_id=scenario.deployment.deployment_id,
+            routing=scenario.deployment.routing,
+        )
+        return replace(scenario.plan, deployment=own)
+
+
+class Experiment(Struct, frozen=True, kw_only=True):
+    """Conditions × policies × replications.
+
+    Every policy meets the same requests: replication k draws from the k-th child of `seed`,
+    whoever judges, and under every condition. Raises `ValueError` for two of one name and for
+    none.
+    """
+
+    conditions: tuple[Condition, ...]
+    policies: tuple[Policy, ...]
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for what, values in (("conditions", self.conditions), ("policies", self.policies)):
+            names = [value.name for value in values]
+            if not names:
+                raise ValueError(f"{what} is empty; give at least one")
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"{what} has {min(twice)!r} twice; give each a name of its own")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed!r}; it must be at least 0")
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that tell this experiment, in this version of canario, from any other."""
+        content = _encoder.encode([__version__, self])
+        return blake2b(content, digest_size=8).hexdigest()
+
+
+class Row(Struct, frozen=True, kw_only=True, array_like=True):
+    """What came of one replication of a condition under a policy.
+
+    Attributes:
+        condition: Its number in the experiment, from 0 on, as of `policy` and `replication`.
+        at: When the rollout ended, or the horizon, in seconds from its start.
+        stage: Number of the last stage that was entered, from 0 on.
+        requests: What the canary answered.
+        errors: Those of them that failed.
+        slow: That took longer than the policy's `max_p95_latency_ms`.
+        violations: That broke a contract.
+        bad: That did any of the three, each counted once.
+        users: Keys that reached the canary at least once.
+        budget_burnt: Percent of a 30-day error budget that the canary used up, see `_burnt`;
+            None where the objective leaves no budget.
+    """
+
+    condition: int
+    policy: int
+    replication: int
+    outcome: Outcome
+    reason: str | None
+    at: float
+    stage: int
+    requests: int
+    errors: int
+    slow: int
+    violations: int
+    bad: int
+    users: int
+    budget_burnt: float | None
+
+
+def seed_number(seed: int, replication: int) -> int:
+    """The seed of a replication: 64 bits of the child of `SeedSequence(seed)` at its number."""
+    from numpy.random import SeedSequence
+
+    low, high = child(SeedSequence(seed), replication).generate_state(2)
+    return int(high) << 32 | int(low)
+
+
+def rehearse(experiment: Experiment, condition: int, policy: int, replication: int) -> Row:
+    """One cell of the experiment."""
+    scenario = experiment.conditions[condition].scenario
+    plan = experiment.policies[policy].plan_in(scenario)
+    # A policy that is quicker than the scenario's plan must still fit the scenario's instants.
+    horizon = max(scenario.horizon, default_horizon(plan.deployment))
+    judged = replace(
+        scenario,
+        plan=plan,
+        horizon_seconds=scenario.horizon_seconds or horizon,
+        expect=None,
+    )
+    made = run(judged, seed_number(experiment.seed, replication))
+    names = [stage.name for stage in plan.deployment.canary_stages]
+    return Row(
+        condition=condition,
+        policy=policy,
+        replication=replication,
+        outcome=made.outcome,
+        reason=made.reason,
+        at=made.ended_at,
+        stage=names.index(made.final_stage),
+        requests=made.canary.requests,
+        errors=made.canary.errors,
+        slow=made.canary.slow,
+        violations=made.canary.violations,
+        bad=made.exposure.bad_requests,
+        users=made.exposure.users,
+        budget_burnt=_burnt(plan, made),
+    )
+
+
+_MONTH = 30 * 86_400.0
+
+
+def _burnt(plan: Plan, made: Run) -> float | None:
+    """What the canary took of the error budget, in percent.
+
+    The budget is what the availability objective lets fail or break its contract in 30 days, at
+    the rate of traffic that both arms had in the rehearsal. Latency is not in it.
+    """
+    allowed = 1 - plan.slo.availability_percent / 100
+    served = made.baseline.requests + made.canary.requests
+    if allowed <= 0:
+        return None
+    if not (served and made.ended_at):
+        return 0.0
+    canary = made.canary
+    failed = min(canary.errors + canary.violations, made.exposure.bad_requests)
+    return 100 * failed / (allowed * served / made.ended_at * _MONTH)

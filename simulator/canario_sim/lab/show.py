@@ -1,0 +1,193 @@
+"""An assessment in a terminal: tables for each kind of condition, and what stands out, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from canario.control.words import seconds_in_words
+
+from .assessment import Assessment
+from .summary import Characteristics, Estimate, Quantile
+
+__all__ = ["show"]
+
+
+def show(assessed: Assessment, *, console: Console | None = None) -> None:
+    """Print it."""
+    out = console or Console(highlight=False, soft_wrap=True)
+    several = len(assessed.policies) > 1
+    for kind, title, make in (
+        ("healthy", "Releases as good as what they replace", _healthy),
+        ("regression", "Releases that are worse: are they caught?", _caught),
+        ("regression", "Releases that are worse: what do they cost?", _costs),
+    ):
+        cells = [each for each in assessed.characteristics if each.kind == kind]
+        if cells:
+            out.print(Text(title, style="bold"))
+            _wide(out, make(cells, several=several))
+            out.print()
+    for line in _in_words(assessed):
+        out.print(Text(line))
+    out.print(
+        Text(
+            f"In brackets: {100 * assessed.confidence:g} % confidence. Times and numbers: what "
+            "50 %, 90 % and 99 % of the rollouts stay below.",
+            style="dim",
+        )
+    )
+
+
+def _healthy(cells: Sequence[Characteristics], *, several: bool) -> Table:
+    table = _table(several, "false rollback", "reasons", "promoted", "neither", "to full rollout")
+    for each in cells:
+        table.add_row(
+            *_names(each, several),
+            Text(_share(each.rolled_back), style=_shade(each.rolled_back.value)),
+            _reasons(each),
+            _percent(each.promoted.value),
+            _percent(each.undecided.value),
+            _three(each.seconds_to_promotion, _time),
+        )
+    return table
+
+
+def _caught(cells: Sequence[Characteristics], *, several: bool) -> Table:
+    table = _table(several, "rolled back", "missed", "neither", "to rollback")
+    for each in cells:
+        table.add_row(
+            *_names(each, several),
+            Text(_share(each.rolled_back), style=_shade(1 - each.rolled_back.value)),
+            _percent(each.promoted.value),
+            _percent(each.undecided.value),
+            _three(each.seconds_to_rollback, _time),
+        )
+    return table
+
+
+def _costs(cells: Sequence[Characteristics], *, several: bool) -> Table:
+    table = _table(several, "bad requests served", "users reached", "% of a month's error budget")
+    for each in cells:
+        table.add_row(
+            *_names(each, several),
+            _three(each.bad_requests, _whole),
+            _three(each.users, _whole),
+            _three(each.budget_burnt, lambda value: f"{value:.2g}"),
+        )
+    return table
+
+
+def _table(several: bool, *headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("condition", no_wrap=True)
+    if several:
+        table.add_column("policy", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "reasons" else "right")
+    return table
+
+
+def _wide(out: Console, table: Table) -> None:
+    """A narrow terminal breaks the lines; a number cut short would be another number."""
+    unbounded = out.options.update(max_width=1000)
+    before = out.width
+    out.width = max(before, out.measure(table, options=unbounded).maximum)
+    out.print(table)
+    out.width = before
+
+
+def _names(each: Characteristics, several: bool) -> list[Text]:
+    # Text, not markup: names come from files.
+    return [Text(each.condition), *([Text(each.policy)] if several else [])]
+
+
+def _in_words(assessed: Assessment) -> list[str]:
+    """For each policy its worst false rollback and its worst miss; and what is not there yet."""
+    several = len(assessed.policies) > 1
+    lines = []
+    for policy in assessed.policies:
+        own = [each for each in assessed.characteristics if each.policy == policy.name]
+        prefix = f"{policy.name}: " if several else ""
+        lines += [f"{prefix}{line}" for line in _worst(own)]
+    if not assessed.complete:
+        done = sum(
+            each.replications
+            for each in assessed.characteristics
+            if each.policy == assessed.policies[0].name
+        )
+        lines.append(f"Stopped after {done:,} of {assessed.planned:,} replications.")
+    return lines
+
+
+def _worst(cells: Sequence[Characteristics]) -> list[str]:
+    healthy = [each for each in cells if each.kind == "healthy"]
+    bad = [each for each in cells if each.kind == "regression"]
+    lines = []
+    if healthy:
+        worst = max(healthy, key=lambda each: each.rolled_back.value)
+        if worst.rolled_back.value:
+            lines.append(
+                f"A good release is rolled back most often in {worst.condition}: in "
+                f"{_share(worst.rolled_back)} of {worst.replications:,} rollouts."
+            )
+        else:
+            lines.append(f"No good release was rolled back: {_none(healthy)}.")
+    if bad:
+        worst = min(bad, key=lambda each: each.rolled_back.value)
+        if worst.rolled_back.value < 1:
+            lines.append(
+                f"A bad release is caught least often in {worst.condition}: it is rolled back in "
+                f"{_share(worst.rolled_back)} of {worst.replications:,} rollouts and gets to all "
+                f"users in {_share(worst.promoted)}."
+            )
+        else:
+            lines.append(
+                "Every bad release was rolled back: in "
+                f"{_percent(min(each.rolled_back.low for each in bad))} of the rollouts at least."
+            )
+    return lines
+
+
+def _none(healthy: Sequence[Characteristics]) -> str:
+    bound = max(each.rolled_back.high for each in healthy)
+    return f"it happens in {_percent(bound)} of the rollouts at most"
+
+
+def _share(estimate: Estimate) -> str:
+    low, high = _percent(estimate.low, unit=""), _percent(estimate.high, unit="")
+    return f"{_percent(estimate.value)} [{low}–{high}]"
+
+
+def _percent(share: float, unit: str = " %") -> str:
+    """One decimal; two for what would look like none or all."""
+    percent = 100 * share
+    digits = 2 if 0 < percent < 1 or 99 < percent < 100 else 1
+    return f"{percent:.{digits}f}{unit}"
+
+
+def _reasons(each: Characteristics) -> str:
+    return ", ".join(
+        f"{count} {reason}"
+        for reason, count in sorted(each.reasons.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def _three(quantiles: Sequence[Quantile], words: Callable[[float], str]) -> str:
+    """Median / 90 % / 99 %; once when they are the same."""
+    said = [words(each.value) for each in quantiles]
+    return " / ".join(said if len(set(said)) > 1 else said[:1]) or "–"
+
+
+def _time(seconds: float) -> str:
+    return seconds_in_words(round(seconds, 0 if seconds >= 60 else 1))
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _shade(wrong: float) -> str:
+    return "green" if wrong <= 0.01 else "yellow" if wrong <= 0.1 else "red"
