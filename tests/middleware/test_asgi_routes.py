@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -174,16 +175,14 @@ def test_a_route_that_fastapi_includes_has_its_prefix() -> None:
 
 
 def test_fastapi() -> None:
-    fastapi = pytest.importorskip("fastapi")
-
     def item(id: int) -> int:  # noqa: A002 - the parameter of the path
         return id
 
-    router = fastapi.APIRouter(prefix="/v1/{tenant}")
+    router = APIRouter(prefix="/v1/{tenant}")
     router.get("/items/{id}")(item)
-    deeper = fastapi.APIRouter(prefix="/deeper")
+    deeper = APIRouter(prefix="/deeper")
     deeper.include_router(router)
-    inner, app = fastapi.FastAPI(), fastapi.FastAPI()
+    inner, app = FastAPI(), FastAPI()
     inner.include_router(router)
     app.get("/items/{id}")(item)
     app.include_router(router, prefix="/api")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -123,7 +122,6 @@ def test_the_end_of_the_process_waits_for_what_was_submitted_and_not_for_ever() 
     assert run(HANG).returncode == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_a_forked_child_begins_anew_whatever_its_parent_was_doing() -> None:
     """Even with the lock held and an item under way at the fork."""
     said = run("""

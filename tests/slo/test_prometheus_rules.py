@@ -78,6 +78,15 @@ def test_what_is_compared_is_recorded() -> None:
     assert "flow:canario_slo_bad_requests:ratio_rate2m" in used
 
 
+def test_what_is_compared_is_recorded_just_before() -> None:
+    """Prometheus evaluates groups in no order; within one, rules run from the first to the last."""
+    for group in prometheus_rules(Objectives())["groups"]:
+        known: set[str] = set()
+        for rule in group["rules"]:
+            assert set(re.findall(r"flow:\w+:\w+", rule["expr"])) <= known
+            known |= {rule["record"]} if "record" in rule else set()
+
+
 def test_the_burn_rates_are_those_of_the_sre_workbook() -> None:
     """Chapter 5, table 5-8: 14.4, 6, 3 and 1 over 1 h/5 min, 6 h/30 min, 1 d/2 h and 3 d/6 h."""
     burns = named(prometheus_rules(Objectives(availability_percent=99.9)), "CanarioErrorBudgetBurn")

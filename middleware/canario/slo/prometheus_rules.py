@@ -60,11 +60,12 @@ def prometheus_rules(
                 f"digit, and is none of {', '.join(sorted(_OWN_LABELS))}"
             )
     made = _Rules(objectives, any_of("flow", flows), dict(labels or {}))
+    # Rules of one group run in their order, so an alert compares the ratios of its own instant.
+    # Groups run in no order: it would see those of the evaluation before, or none.
+    slo = [*made.ratios(), *made.burn_rates(), *made.breaches()]
     return {
         "groups": [
-            {"name": "canario_slo_ratios", "rules": made.ratios()},
-            {"name": "canario_slo_burn_rates", "rules": made.burn_rates()},
-            {"name": "canario_slo_objectives", "rules": made.breaches()},
+            {"name": "canario_slo", "rules": slo},
             {"name": "canario_rollout", "rules": made.rollout()},
         ]
     }
