@@ -46,7 +46,7 @@ class Draws:
             if n:
                 key, chance = draw_keys(n), luck(n)
                 broken = contracts.draw(at, key)
-                yield Requests(
+                yield Requests.alike(
                     at,
                     key,
                     baseline.fates(at, key, chance, broken[0]),

@@ -14,7 +14,7 @@ import numpy as np
 
 from canario.control.violation import Violation
 
-from .streams import Bytes, Flags, Floats, Ints
+from .streams import Bytes, Flags, Floats, Ints, Numbers
 
 __all__ = ["CHUNK", "Ahead", "Fates", "Requests", "Source"]
 
@@ -49,18 +49,39 @@ class Requests:
         key: Numbers of their keys, in `Source.keys`.
         baseline: Their fates on the present version.
         canary: Their fates on the new one.
+        route: Numbers of their routes, in `Scenario.routes`; 0 where there are none.
+        payload: Numbers of their payload classes, in `Scenario.payloads`; 0 where there are none.
+        session: Numbers of the sessions that they belong to; −1 where there are none.
     """
 
     at: Floats
     key: Ints
     baseline: Fates
     canary: Fates
+    route: Numbers
+    payload: Bytes
+    session: Ints
+
+    @classmethod
+    def alike(cls, at: Floats, key: Ints, baseline: Fates, canary: Fates) -> Requests:
+        """Requests without routes, payload classes and sessions."""
+        n = len(at)
+        route, payload = np.zeros(n, np.uint16), np.zeros(n, np.uint8)
+        return cls(at, key, baseline, canary, route, payload, np.full(n, -1))
 
     def __len__(self) -> int:
         return len(self.at)
 
     def __getitem__(self, part: slice) -> Requests:
-        return Requests(self.at[part], self.key[part], self.baseline[part], self.canary[part])
+        return Requests(
+            self.at[part],
+            self.key[part],
+            self.baseline[part],
+            self.canary[part],
+            self.route[part],
+            self.payload[part],
+            self.session[part],
+        )
 
 
 class Source(Protocol):
@@ -110,7 +131,7 @@ class Ahead:
 
 
 def _nothing() -> Requests:
-    return Requests(np.empty(0), np.empty(0, np.int64), _no_fates(), _no_fates())
+    return Requests.alike(np.empty(0), np.empty(0, np.int64), _no_fates(), _no_fates())
 
 
 def _no_fates() -> Fates:
@@ -123,6 +144,9 @@ def _join(parts: list[Requests]) -> Requests:
         np.concatenate([part.key for part in parts]),
         _join_fates([part.baseline for part in parts]),
         _join_fates([part.canary for part in parts]),
+        np.concatenate([part.route for part in parts]),
+        np.concatenate([part.payload for part in parts]),
+        np.concatenate([part.session for part in parts]),
     )
 
 

@@ -8,15 +8,40 @@ import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 from numpy.typing import NDArray
 
-__all__ = ["Bytes", "Flags", "Floats", "Ints", "Purpose", "child", "generator", "seed_of"]
+__all__ = [
+    "Bytes",
+    "Flags",
+    "Floats",
+    "Ints",
+    "Numbers",
+    "Purpose",
+    "child",
+    "generator",
+    "seed_of",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Numbers = NDArray[np.uint16]
 Flags = NDArray[np.bool_]
 
 Purpose = Literal[
-    "arrivals", "thinning", "keys", "baseline latency", "canary latency", "errors", "contracts"
+    "arrivals",
+    "thinning",
+    "keys",
+    "baseline latency",
+    "canary latency",
+    "errors",
+    "contracts",
+    "modulation",
+    "offspring",
+    "session lengths",
+    "think times",
+    "routes",
+    "payloads",
+    "clusters",
+    "onsets",
 ]
 
 # The place of a purpose is part of what a seed means: add new ones at the end.
@@ -28,6 +53,14 @@ _PLACE: dict[Purpose, int] = {
     "canary latency": 4,
     "errors": 5,
     "contracts": 6,
+    "modulation": 7,
+    "offspring": 8,
+    "session lengths": 9,
+    "think times": 10,
+    "routes": 11,
+    "payloads": 12,
+    "clusters": 13,
+    "onsets": 14,
 }
 
 

@@ -53,7 +53,7 @@ class Tape:
         key = [numbers.setdefault(request.key, len(numbers)) for request in requests]
         self.keys = tuple(numbers)
         self.violations = (violation,)
-        self._requests = Requests(
+        self._requests = Requests.alike(
             np.array([request.at for request in requests], np.float64),
             np.array(key, np.int64),
             _fates([request.baseline for request in requests]),
