@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from canario.judges.verdict import Judge
 from canario.plan import Plan
 from canario.routing.router import Arm
 
+from .block import Flown
 from .contracts import Single
 from .draws import Draws
 from .expect import Ending, Expectation, Outcome, check
@@ -30,7 +31,7 @@ from .spec import ARMS
 from .tape import BROKEN, RecordedRequest, Tape
 from .world import Note, World
 
-__all__ = ["ArmTotals", "Exposure", "Run", "replay_tape", "run"]
+__all__ = ["ArmTotals", "Exposure", "Run", "replay_tape", "run", "world_of"]
 
 
 class ArmTotals(Struct, frozen=True, kw_only=True):
@@ -120,16 +121,7 @@ def run(
         chunk: Requests that are drawn at a time; the result does not depend on it.
     """
     seed = scenario.seed if seed is None else seed
-    world = World(
-        replace(scenario.plan, deployment=scenario.deployment),
-        Draws(scenario, seed),
-        horizon=scenario.horizon,
-        standing=_standing(scenario),
-        orders=scenario.orders,
-        notes=_notes(scenario),
-        judge=judge,
-        chunk=chunk,
-    )
+    world = world_of(scenario, seed, judge=judge, chunk=chunk)
     world.run()
     result = _result(world, scenario.name, seed)
     if scenario.expect is None:
@@ -142,6 +134,28 @@ def run(
         bad_requests=result.exposure.bad_requests,
     )
     return replace(result, expectations=check(scenario.expect, ending))
+
+
+def world_of(
+    scenario: Scenario,
+    seed: int,
+    *,
+    judge: Judge | None = None,
+    chunk: int = CHUNK,
+    witness: Callable[[Flown], object] | None = None,
+) -> World:
+    """The world of a scenario before its first instant; see `run` and `World`."""
+    return World(
+        replace(scenario.plan, deployment=scenario.deployment),
+        Draws(scenario, seed),
+        horizon=scenario.horizon,
+        standing=_standing(scenario),
+        orders=scenario.orders,
+        notes=_notes(scenario),
+        judge=judge,
+        chunk=chunk,
+        witness=witness,
+    )
 
 
 def replay_tape(

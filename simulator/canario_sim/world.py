@@ -7,7 +7,7 @@ arrival meets the share that a check at its instant has set.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from math import inf, nextafter
 
 import numpy as np
@@ -21,7 +21,7 @@ from canario.metrics.counts import Counts
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
 
-from .block import Block, Breach
+from .block import Block, Breach, Flown
 from .flights import CANARY, FAILED, SLOW, Standing
 from .requests import CHUNK, Ahead, Source
 from .scenario import Order
@@ -59,6 +59,7 @@ class World:
         notes: What happens beside the rollout, for the timeline.
         judge: Judges instead of the plan's own; it is this rehearsal's alone.
         chunk: Requests that are read at a time; the result does not depend on it.
+        witness: Is told of all requests that have arrived, in parts and in order.
 
     Attributes:
         controller: The very controller that guards a live app.
@@ -79,6 +80,7 @@ class World:
         notes: Iterable[Note] = (),
         judge: Judge | None = None,
         chunk: int = CHUNK,
+        witness: Callable[[Flown], object] | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.controller = CanaryDeploymentController(
@@ -93,6 +95,7 @@ class World:
         self._planned = tuple(notes)
         self._ahead = Ahead(source, chunk)
         self._violations = source.violations
+        self._witness = witness
         bucket = self.controller.router.bucket
         self._buckets = np.fromiter(map(bucket, source.keys), np.int64, len(source.keys))
         thresholds = plan.deployment.rollback_thresholds
@@ -193,6 +196,8 @@ class World:
         self._ahead.forget(cut.arrivals)
         self.served += cut.served
         self.exposed[cut.users] = True
+        if self._witness is not None:
+            self._witness(cut.flown)
 
     @property
     def _over(self) -> bool:
