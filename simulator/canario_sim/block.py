@@ -10,10 +10,10 @@ import numpy as np
 
 from .flights import BROKEN, CANARY, FLAGS, Flights, Standing, fly
 from .requests import Requests
-from .streams import Flags, Ints
+from .streams import Flags, Floats, Ints
 from .tally import Feed, bounds, feeds, tally
 
-__all__ = ["Block", "Breach", "Cut"]
+__all__ = ["Block", "Breach", "Cut", "Flown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,21 @@ class Breach:
 
 
 @dataclass(frozen=True, slots=True)
+class Flown:
+    """Requests that have arrived and been sent to their arms, in order of arrival.
+
+    Attributes:
+        at: When each arrived, in seconds.
+        key: The numbers of their keys.
+        flights: What became of them, or will.
+    """
+
+    at: Floats
+    key: Ints
+    flights: Flights
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """What a block amounts to when it ends at an instant.
 
@@ -45,12 +60,14 @@ class Cut:
         arrivals: How many of its requests have arrived.
         served: Arms × (requests, errors, slow, violations, bad), of those that were done.
         users: Numbers of the keys that reached the canary, with repetitions.
+        flown: Those of its requests that have arrived.
     """
 
     standing: Standing
     arrivals: int
     served: Ints
     users: Ints
+    flown: Flown
 
 
 class Block:
@@ -134,11 +151,13 @@ class Block:
             served = self._table[: np.searchsorted(self._edges, at)].sum(axis=0)
         else:
             served = tally(after.flights[done], np.array([self.start, inf]))[0]
+        own, new = after.flights, len(self._before.flights)
         return Cut(
-            standing=replace(after, flights=after.flights[~done]),
+            standing=replace(after, flights=own[~done]),
             arrivals=arrivals,
             served=served,
             users=requests.key[canary],
+            flown=Flown(requests.at, requests.key, Flights(own.done[new:], own.code[new:])),
         )
 
 
