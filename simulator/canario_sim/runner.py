@@ -111,6 +111,7 @@ def run(
     *,
     judge: Judge | None = None,
     chunk: int = CHUNK,
+    watch: Callable[[World], object] | None = None,
 ) -> Run:
     """Rehearse a scenario.
 
@@ -119,9 +120,10 @@ def run(
         seed: Instead of the scenario's own.
         judge: Judges instead of the plan's own. One that remembers is for one run alone.
         chunk: Requests that are drawn at a time; the result does not depend on it.
+        watch: Is called with the world at each of its steps, see `World`.
     """
     seed = scenario.seed if seed is None else seed
-    world = world_of(scenario, seed, judge=judge, chunk=chunk)
+    world = world_of(scenario, seed, judge=judge, chunk=chunk, watch=watch)
     world.run()
     result = _result(world, scenario.name, seed)
     if scenario.expect is None:
@@ -143,6 +145,7 @@ def world_of(
     judge: Judge | None = None,
     chunk: int = CHUNK,
     witness: Callable[[Flown], object] | None = None,
+    watch: Callable[[World], object] | None = None,
 ) -> World:
     """The world of a scenario before its first instant; see `run` and `World`."""
     return World(
@@ -155,6 +158,7 @@ def world_of(
         judge=judge,
         chunk=chunk,
         witness=witness,
+        watch=watch,
     )
 
 

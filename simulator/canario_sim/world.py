@@ -60,6 +60,8 @@ class World:
         judge: Judges instead of the plan's own; it is this rehearsal's alone.
         chunk: Requests that are read at a time; the result does not depend on it.
         witness: Is told of all requests that have arrived, in parts and in order.
+        watch: Is called with the world whenever the controller has been looked at. It may read
+            anything, and must change nothing.
 
     Attributes:
         controller: The very controller that guards a live app.
@@ -81,6 +83,7 @@ class World:
         judge: Judge | None = None,
         chunk: int = CHUNK,
         witness: Callable[[Flown], object] | None = None,
+        watch: Callable[[World], object] | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.controller = CanaryDeploymentController(
@@ -96,6 +99,7 @@ class World:
         self._ahead = Ahead(source, chunk)
         self._violations = source.violations
         self._witness = witness
+        self._watch = watch
         bucket = self.controller.router.bucket
         self._buckets = np.fromiter(map(bucket, source.keys), np.int64, len(source.keys))
         thresholds = plan.deployment.rollback_thresholds
@@ -122,6 +126,7 @@ class World:
     def _control(self) -> Steps:
         self.controller.start()
         self._obey()
+        self._tell()
         while not self._over:
             yield from self._follow(self._next_block())
 
@@ -145,6 +150,7 @@ class World:
             self.controller.observe_slices(feeds)
             self.controller.tick()
             self._obey()
+            self._tell()
             instant = next(planned)
             if instant != self._next_instant() or weight != self.controller.router.weight:
                 break
@@ -160,6 +166,7 @@ class World:
         own = Counts(requests=1, errors=failed, timed=1, slow=slow)
         self.controller.observe_counts("canary", own, now=self.now)
         self.controller.report_violation("canary", self._violations[breach.number - 1])
+        self._tell()
 
     def _next_block(self) -> Block:
         """From now on as far as requests have been read, but not beyond the end of a hold."""
@@ -219,6 +226,11 @@ class World:
                 getattr(self.controller, order)()
             except CommandRefusedError as error:
                 self.notes.append(Note(self.now, str(error)))
+
+    def _tell(self) -> None:
+        """Let whoever watches look."""
+        if self._watch is not None:
+            self._watch(self)
 
     def _note(self, note: Note) -> Steps:
         yield self._until(note.at)
