@@ -2,11 +2,12 @@
 
 from .cluster import cluster
 from .conditions import Conditions, Contracts, Errors, Latency, Profile, load_conditions
+from .crowd import Jobs, Progress, Results, run_all, work
 from .experiment import Condition, Experiment, Policy, Row
 from .progress import ProgressBar
-from .replicate import Progress, Replications, replicate
+from .replicate import Replications, replicate
 from .summary import Characteristics, Estimate, Quantile, characteristics
-from .workers import Workers, processes
+from .workers import Interruption, Workers, interruptible, processes
 
 __all__ = [
     "Characteristics",
@@ -16,6 +17,8 @@ __all__ = [
     "Errors",
     "Estimate",
     "Experiment",
+    "Interruption",
+    "Jobs",
     "Latency",
     "Policy",
     "Profile",
@@ -23,11 +26,15 @@ __all__ = [
     "ProgressBar",
     "Quantile",
     "Replications",
+    "Results",
     "Row",
     "Workers",
     "characteristics",
     "cluster",
+    "interruptible",
     "load_conditions",
     "processes",
     "replicate",
+    "run_all",
+    "work",
 ]

@@ -6,14 +6,12 @@ from collections import deque
 
 from msgspec import Struct
 
+from .crowd import fitting
 from .experiment import Experiment
 from .intervals import wilson
 from .sheet import Sheet
 
-__all__ = ["FIRST_LOOK", "TASK_SECONDS", "Agenda", "Task"]
-
-# A task takes about so long (s): long beside what it costs to hand it out, short beside a wait.
-TASK_SECONDS = 0.5
+__all__ = ["FIRST_LOOK", "Agenda", "Task"]
 
 # An interval is looked at after so many replications, after twice as many, and so on: at fixed
 # numbers, so that when it stops does not depend on who was first.
@@ -85,9 +83,8 @@ class Agenda:
 
     def took(self, task: Task, seconds: float) -> None:
         """Learn how long a replication takes, to cut tasks of the right size."""
-        each = max(seconds / (task.last - task.first), 1e-6)
         size = self._size[task.condition]
-        self._size[task.condition] = max(1, min(int(TASK_SECONDS / each), 2 * size))
+        self._size[task.condition] = fitting(size, task.last - task.first, seconds)
 
     def forget(self) -> None:
         """What was under way is lost: hand it out again."""

@@ -18,13 +18,13 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from .replicate import Progress
+from .crowd import Progress
 
 __all__ = ["ProgressBar"]
 
 
 class ProgressBar:
-    """A context manager to be given to `replicate` as its `progress`.
+    """A context manager to be given to `replicate` or `run_all` as its `progress`.
 
     In a terminal it draws on stderr and is gone at the end; in a notebook it is a cell's output;
     where neither is, nothing is drawn. A `console` of one's own decides otherwise.

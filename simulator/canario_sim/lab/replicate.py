@@ -4,44 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from .agenda import Agenda, Task
+from .crowd import Progress, work
 from .experiment import Condition, Experiment, Policy, Row, rehearse
 from .sheet import Sheet
-from .workers import Interruption, Workers, interruptible, processes
+from .workers import Workers
 
-__all__ = ["Progress", "Replications", "replicate", "run_task"]
-
-# How often in a row workers may be lost, without anything done in between, before it is taken
-# for more than bad luck.
-_LOSSES = 5
-
-# How long a wait for workers may last before Ctrl-C is looked at again (s).
-_PATIENCE = 0.2
-
-# Tasks handed out before any has come back; then two more for each that has. How large tasks
-# should be is known only then, and a crowd of small ones costs more than it brings.
-_START = 8
+__all__ = ["Replications", "replicate", "run_task"]
 
 # Rows, and the seconds that they took.
 Result = tuple[list[Row], float]
-
-
-class Progress(Struct, frozen=True, kw_only=True):
-    """Replications (of a condition, under all policies) that are done and that are planned.
-
-    `taken_up` of those done were in the file already; `seconds` have passed since.
-    """
-
-    done: int
-    planned: int
-    taken_up: int
-    seconds: float
 
 
 class Replications(Struct, frozen=True, kw_only=True):
@@ -108,9 +86,7 @@ def replicate(
             raise ValueError(f"{name} is {value!r}; it must lie between 0 and 1")
     with Sheet(experiment, file) as sheet:
         agenda = Agenda(experiment, sheet, most=most, precision=precision, confidence=confidence)
-        work = _Work(experiment, sheet, agenda, progress)
-        with interruptible() as interruption:
-            complete = work.run(workers or processes(), interruption)
+        complete = work(_Cells(experiment, sheet, agenda), workers, progress=progress)
         if complete:
             sheet.tidy()
         return Replications(
@@ -121,90 +97,33 @@ def replicate(
         )
 
 
-class _Work:
-    """From tasks to rows."""
+class _Cells:
+    """What is left of an experiment, as `Jobs`."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        sheet: Sheet,
-        agenda: Agenda,
-        progress: Callable[[Progress], object] | None,
-    ) -> None:
+    def __init__(self, experiment: Experiment, sheet: Sheet, agenda: Agenda) -> None:
         self._experiment = experiment
         self._sheet = sheet
         self._agenda = agenda
-        self._progress = progress
-        self._started = time.perf_counter()
-        self._taken_up = agenda.done
-        self._pending: dict[Future[Result], Task] = {}
-        self._merged = 0
+        self.next = agenda.next
+        self.forget = agenda.forget
 
-    def run(self, workers: Workers, interruption: Interruption) -> bool:
-        """Work until all is done; False when it was interrupted."""
-        self._tell()
-        losses = 0
-        while True:
-            # Nothing to do, nobody to be called: a file may hold all that is asked for.
-            task = self._agenda.next()
-            if task is None or interruption.asked:
-                return task is None
-            self._agenda.forget()
-            before = self._agenda.done
-            try:
-                with workers.open() as executor:
-                    self._drive(executor, workers.slots, interruption)
-            except workers.lost:
-                if interruption.asked:
-                    return False
-                losses = 1 if self._agenda.done > before else losses + 1
-                if losses == _LOSSES:
-                    raise
-            self._agenda.forget()
+    @property
+    def planned(self) -> int:
+        return self._agenda.planned
 
-    def _drive(self, executor: Executor, slots: int, interruption: Interruption) -> None:
-        try:
-            while not interruption.asked:
-                self._hand_out(executor, slots)
-                if not self._pending:
-                    return
-                done, _ = wait(self._pending, _PATIENCE, FIRST_COMPLETED)
-                for future in done:
-                    self._merge(future)
-                if done:
-                    self._tell()
-        finally:
-            for future in self._pending:
-                future.cancel()
-            self._pending.clear()
+    @property
+    def done(self) -> int:
+        return self._agenda.done
 
-    def _hand_out(self, executor: Executor, slots: int) -> None:
+    def call(self, task: Task) -> tuple[Callable[..., Result], tuple[Any, ...]]:
         experiment = self._experiment
-        slots = min(slots, _START + 2 * self._merged)
-        while len(self._pending) < slots and (task := self._agenda.next()) is not None:
-            condition = experiment.conditions[task.condition]
-            future = executor.submit(
-                run_task, condition, experiment.policies, experiment.seed, task
-            )
-            self._pending[future] = task
+        condition = experiment.conditions[task.condition]
+        return run_task, (condition, experiment.policies, experiment.seed, task)
 
-    def _merge(self, future: Future[Result]) -> None:
-        task = self._pending.pop(future)
-        rows, seconds = future.result()
+    def merge(self, task: Task, result: Result) -> None:
+        rows, seconds = result
         self._sheet.add(rows)
         self._agenda.took(task, seconds)
-        self._merged += 1
-
-    def _tell(self) -> None:
-        if self._progress is not None:
-            self._progress(
-                Progress(
-                    done=self._agenda.done,
-                    planned=self._agenda.planned,
-                    taken_up=self._taken_up,
-                    seconds=time.perf_counter() - self._started,
-                )
-            )
 
 
 def _renumbered(row: Row, condition: int) -> Row:
