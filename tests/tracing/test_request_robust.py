@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -144,14 +145,40 @@ def test_what_a_client_in_the_same_task_sends_is_its_parent() -> None:
     assert f"{provider.server.parent.span_id:016x}" == PARENT_ID
 
 
-@pytest.mark.parametrize("kind", [SpanKind.SERVER, SpanKind.INTERNAL])
-def test_a_local_span_that_stands_for_the_request_is_annotated(kind: SpanKind) -> None:
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_local_span_that_stands_for_the_request_is_annotated(depth: int) -> None:
+    """The server's own, or one that the host has opened below it."""
     provider = Provider()
-    with provider.get_tracer("host").start_as_current_span("host", kind=kind):
+    host = provider.get_tracer("host").start_as_current_span
+    with ExitStack() as spans:
+        spans.enter_context(host("0", kind=SpanKind.SERVER))
+        for number in range(depth):
+            spans.enter_context(host(str(number + 1)))
         ask(guard(hello, provider), http_scope())
-    (span,) = provider.spans
-    assert span.name == "host"
-    assert attributes(span)["feature_flag.key"] == "release-1"
+    assert provider.server.name == "0"
+    assert len(provider.spans) == 1 + depth
+    annotated = [each for each in provider.spans if "feature_flag.key" in attributes(each)]
+    assert [span.name for span in annotated] == [str(depth)]
+
+
+@pytest.mark.parametrize(
+    "above", [None, SpanContext(7, 9, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))]
+)
+def test_a_span_without_a_server_s_above_it_has_the_request_below_it(
+    above: SpanContext | None,
+) -> None:
+    """As one around the start of a server, which all of its requests find as their context."""
+    provider = Provider()
+    parent = None if above is None else trace.set_span_in_context(NonRecordingSpan(above))
+    with provider.get_tracer("host").start_as_current_span("serve", parent) as around:
+        ask(guard(hello, provider), http_scope())
+        ask(guard(hello, provider), http_scope(headers=[TRACEPARENT]))
+    first, second, _ = provider.spans
+    assert (first.kind, second.kind) == (SpanKind.SERVER, SpanKind.SERVER)
+    assert first.parent is not None
+    assert first.parent.span_id == around.get_span_context().span_id
+    assert second.parent is not None
+    assert f"{second.parent.span_id:016x}" == PARENT_ID
 
 
 def test_a_local_span_that_was_not_sampled_stays_the_only_one() -> None:

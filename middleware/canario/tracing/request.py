@@ -40,10 +40,6 @@ __all__ = ["RequestSpan", "RequestTracer", "as_current"]
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
 
-# Kinds of local spans that stand for the request itself; one of a client in the same task, or
-# of a message that is being handled, has the request below it.
-_STANDS_FOR_IT = (SpanKind.SERVER, SpanKind.INTERNAL, None)
-
 
 class RequestTracer:
     """Opens the spans of one middleware's requests, or annotates those that the host has opened.
@@ -207,9 +203,21 @@ def as_current(span: SpanContext | None) -> Iterator[None]:
 
 
 def _stands_for_request(span: Span) -> bool:
+    """Whether a local span is the request's own, or may be below that.
+
+    One of a client in the same task, or of a message that is being handled, has the request
+    below it; so has one that nothing of this process is above: a server started within it hands
+    it on to every request.
+    """
     kind = getattr(span, "kind", None)
-    # A span without a kind is one that is not kept, whatever it stands for.
-    return kind is None or (kind in _STANDS_FOR_IT and span.is_recording())
+    if kind is None:
+        return True  # a span that is not kept, whatever it stands for
+    if not span.is_recording():
+        return False
+    if kind is SpanKind.INTERNAL:
+        above = getattr(span, "parent", None)
+        return above is not None and not above.is_remote
+    return kind is SpanKind.SERVER
 
 
 def _has_ended(span: Span) -> bool:
