@@ -175,11 +175,11 @@ def compare(
     def ours() -> Decisions:
         return decisions_of(run(scenario))
 
-    timers = {name: _timer(way, expected) for name, way in {"canario": ours, **peers}.items()}
+    timers = {name: timer(way, expected) for name, way in {"canario": ours, **peers}.items()}
     return result.baseline.requests + result.canary.requests, rounds_of(timers, rounds)
 
 
-def _timer(way: Callable[[], Decisions], expected: Decisions) -> Timer:
+def timer(way: Callable[[], Decisions], expected: Decisions) -> Timer:
     def measure() -> float:
         start = time.process_time()
         decisions = way()

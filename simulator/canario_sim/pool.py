@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
 
 import numpy as np
 
+from .engine import jit, line
 from .streams import Floats
 
-__all__ = ["Loss", "Pool"]
+__all__ = ["COMPILED_AFTER", "Loss", "Pool"]
+
+# A process that has served so many requests loads the compiled loop: from there on it saves
+# more time than loading it has taken.
+COMPILED_AFTER = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +51,46 @@ class Pool:
         Returns the pool after the last arrival, and when each request is done. A loss that
         starts at the instant of an arrival comes before it.
         """
-        heap = list(self.free)
-        done: list[float] = []
-        begun, losses = 0, list(self.losses)
+        heap, done = np.array(self.free), np.empty(len(at))
+        begun, losses, loop = 0, list(self.losses), _loop(len(at))
         while losses and len(at) and losses[0].start <= at[-1]:
             loss = losses.pop(0)
             until = int(np.searchsorted(at, loss.start, "left"))
-            _serve(heap, at[begun:until].tolist(), seconds[begun:until].tolist(), done)
+            loop(heap, at[begun:until], seconds[begun:until], done[begun:until])
             begun = until
             for _ in range(loss.servers):
-                heapreplace(heap, max(heap[0], loss.end))
-        _serve(heap, at[begun:].tolist(), seconds[begun:].tolist(), done)
-        return Pool(tuple(heap), tuple(losses)), np.array(done)
+                busy = heap.tolist()
+                heapreplace(busy, max(busy[0], loss.end))
+                heap[:] = busy
+        loop(heap, at[begun:], seconds[begun:], done[begun:])
+        return Pool(tuple(heap.tolist()), tuple(losses)), done
 
 
-def _serve(heap: list[float], at: list[float], seconds: list[float], done: list[float]) -> None:
-    append = done.append
-    for arrival, takes in zip(at, seconds, strict=True):
-        free = heap[0]
+_Loop = Callable[[Floats, Floats, Floats, Floats], None]
+_served = 0
+
+
+def _loop(requests: int) -> _Loop:
+    """What serves so many requests more: compiled where numba is installed and it pays."""
+    global _served
+    _served += requests
+    if _served > COMPILED_AFTER and jit.installed():
+        made = jit.compiled(line)
+        if made is not None:
+            compiled: _Loop = made.serve
+            return compiled
+    return _interpreted
+
+
+def _interpreted(heap: Floats, at: Floats, seconds: Floats, done: Floats) -> None:
+    """As `line.serve`, at the best pace of Python."""
+    busy: list[float] = heap.tolist()
+    ends: list[float] = []
+    append = ends.append
+    for arrival, takes in zip(at.tolist(), seconds.tolist(), strict=True):
+        free = busy[0]
         end = (arrival if arrival > free else free) + takes
-        heapreplace(heap, end)
+        heapreplace(busy, end)
         append(end)
+    heap[:] = busy
+    done[:] = ends

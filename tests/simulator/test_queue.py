@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from math import factorial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
+from canario_sim import pool
+from canario_sim.engine import jit, line
 from canario_sim.pool import Loss, Pool
 from canario_sim.service import Gamma
 from canario_sim.streams import Floats, generator
@@ -99,3 +108,74 @@ def test_a_loss_comes_before_the_request_that_arrives_with_it() -> None:
 def test_servers_lost_for_ever_never_serve_again() -> None:
     _, done = Pool.of(1, [Loss(2.0, np.inf, 1)]).serve(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
     assert done.tolist() == [2.0, np.inf]
+
+
+# -- compiled and interpreted
+
+Loop = Callable[[Floats, Floats, Floats, Floats], None]
+
+
+def _loops() -> dict[str, Loop]:
+    compiled = jit.compiled(line)
+    assert compiled is not None
+    return {"source": line.serve, "compiled": compiled.serve, "interpreted": pool._interpreted}
+
+
+# On a grid, so that servers are free at the same instants, and arrivals meet them there.
+GAPS = st.lists(st.tuples(st.sampled_from([0, 0.25, 1, 0.1]), st.sampled_from([0, 0.5, 2, 0.3])))
+
+
+@settings(max_examples=100, deadline=None)
+@given(requests=GAPS, servers=st.integers(1, 9), free=st.sampled_from([0.0, 1.5]))
+def test_compiled_or_not_the_queue_is_the_same_to_the_bit(
+    requests: list[tuple[float, float]], servers: int, free: float
+) -> None:
+    at = np.cumsum([gap for gap, _ in requests])
+    seconds = np.array([takes for _, takes in requests], np.float64)
+    results = {}
+    for name, loop in _loops().items():
+        heap, done = np.array([0.0] * (servers - 1) + [free]), np.empty(len(at))
+        heap.sort()
+        loop(heap, at, seconds, done)
+        results[name] = done.tobytes(), np.sort(heap).tobytes()
+    assert len(set(results.values())) == 1
+
+
+def test_a_process_that_serves_much_is_served_by_the_compiled_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "_served", 0)
+    monkeypatch.setattr(pool, "COMPILED_AFTER", 1000)
+    compiled = jit.compiled(line)
+    assert compiled is not None
+    assert pool._loop(1000) is pool._interpreted
+    assert pool._loop(1) is compiled.serve
+    monkeypatch.setattr(jit, "installed", lambda: False)
+    assert pool._loop(1) is pool._interpreted
+
+
+def test_without_numba_nothing_is_compiled() -> None:
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from canario_sim.engine import jit, line\n"
+        "assert jit.compiled(line) is None and not jit.installed()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_compiled_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
+    """What one process compiles, the next one reads."""
+    code = (
+        "import numpy as np; from canario_sim.engine import jit, line\n"
+        "loop = jit.compiled(line).serve\n"
+        "loop(np.zeros(2), np.zeros(1), np.ones(1), np.empty(1))\n"
+        "print(sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))\n"
+    )
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    )
+    assert (first, second) == (["0", "1"], ["1", "0"])

@@ -1,0 +1,134 @@
+"""Queues of finite servers, compiled and interpreted, beside SimPy's Resource.
+
+python -m benchmarks.queues [--quick]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from canario_sim import Scenario, pool, run
+
+from .measure import Rounds, Row, Table, options, report, rounds_of, time_text
+from .simulation import (
+    QUICK_STAGES,
+    STAGES,
+    Decisions,
+    decisions_of,
+    process_with_resource,
+    scenario_of,
+    timer,
+    trace_of,
+)
+
+SERVERS = (8, 64)
+
+# What a process pays once: the difference between these two.
+_BARE = "import canario_sim.pool, numpy"
+_LOADED = (
+    "import numpy as np; from canario_sim.engine import jit, line; "
+    "jit.compiled(line).serve(np.zeros(8), np.zeros(1), np.ones(1), np.empty(1))"
+)
+
+
+def main() -> None:
+    """Measure everything and print the tables."""
+    quick = options("Queues of finite servers, beside SimPy's Resource.")
+    stages, rounds = (QUICK_STAGES, 2) if quick else (STAGES, 5)
+    report(
+        [
+            *(queue(scenario_of(stages, servers=n), n, rounds) for n in SERVERS),
+            loading(2 if quick else 5),
+        ]
+    )
+
+
+def queue(scenario: Scenario, servers: int, rounds: int) -> Table:
+    """A rollout whose requests wait in line."""
+    requests, measured = _compare(scenario, servers, rounds)
+    compiled, interpreted = (measured.ratio("resource", way) for way in ("compiled", "interpreted"))
+    return Table(
+        f"One rollout of {requests:,} requests, {servers} servers per version, first come, first "
+        "served",
+        [
+            Row(
+                "`canario_sim.run` with numba, generation included",
+                time_text(measured.median("compiled")),
+                f"{compiled:.0f} × faster than the Resource",
+                "≥ 50 × faster",
+                compiled >= 50,
+            ),
+            Row(
+                "`canario_sim.run` without",
+                time_text(measured.median("interpreted")),
+                f"{interpreted:.0f} × faster than the Resource",
+            ),
+            Row(
+                "SimPy, a process and a Resource per request",
+                time_text(measured.median("resource")),
+            ),
+        ],
+        "CPU time. SimPy is given the requests ready-made. In every round all must give the same "
+        f"journal and the same counts at every check. Medians of {rounds} rounds.",
+    )
+
+
+def loading(rounds: int) -> Table:
+    """What a process pays for the compiled loop."""
+    programs = {"bare": _BARE, "loaded": _LOADED}
+    measured = rounds_of(
+        {name: partial(_process_seconds, code) for name, code in programs.items()}, rounds
+    )
+    return Table(
+        "Loading the compiled queue, once in a process that has served "
+        f"{pool.COMPILED_AFTER:,} requests",
+        [
+            Row("numba and the loop from its cache", time_text(measured.added("loaded", "bare"))),
+        ],
+        "CPU time of a process that loads it, less one that does not; the first process after an "
+        f"installation compiles it, in some seconds. Medians of {rounds} rounds.",
+    )
+
+
+def _compare(scenario: Scenario, servers: int, rounds: int) -> tuple[int, Rounds]:
+    result = run(scenario)
+    expected = decisions_of(result)
+    ways: dict[str, Callable[[], Decisions]] = {
+        "compiled": partial(_ours, scenario, 0),
+        "interpreted": partial(_ours, scenario, sys.maxsize),
+        "resource": partial(process_with_resource, scenario, trace_of(scenario), servers),
+    }
+    timers = {name: timer(way, expected) for name, way in ways.items()}
+    return result.baseline.requests + result.canary.requests, rounds_of(timers, rounds)
+
+
+def _ours(scenario: Scenario, compiled_after: int) -> Decisions:
+    with _compiled_after(compiled_after):
+        return decisions_of(run(scenario))
+
+
+@contextmanager
+def _compiled_after(requests: int) -> Iterator[None]:
+    before = pool.COMPILED_AFTER
+    pool.COMPILED_AFTER = requests
+    try:
+        yield
+    finally:
+        pool.COMPILED_AFTER = before
+
+
+def _process_seconds(code: str) -> float:
+    """CPU time of a new process."""
+    measure = f"import time; {code}; print(time.process_time())"
+    done = subprocess.run(
+        [sys.executable, "-c", measure], stdout=subprocess.PIPE, check=True, timeout=120
+    )
+    return float(done.stdout)
+
+
+if __name__ == "__main__":
+    main()
