@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil
 
 import numpy as np
 
@@ -32,19 +31,17 @@ class Draws:
         """The requests before the horizon, and perhaps some after it; see `Source`."""
         scenario, seed = self._scenario, self._seed
         traffic = scenario.traffic
-        # Where little arrives before the horizon, little is drawn.
-        size = min(size, max(256, ceil(1.1 * traffic.peak * scenario.horizon)))
-        draw_keys = traffic.keys.sampler(seed)
+        size = traffic.batch(size, scenario.horizon)
         luck = generator(seed_of(seed, "errors")).random
         baseline, canary = (
             _ArmDraws(scenario, seed, "baseline"),
             _ArmDraws(scenario, seed, "canary"),
         )
         contracts = _ContractDraws(scenario, seed)
-        for at in traffic.arrivals(seed, size, scenario.horizon):
-            n = len(at)
+        for arrivals in traffic.requests(seed, size, scenario.horizon):
+            at, key, n = arrivals.at, arrivals.key, len(arrivals.at)
             if n:
-                key, chance = draw_keys(n), luck(n)
+                chance = luck(n)
                 broken = contracts.draw(at, key)
                 yield Requests.alike(
                     at,

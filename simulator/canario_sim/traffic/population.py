@@ -1,0 +1,113 @@
+"""The keys that requests come from, and how much each of them sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from canario_sim.spec import Positive, Spec
+from canario_sim.streams import Floats, Ints, generator, seed_of
+
+__all__ = ["LognormalActivity", "ParetoActivity", "Population"]
+
+
+class _Activity(Spec, frozen=True, kw_only=True, tag_field="kind"):
+    """How much single users send, as a distribution.
+
+    The users are its quantiles in the middle of equal parts, the heaviest first: no seed makes
+    one population heavier than another.
+    """
+
+    def weights(self, size: int) -> Floats:
+        """What each of `size` users sends, in any unit, the heaviest first."""
+        raise NotImplementedError
+
+
+class ParetoActivity(_Activity, frozen=True, kw_only=True, tag="pareto"):
+    """P(activity > x) = x^-shape for x ≥ 1."""
+
+    shape: Annotated[Positive, Meta(description="Tail exponent; 1.16: a fifth sends four fifths.")]
+
+    def weights(self, size: int) -> Floats:
+        """See `_Activity`."""
+        above: Floats = (np.arange(size) + 0.5) / size
+        weights: Floats = above ** (-1 / self.shape)
+        return weights
+
+
+class LognormalActivity(_Activity, frozen=True, kw_only=True, tag="lognormal"):
+    """exp(sigma · Z) with a standard normal Z."""
+
+    sigma: Annotated[float, Meta(ge=0, description="Spread of its logarithm; 0: all alike.")]
+
+    def weights(self, size: int) -> Floats:
+        """See `_Activity`."""
+        weights: Floats = np.exp(self.sigma * _normal_scores(size))
+        return weights
+
+
+class Population(Spec, frozen=True, kw_only=True):
+    """The keys (users, tenants) that requests come from, named `prefix` + number from 0.
+
+    Key number i, the (i + 1)-th heaviest, sends a share proportional to (i + 1)^-skew: Zipf's
+    law over a finite population. Without skew all send alike. An `activity` is another law.
+    """
+
+    size: Annotated[int, Meta(ge=1, le=1_000_000, description="How many keys there are.")] = 10_000
+    skew: Annotated[float, Meta(ge=0, description="Zipf's exponent; 0: all keys alike.")] = 0.0
+    activity: Annotated[
+        ParetoActivity | LognormalActivity | None,
+        Meta(description="How much single keys send, instead of skew."),
+    ] = None
+    prefix: Annotated[str, Meta(min_length=1, description="What the keys' names begin with.")] = (
+        "user-"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.skew and self.activity is not None:
+            raise ValueError(f"skew is {self.skew!r} beside an activity; give one of them")
+
+    def names(self) -> list[str]:
+        """The keys, the heaviest first."""
+        prefix = self.prefix
+        return [f"{prefix}{number}" for number in range(self.size)]
+
+    def number(self, name: str) -> int | None:
+        """The number of the key called `name`; None when there is none."""
+        digits = name.removeprefix(self.prefix)
+        if not (name.startswith(self.prefix) and digits.isdecimal() and digits.isascii()):
+            return None
+        number = int(digits)
+        return number if number < self.size and str(number) == digits else None
+
+    def shares(self) -> Floats:
+        """Each key's share of the requests; they add up to 1."""
+        weights: Floats
+        if self.activity is None:
+            weights = np.arange(1, self.size + 1, dtype=np.float64) ** -self.skew
+        else:
+            weights = self.activity.weights(self.size)
+        shares: Floats = weights / weights.sum()
+        return shares
+
+    def sampler(self, seed: int) -> Callable[[int], Ints]:
+        """A source of keys' numbers; what it draws does not depend on the sizes asked for."""
+        random, size = generator(seed_of(seed, "keys")).random, self.size
+        if self.skew == 0 and self.activity is None:
+            return lambda n: (random(n) * size).astype(np.int64)
+        upto = np.cumsum(self.shares())
+        # The last sum may fall short of 1 by rounding.
+        return lambda n: np.minimum(np.searchsorted(upto, random(n), "right"), size - 1)
+
+
+@lru_cache(maxsize=8)
+def _normal_scores(size: int) -> Floats:
+    """Quantiles of the normal law, falling. Thousands of replications ask for the same ones."""
+    quantile = NormalDist().inv_cdf
+    return np.array([quantile(1 - (number + 0.5) / size) for number in range(size)])
