@@ -6,13 +6,17 @@ import logging
 import math
 import sys
 import threading
+import tracemalloc
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from canario import ConfigError
+from canario.alerts import AlertType
 from canario.control.violation import Violation
 from canario.metrics.histogram import BATCH, DURATION_BOUNDS_SECONDS
 from canario.plan import Objectives
@@ -237,7 +241,7 @@ def test_recoveries_are_exact(monitor: SLOMonitor) -> None:
     assert (status.recoveries, status.p99_recovery_time_ms) == (200, 1198.0)
     assert status.samples == 0
     assert status.overall_slo_met is None
-    clock.advance(301)
+    clock.advance(306)
     assert monitor.check_slo_status("a").p99_recovery_time_ms is None
     monitor.record_recovery("a", False, 10.0)
     status = monitor.check_slo_status("a")
@@ -247,12 +251,55 @@ def test_recoveries_are_exact(monitor: SLOMonitor) -> None:
     assert (totals.recoveries, totals.recoveries_failed) == (201, 1)
 
 
-def test_recoveries_take_bounded_memory(monitor: SLOMonitor) -> None:
-    for number in range(5000):
-        monitor.record_recovery("a", True, float(number))
+def test_many_recoveries_are_all_counted_in_bounded_memory(monitor: SLOMonitor) -> None:
+    """The 101 late ones of 10,000 come first: the latest thousand alone would not show them."""
+
+    def record(times: int, took_ms: float) -> int:
+        for _ in range(times):
+            monitor.record_recovery("a", True, took_ms)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    record(101, 2000.0)
+    before = record(3000, 1000.0)
+    after = record(6899, 1000.0)
+    tracemalloc.stop()
+    assert after - before < 10_000
     status = monitor.check_slo_status("a")
-    assert (status.recoveries, status.p99_recovery_time_ms) == (1000, 4990.0)
-    assert monitor.totals("a").recoveries == 5000
+    assert status.recoveries == 10_000
+    assert status.p99_recovery_time_ms == pytest.approx(2000, rel=0.01)
+    kinds = {alert.alert_type for alert in monitor.evaluate_alert_rules()}
+    assert kinds == {AlertType.FAULT_RECOVERY}
+    record(200, 1000.0)  # 101 of 10,200 are less than 1 %
+    status = monitor.check_slo_status("a")
+    assert status.p99_recovery_time_ms == pytest.approx(1000, rel=0.01)
+
+
+RECOVERIES = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.0, 1.0, 4.9, 61.0, 299.0, 3600.0]),
+        st.booleans(),
+        st.sampled_from([0.0, 900.0, 1500.0, 1500.0000000000002, 1501.0, 7.2e6]),
+    ),
+    max_size=40,
+)
+
+
+@given(recoveries=RECOVERIES)
+def test_recoveries_are_those_of_a_list(recoveries: list[tuple[float, bool, float]]) -> None:
+    clock = ManualClock(1e6)
+    monitor = SLOMonitor(clock=clock)
+    seen = []
+    for gap, success, took_ms in recoveries:
+        clock.advance(gap)
+        monitor.record_recovery("a", success, took_ms)
+        seen.append((clock() // 5, took_ms if success else max(took_ms, 1500.0000000000002)))
+    kept = sorted(took_ms for number, took_ms in seen if number >= clock() // 5 - 60)
+    status = monitor.check_slo_status("a")
+    assert status.recoveries == len(kept)
+    assert status.p99_recovery_time_ms == (kept[len(kept) * 99 // 100] if kept else None)
+    firing = monitor.evaluate_alert_rules()
+    assert bool(firing) == (bool(kept) and kept[len(kept) * 99 // 100] > 1500)
 
 
 def test_the_history_of_a_flow_begins_with_it(monitor: SLOMonitor) -> None:

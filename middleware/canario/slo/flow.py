@@ -10,7 +10,7 @@ from canario.metrics.flow import RETENTION_SECONDS, FlowMetrics
 
 from .baseline import Baseline
 from .burn import BurnRate, BurnWindows, ErrorBudget, burn_rate, error_budget, measure_burn
-from .recovery import Recoveries
+from .recovery import Recoveries, RecoverySummary
 from .rules import Example, Examples
 from .status import FlowTotals, Limits, Measure
 
@@ -27,24 +27,30 @@ class Flow(FlowMetrics):
         super().__init__(now, objectives.aggregation_window_seconds, objectives.p95_latency_ms)
         self.name = name
         self.lock = Lock()
-        self.recoveries = Recoveries()
+        self.recoveries: Recoveries | None = None  # most flows have none
         self.bad_example: Example | None = None
         self.slow_example: Example | None = None
         self.violation: tuple[float, Violation] | None = None
 
-    def measure(self, now: float, limits: Limits, baseline: Baseline | None) -> Measure:
+    def measure(self, now: float, baseline: Baseline | None) -> Measure:
         """The aggregation window as it is now."""
-        objectives = limits.objectives
         return Measure(
             flow_name=self.name,
             at=now,
             counts=self.present(now),
             p95_ms=self.p95(now),
-            recovery=self.recoveries.summary(
-                now, objectives.aggregation_window_seconds, objectives.p99_recovery_time_ms
-            ),
+            recovery=self.recoveries.summary(now) if self.recoveries else RecoverySummary(),
             baseline=baseline,
         )
+
+    def recover(self, now: float, success: bool, recovery_ms: float, limits: Limits) -> None:
+        """Count a recovery."""
+        if self.recoveries is None:
+            objectives = limits.objectives
+            self.recoveries = Recoveries(
+                now, objectives.aggregation_window_seconds, objectives.p99_recovery_time_ms
+            )
+        self.recoveries.add(now, success, recovery_ms)
 
     def examples(self, now: float, seconds: float) -> Examples:
         """What is not older than `seconds`: the traces of examples, and the last violation."""
@@ -85,8 +91,8 @@ class Flow(FlowMetrics):
             timed=counts.timed,
             slow=counts.slow,
             violations=counts.violations,
-            recoveries=self.recoveries.total,
-            recoveries_failed=self.recoveries.failed,
+            recoveries=self.recoveries.total if self.recoveries else 0,
+            recoveries_failed=self.recoveries.failed if self.recoveries else 0,
             duration=self.duration(),
         )
 

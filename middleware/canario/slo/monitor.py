@@ -184,7 +184,7 @@ class SLOMonitor:
         now = self.clock()
         flow = self._table.take(flow_name, now)
         with flow.lock:
-            flow.recoveries.add(now, bool(success), time_ms)
+            flow.recover(now, bool(success), time_ms, self._limits)
 
     # -- how it stands
 
@@ -193,7 +193,7 @@ class SLOMonitor:
         now = self.clock()
         flow = self._table.look(flow_name, now)
         with flow.lock:
-            measure = flow.measure(now, self._limits, self._baselines.get(flow.name))
+            measure = flow.measure(now, self._baselines.get(flow.name))
         return judge(measure, self._limits)
 
     def check_all_slos(self) -> dict[str, SLOStatus]:
@@ -271,7 +271,7 @@ class SLOMonitor:
         flow, p95 = self._table.seen(flow_name), None
         if flow is not None:
             with flow.lock:
-                measure = flow.measure(now, self._limits, None)
+                measure = flow.measure(now, None)
             p95 = measure.shown_p95(self._slow_ms)
         if flow is None or p95 is None:
             raise ValueError(
@@ -294,7 +294,7 @@ class SLOMonitor:
         now = self.clock()
         flow = self._table.look(flow_name, now)
         with flow.lock:
-            measure = flow.measure(now, self._limits, self._baselines.get(flow.name))
+            measure = flow.measure(now, self._baselines.get(flow.name))
         return measure.regression(self.objectives)
 
     def save_baselines(self, path: str | os.PathLike[str], version: str | None = None) -> None:
@@ -326,7 +326,7 @@ class SLOMonitor:
         for name in self.flows:
             flow = self._flows[name]
             with flow.lock:
-                measure = flow.measure(now, self._limits, self._baselines.get(name))
+                measure = flow.measure(now, self._baselines.get(name))
                 burns = flow.burn(now, self._windows(flow, None), self._limits)
                 examples = flow.examples(now, self.objectives.aggregation_window_seconds)
             made += conditions_of(measure, self._limits, burns, examples)

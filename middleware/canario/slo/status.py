@@ -13,7 +13,7 @@ from canario.plan import Objectives
 
 from .baseline import Baseline, Comparison, compare
 from .burn import CLEAR_SHARE
-from .recovery import RecoverySummary
+from .recovery import RecoverySummary, beside_limit
 
 __all__ = ["FlowTotals", "Limits", "Measure", "SLOStatus", "judge"]
 
@@ -25,7 +25,7 @@ class SLOStatus(Struct, frozen=True, kw_only=True):
     their contract, `error_rate_percent` the percentage that failed. `p95_latency_ms` is within
     1 %, and on the side of the limit that the exact count of slow requests puts it.
     `performance_regression_percent` is how far the p95 is above the baseline's, None where the
-    two may not be compared. `p99_recovery_time_ms` is exact, over `recoveries` recoveries.
+    two may not be compared. `p99_recovery_time_ms` is that of `recoveries` recoveries.
     """
 
     flow_name: str
@@ -115,9 +115,7 @@ class Measure(NamedTuple):
         """The p95 on its side of the limit, which the histogram alone may miss by 1 %."""
         if self.p95_ms is None:
             return None
-        if is_slow(self.counts):
-            return max(self.p95_ms, 1.0001 * limit)
-        return min(self.p95_ms, limit)
+        return beside_limit(self.p95_ms, limit, above=is_slow(self.counts))
 
     def regression(self, objectives: Objectives) -> Comparison:
         """The p95 beside the baseline's."""
