@@ -31,7 +31,7 @@ from .spec import ARMS
 from .tape import BROKEN, RecordedRequest, Tape
 from .world import Note, World
 
-__all__ = ["ArmTotals", "Exposure", "Run", "replay_tape", "run", "world_of"]
+__all__ = ["ArmTotals", "Exposure", "Run", "outcome_of", "replay_tape", "run", "world_of"]
 
 
 class ArmTotals(Struct, frozen=True, kw_only=True):
@@ -204,7 +204,7 @@ def _result(world: World, name: str, seed: int | None) -> Run:
     return Run(
         scenario=name,
         seed=seed,
-        outcome=_outcome(state),
+        outcome=outcome_of(state),
         reason=None if state.reason is None or not _rolled_back(state) else str(state.reason),
         why=describe(controller.events[-1], deployment),
         ended_at=world.now,
@@ -227,7 +227,8 @@ def _rolled_back(state: State) -> bool:
     return state.phase is Phase.ROLLED_BACK
 
 
-def _outcome(state: State) -> Outcome:
+def outcome_of(state: State) -> Outcome:
+    """How a rollout ended, or where it stands at the horizon."""
     match state.phase:
         case Phase.COMPLETED:
             return "completed"
