@@ -16,14 +16,18 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "Deployment",
+    "FixedThresholds",
     "ForcedArms",
+    "Judgement",
     "MissingEvidence",
     "Objectives",
     "Plan",
     "RollbackThresholds",
     "Routing",
+    "Sequential",
     "Stage",
     "Tracing",
+    "Weights",
 ]
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -115,6 +119,105 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
     def tolerated(self) -> dict[str, float]:
         """The budgets above zero, by the contract's name."""
         return {name: budget for name, budget in self.contract_budgets.items() if budget > 0}
+
+
+class FixedThresholds(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="thresholds",
+):
+    """The judge that compares the sliding window with `rollback_thresholds`."""
+
+
+class Weights(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of the evidence comes from which metric; only their ratios matter."""
+
+    errors: Annotated[
+        float, Meta(ge=0, description="The canary's error rate against its limit.")
+    ] = 0.3
+    slow: Annotated[
+        float, Meta(ge=0, description="Its share of slow requests against its limit.")
+    ] = 0.2
+    relative_errors: Annotated[
+        float, Meta(ge=0, description="Its error rate against the baseline's.")
+    ] = 0.3
+    relative_slow: Annotated[
+        float, Meta(ge=0, description="Its share of slow requests against the baseline's.")
+    ] = 0.2
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            _check(name, getattr(self, name), 0)
+        if not sum(self.shares) > 0:
+            raise ValueError("weights are all 0; give at least one metric some weight")
+
+    @property
+    def shares(self) -> tuple[float, float, float, float]:
+        """The four as they stand."""
+        return (self.errors, self.slow, self.relative_errors, self.relative_slow)
+
+
+class Sequential(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="sequential",
+):
+    """The judge that adds up evidence over the whole rollout, however often it looks."""
+
+    alpha: Annotated[
+        float,
+        Meta(
+            gt=0,
+            lt=1,
+            description="At most this probability, over the whole rollout, that a canary within "
+            "its limits is rolled back.",
+        ),
+    ] = 0.01
+    max_error_rate: Annotated[
+        Percent | None,
+        Meta(description="The error rate that is tolerated; no value: rollback_thresholds'."),
+    ] = None
+    max_slow_share: Annotated[
+        Percent,
+        Meta(description="Percent of its requests that may take longer than max_p95_latency_ms."),
+    ] = 5.0
+    tolerated_ratio: Annotated[
+        float,
+        Meta(ge=1, description="Times the baseline's failed or slow requests that are tolerated."),
+    ] = 1.25
+    weights: Weights = Weights()
+    promotion_alpha: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(
+            description="A stage is left on proof alone: at most this probability that it is while "
+            "the canary is not within its limits; no value: on min_samples."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        _check_level("alpha", self.alpha)
+        if self.max_error_rate is not None:
+            _check("max_error_rate", self.max_error_rate, 0, 100)
+        _check("max_slow_share", self.max_slow_share, 0, 100)
+        _check("tolerated_ratio", self.tolerated_ratio, 1)
+        if self.promotion_alpha is not None:
+            _check_level("promotion_alpha", self.promotion_alpha)
+
+
+def _check_level(name: str, value: float) -> None:
+    """Refuse what is no probability of an error: 0 can never be had, 1 says nothing."""
+    _check(name, value, 0, 1, above=True)
+    if value == 1:
+        raise ValueError(f"{name} is {value!r}; it must be less than 1")
+
+
+Judgement = FixedThresholds | Sequential
 
 
 class MissingEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -211,6 +314,9 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Stage, ...], Meta(min_length=1, description="Stages, with rising percentages.")
     ] = DEFAULT_STAGES
     rollback_thresholds: RollbackThresholds = RollbackThresholds()
+    judge: Annotated[
+        Judgement, Meta(description="What judges: thresholds (the default) or sequential.")
+    ] = FixedThresholds()
     missing_evidence: MissingEvidence = MissingEvidence()
     routing: Routing = Routing()
 
@@ -225,6 +331,25 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise ValueError(
                     f"canary_stages has percentage {after:g} after {before:g}; "
                     "percentages must rise"
+                )
+        self._provable()
+
+    def _provable(self) -> None:
+        """Refuse a proof that cannot be had: of a share below 0."""
+        judge = self.judge
+        if isinstance(judge, FixedThresholds) or judge.promotion_alpha is None:
+            return
+        errors = judge.max_error_rate
+        limits = {
+            "max_error_rate": self.rollback_thresholds.max_error_rate if errors is None else errors,
+            "max_slow_share": judge.max_slow_share,
+        }
+        for name, limit in limits.items():
+            if limit == 0:
+                raise ValueError(
+                    f"promotion_alpha is {judge.promotion_alpha!r} and {name} is 0; no number of "
+                    f"requests proves that none is bad: give a larger {name}, or leave "
+                    "promotion_alpha out"
                 )
 
     @property

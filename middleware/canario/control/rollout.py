@@ -13,7 +13,7 @@ from math import inf
 
 from msgspec import Struct
 
-from canario.judges.thresholds import ThresholdJudge
+from canario.judges.make import make_judge
 from canario.judges.verdict import Evidence, Judge, Verdict, VerdictKind
 from canario.metrics.counts import Counts
 from canario.metrics.recorder import ArmMetrics, Recorder
@@ -85,11 +85,15 @@ class Rollout:
         self.recorder = Recorder(thresholds.metric_window_seconds, thresholds.tolerated)
         self.history: deque[MetricsSnapshot] = deque(maxlen=HISTORY)
         self.due = inf  # the next instant at which the rollout looks by itself
-        self._judge = judge or ThresholdJudge(thresholds)
+        self._judge = judge or make_judge(deployment)
         self._slow_ms = thresholds.max_p95_latency_ms
         self._cursor = -inf
         # The last violation of each tolerated contract, to be told when its budget is used up.
         self._latest: dict[str, Violation] = {}
+
+    def counts_at(self, now: float) -> float:
+        """The instant that an observation of `now` counts as: one already seen, if that is later."""
+        return max(now, self._cursor)
 
     def start(self, now: float) -> list[Event]:
         """Enter the first stage. A rollout that has begun is left as it is."""

@@ -8,6 +8,7 @@ from fractions import Fraction
 from canario.metrics.counts import Counts
 from canario.plan import RollbackThresholds
 
+from .contracts import ContractRule
 from .verdict import Evidence, Trigger, Verdict, VerdictKind
 
 __all__ = ["ThresholdJudge"]
@@ -24,24 +25,21 @@ class ThresholdJudge:
     is a decimal number as well.
     """
 
-    __slots__ = ("_budgets", "_error_denominator", "_error_numerator", "thresholds")
+    __slots__ = ("_contracts", "_error_denominator", "_error_numerator", "thresholds")
 
     def __init__(self, thresholds: RollbackThresholds) -> None:
         self.thresholds = thresholds
         # errors / n > rate / 100  <=>  errors · denominator > n · numerator
         rate = Fraction(str(thresholds.max_error_rate)) / 100
         self._error_numerator, self._error_denominator = rate.as_integer_ratio()
-        self._budgets = {
-            name: (Fraction(str(budget)) / 100).as_integer_ratio()
-            for name, budget in thresholds.tolerated.items()
-        }
+        self._contracts = ContractRule(thresholds)
 
     def begin(self) -> None:
         """Nothing to forget: every check stands alone."""
 
     def broken(self, evidence: Evidence) -> Verdict | None:
         """Judge the contracts alone: what else is wrong waits for the next check."""
-        return self._contracts(evidence.window, evidence.broken)
+        return self._contracts.judge(evidence.window, evidence.broken)
 
     def check(self, evidence: Evidence) -> Verdict:
         """Judge the window."""
@@ -69,7 +67,7 @@ class ThresholdJudge:
         """
         limits = self.thresholds
         needed = limits.min_samples
-        verdict = self._contracts(counts, broken) if counts.violations else None
+        verdict = self._contracts.judge(counts, broken)
         if verdict is not None:
             return verdict
         n, timed = counts.requests, counts.timed
@@ -111,43 +109,5 @@ class ThresholdJudge:
             samples=n,
             needed=needed,
             why=f"{counts.errors} of {n} requests failed, {counts.slow} of {timed} were slow"
-            + self._within(broken, n),
-        )
-
-    def _contracts(self, counts: Counts, broken: Mapping[str, int]) -> Verdict | None:
-        """The verdict on broken contracts; None when all of them lie within their budgets."""
-        n, needed = counts.requests, self.thresholds.min_samples
-        intolerable = counts.violations - sum(broken[name] for name in self._budgets if broken)
-        if intolerable:
-            return Verdict(
-                kind=VerdictKind.UNHEALTHY,
-                trigger=Trigger.CONTRACT_VIOLATION,
-                observed=intolerable,
-                limit=0,
-                samples=n,
-                needed=0,
-                why=f"{intolerable} contract violation{'s'[: intolerable > 1]}; none is allowed",
-            )
-        for name, (numerator, denominator) in self._budgets.items():
-            if n >= needed and broken[name] * denominator > n * numerator:
-                share, limit = 100 * broken[name] / n, self.thresholds.contract_budgets[name]
-                return Verdict(
-                    kind=VerdictKind.UNHEALTHY,
-                    trigger=Trigger.CONTRACT_VIOLATION,
-                    observed=share,
-                    limit=limit,
-                    samples=n,
-                    needed=needed,
-                    why=f"{broken[name]} of {n} requests broke the contract {name} "
-                    f"({share:.4g} %); at most {limit:g} % may",
-                    contract=name,
-                )
-        return None
-
-    def _within(self, broken: Mapping[str, int], n: int) -> str:
-        """What is said of contracts that were broken within their budgets."""
-        return "".join(
-            f", {broken[name]} broke the contract {name} ({100 * broken[name] / n:.3g} %)"
-            for name in self._budgets
-            if broken.get(name)
+            + self._contracts.within(broken, n),
         )

@@ -1,0 +1,143 @@
+"""The evidence of a rollout: four metrics, one number, one bound.
+
+Absolute metrics compare the canary with a limit; relative ones with the baseline, whatever the
+limit. Given a failed request of either arm, it is the canary's with probability
+q₀ = ρ n_c / (ρ n_c + n_b) when the canary fails ρ times as often, n_c and n_b being the requests
+of the arms since the last check: a metric of its own, after Lindon and Malek (2022), whose events
+are the failed requests. Since 1 + y ≤ e^y, its factor has a mean of at most 1 for every failure
+rate of the baseline, also for a fixed n_c and n_b. Without traffic of the baseline it stands still.
+
+The whole is the weighted average of the four, so it is an e-process whatever they have to do with
+each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf, log
+
+from msgspec import Struct
+
+from canario.metrics.counts import NOTHING, Counts
+from canario.plan import Deployment, Sequential
+
+from .change import Change
+from .logs import log_of, log_sum
+from .mixture import Mixture
+
+__all__ = ["METRICS", "EProcess", "Increment", "first_crossing", "log_e_values", "metric_paths"]
+
+METRICS = ("errors", "slow", "relative_errors", "relative_slow")
+
+
+class Increment(Struct, frozen=True):
+    """What came between two checks: both arms' counts, and the stage of the second check."""
+
+    canary: Counts
+    baseline: Counts = NOTHING
+    stage: int = 0
+
+
+class EProcess:
+    """The evidence that a canary is not within its limits, check by check.
+
+    Attributes:
+        metrics: log E of each metric, in the order of `METRICS`.
+        log_e: log E of all together.
+    """
+
+    __slots__ = ("_change", "_log_weights", "_mixtures", "_nulls", "_ratio", "log_e", "metrics")
+
+    def __init__(self, deployment: Deployment, settings: Sequential) -> None:
+        limit = settings.max_error_rate
+        if limit is None:
+            limit = deployment.rollback_thresholds.max_error_rate
+        self._nulls = (limit / 100, settings.max_slow_share / 100)
+        self._ratio = settings.tolerated_ratio
+        shares = settings.weights.shares
+        self._log_weights = [log_of(share / sum(shares)) for share in shares]
+        self._change = Change.of(deployment)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything: the rollout starts."""
+        self._change.begin()
+        self._mixtures = [Mixture() for _ in METRICS]
+        self.metrics = [0.0] * len(METRICS)
+        self.log_e = 0.0
+
+    def step(self, canary: Counts, baseline: Counts, stage: int) -> float:
+        """Add what came since the last check, the check being one of `stage`. Returns log E."""
+        mass = self._change.mass(stage)
+        errors, slow = self._nulls
+        trials = (
+            (canary.errors, canary.requests, errors),
+            (canary.slow, canary.timed, slow),
+            (
+                canary.errors,
+                canary.errors + baseline.errors,
+                self._share(canary.requests, baseline.requests),
+            ),
+            (
+                canary.slow,
+                canary.slow + baseline.slow,
+                self._share(canary.timed, baseline.timed),
+            ),
+        )
+        self.metrics = [
+            mixture.step(bad, events, null, mass)
+            for mixture, (bad, events, null) in zip(self._mixtures, trials, strict=True)
+        ]
+        self.log_e = log_sum(self.shares())
+        return self.log_e
+
+    def shares(self) -> list[float]:
+        """log of what each metric contributes to the evidence, in the order of `METRICS`."""
+        return [
+            weight + own if weight > -inf else -inf
+            for weight, own in zip(self._log_weights, self.metrics, strict=True)
+        ]
+
+    def _share(self, canary: int, baseline: int) -> float:
+        """The largest share of bad events that may be the canary's, of so many requests each.
+
+        Without traffic of the baseline every bad event is the canary's, and says nothing.
+        """
+        weighted = self._ratio * canary
+        return weighted / (weighted + baseline) if baseline else 1.0
+
+
+def log_e_values(
+    deployment: Deployment, settings: Sequential, increments: Iterable[Increment]
+) -> list[float]:
+    """log E at each check of a rollout, by the code of the judge.
+
+    It does not depend on `settings.alpha`: `first_crossing` tells for any level at which check
+    the judge would have rolled back. Contracts are not in it.
+    """
+    process = EProcess(deployment, settings)
+    return [process.step(each.canary, each.baseline, each.stage) for each in increments]
+
+
+def metric_paths(
+    deployment: Deployment, settings: Sequential, increments: Iterable[Increment]
+) -> dict[str, list[float]]:
+    """log E of each metric of `METRICS` at each check.
+
+    A metric depends on its own limit alone (`errors` on `max_error_rate`, `slow` on
+    `max_slow_share`, the others on `tolerated_ratio`), so whoever tries many combinations of
+    limits needs one call for each value of each, and averages by the weights.
+    """
+    process = EProcess(deployment, settings)
+    paths: dict[str, list[float]] = {name: [] for name in METRICS}
+    for each in increments:
+        process.step(each.canary, each.baseline, each.stage)
+        for name, value in zip(METRICS, process.metrics, strict=True):
+            paths[name].append(value)
+    return paths
+
+
+def first_crossing(log_es: Iterable[float], alpha: float) -> int | None:
+    """The first check at which the evidence has reached 1/α; None when none has."""
+    level = -log(alpha)
+    return next((number for number, value in enumerate(log_es) if value >= level), None)

@@ -1,0 +1,18 @@
+"""From what a plan says about judging to the judge."""
+
+from __future__ import annotations
+
+from canario.plan import Deployment, FixedThresholds
+
+from .sequential import SequentialJudge
+from .thresholds import ThresholdJudge
+from .verdict import Judge
+
+__all__ = ["make_judge"]
+
+
+def make_judge(deployment: Deployment) -> Judge:
+    """The judge that a plan asks for: a new one, for one rollout alone."""
+    if isinstance(deployment.judge, FixedThresholds):
+        return ThresholdJudge(deployment.rollback_thresholds)
+    return SequentialJudge(deployment, deployment.judge)
