@@ -89,7 +89,7 @@ def test_a_message_has_the_numbers_and_their_units(monitor: SLOMonitor) -> None:
     assert said[4] == "a: no baseline is set; at most 10 % above is allowed"
     assert said[5].startswith("a: p99 of 1 recovery from faults, 1 of them in vain is 1500 ms")
     assert said[6] == (
-        "a: the error budget burns 1.8 times and 1.8 times too fast over 1 h and 5 min, at most "
+        "a: the error budget burns 1.8 times too fast over 1 h and 1.8 times over 5 min, at most "
         "14.4 times is allowed: 9 of 1,000 requests were bad"
     )
 

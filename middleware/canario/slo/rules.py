@@ -185,9 +185,8 @@ class _Conditions:
         )
 
     def burn(self, rate: BurnRate) -> Condition:
-        windows = (
-            f"{seconds_in_words(rate.long_seconds)} and {seconds_in_words(rate.short_seconds)}"
-        )
+        long, short = seconds_in_words(rate.long_seconds), seconds_in_words(rate.short_seconds)
+        were = "was" if rate.bad == 1 else "were"
         return self._condition(
             AlertType.BURN_RATE,
             rate.severity,
@@ -197,9 +196,9 @@ class _Conditions:
             limit=rate.factor,
             unit="x",
             samples=rate.samples,
-            message=f"the error budget burns {_number(rate.rate)} times and "
-            f"{_number(rate.short_rate)} times too fast over {windows}, at most "
-            f"{rate.factor:g} times is allowed: {rate.bad:,} of {rate.samples:,} requests were bad",
+            message=f"the error budget burns {_number(rate.rate)} times too fast over {long} and "
+            f"{_number(rate.short_rate)} times over {short}, at most {rate.factor:g} times is "
+            f"allowed: {rate.bad:,} of {rate.samples:,} requests {were} bad",
             trace_id=self.examples.bad,
             rule=rate.name,
         )
