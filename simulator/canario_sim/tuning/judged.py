@@ -1,0 +1,159 @@
+"""One replication under every candidate: the same as rehearsing each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import Struct
+
+from canario_sim.expect import Outcome
+from canario_sim.scenario import Scenario
+from canario_sim.streams import Floats, Ints
+
+from .crossings import REASONS, Crossings, Why, crossings
+from .grid import Grid
+from .trajectory import End, Trajectory, record
+
+__all__ = ["Ended", "Judged", "judge_all"]
+
+# Windows, minimums of samples, error rates and latencies: where a candidate is in the grid.
+Place = tuple[int, int, int, int]
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How one candidate's rollout ended, and what the canary had served by then.
+
+    As `Run` and its parts say it; `slow` and `bad` by one limit for all candidates.
+    """
+
+    outcome: Outcome
+    reason: str | None
+    at: float
+    stage: int
+    requests: int
+    errors: int
+    slow: int
+    violations: int
+    bad: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A trajectory, and the candidates whose rollout it is.
+
+    Attributes:
+        samples: Places of their minimums of samples in the grid.
+        trajectory: What they saw.
+        crossings: When they step in; the second axis is that of `samples`.
+    """
+
+    samples: tuple[int, ...]
+    trajectory: Trajectory
+    crossings: Crossings
+
+    @property
+    def end(self) -> End:
+        """How it ended for those that do not step in."""
+        end = self.trajectory.end
+        if end is None:
+            raise ValueError("every candidate has stepped in; the trajectory has no end")
+        return end
+
+    def instants(self) -> Floats:
+        """When a rollout ends that is rolled back at each look; at last, when at none."""
+        end = self.trajectory.end
+        return np.append(self.trajectory.at, np.nan if end is None else end.at)
+
+    def served(self) -> Ints:
+        """How many requests the canary had done by then."""
+        end = self.trajectory.end
+        return np.append(self.trajectory.seen, 0 if end is None else end.done)
+
+    def bad(self, slow_above_ms: float) -> Ints:
+        """How many of them failed, broke a contract or took longer."""
+        seen = self.trajectory
+        bad = seen.failed | (seen.broken > 0) | (seen.latency_ms > slow_above_ms)
+        return np.append(0, np.cumsum(bad, dtype=np.int64))[self.served()]
+
+    def ended(self, place: Place, slow_above_ms: float) -> Ended:
+        """How the rollout of one candidate ended."""
+        window, sample, rate, limit = place
+        where = (window, self.samples.index(sample), rate, limit)
+        look, why = int(self.crossings.look[where]), Why(int(self.crossings.why[where]))
+        seen = self.trajectory
+        crossed = look < len(seen.at)
+        done = int(self.served()[look])
+        broken, slow = seen.broken[:done] > 0, seen.latency_ms[:done] > slow_above_ms
+        return Ended(
+            outcome="rolled_back" if crossed else self.end.outcome,
+            reason=str(REASONS[why]) if crossed else self.end.reason,
+            at=float(self.instants()[look]),
+            stage=int(seen.stage[look]) if crossed else self.end.stage,
+            requests=done,
+            errors=int(np.count_nonzero(seen.failed[:done])),
+            slow=int(np.count_nonzero(slow)),
+            violations=int(np.count_nonzero(broken)),
+            bad=int(np.count_nonzero(seen.failed[:done] | broken | slow)),
+            users=self._users(look),
+        )
+
+    def _users(self, look: int) -> int:
+        arrived = self.trajectory.arrived
+        reached = arrived[look] if look < len(arrived) else self.end.arrived
+        return int(np.searchsorted(self.trajectory.first, reached, "left"))
+
+
+def judge_all(
+    scenario: Scenario, seed: int, grid: Grid, *, hurry: bool = False
+) -> tuple[Judged, ...]:
+    """The outcome of every candidate, on as few trajectories as that takes: mostly one.
+
+    Args:
+        scenario: What is rehearsed; see `record`. Give it a horizon, since the default one
+            depends on the window.
+        seed: Of all that is random.
+        grid: The candidates.
+        hurry: Look now and then whether all candidates have stepped in, and stop. It changes no
+            outcome; it is quicker where they are likely to, and slower where they are not.
+    """
+    budgets = scenario.plan.deployment.rollback_thresholds.tolerated
+    pending = list(range(len(grid.min_samples)))
+    made = []
+    while pending:
+        least = [grid.min_samples[sample] for sample in pending]
+        part = _Part(grid, budgets, tuple(least))
+        trajectory = record(scenario, seed, least[0], enough=part.decided if hurry else None)
+        found = crossings(trajectory, grid, budgets, tuple(least))
+        holds = part.holds(trajectory, found)
+        made.append(
+            Judged(
+                tuple(sample for sample, own in zip(pending, holds, strict=True) if own),
+                trajectory,
+                Crossings(found.look[:, holds], found.why[:, holds]),
+            )
+        )
+        pending = [sample for sample, own in zip(pending, holds, strict=True) if not own]
+    return tuple(made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The candidates with some minimums of samples."""
+
+    grid: Grid
+    budgets: dict[str, float]
+    least: tuple[int, ...]
+
+    def holds(self, trajectory: Trajectory, found: Crossings) -> list[bool]:
+        """For each minimum, whether every candidate's rollout is this trajectory to its end."""
+        last = found.look.max(axis=(0, 2, 3)).tolist()
+        return [
+            look <= trajectory.departs(least) for look, least in zip(last, self.least, strict=True)
+        ]
+
+    def decided(self, trajectory: Trajectory) -> bool:
+        """Whether they all have stepped in by now."""
+        found = crossings(trajectory, self.grid, self.budgets, self.least)
+        return bool(found.look.max() < len(trajectory.at)) and all(self.holds(trajectory, found))

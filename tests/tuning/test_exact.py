@@ -1,0 +1,206 @@
+"""One trajectory under every candidate gives what an ordinary rehearsal of each would give."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from canario.plan import Deployment, MissingEvidence, Plan, RollbackThresholds, Stage
+from canario_sim import Scenario, load_scenario, run
+from canario_sim.contracts import ByRate, Single
+from canario_sim.faults import AddedLatency, Errors
+from canario_sim.load import library_path
+from canario_sim.scenario import Order
+from canario_sim.service import Lognormal, Service
+from canario_sim.traffic import Poisson
+from canario_sim.tuning.grid import Grid
+from canario_sim.tuning.judged import Ended, Judged, judge_all
+
+GRID = Grid(
+    max_error_rate=(0, 2, 7.5, 10, 33.3, 100),
+    max_p95_latency_ms=(120, 180.5, 500, 2000),
+    metric_window_seconds=(7, 60, 250),
+    min_samples=(1, 10, 40),
+)
+
+
+def ordinary(scenario: Scenario, thresholds: RollbackThresholds, seed: int) -> Ended:
+    """What `run` says of a candidate; bad requests by the candidate's own limit."""
+    deployment = replace(scenario.plan.deployment, rollback_thresholds=thresholds)
+    made = run(replace(scenario, plan=replace(scenario.plan, deployment=deployment)), seed)
+    names = [stage.name for stage in deployment.canary_stages]
+    return Ended(
+        outcome=made.outcome,
+        reason=made.reason,
+        at=made.ended_at,
+        stage=names.index(made.final_stage),
+        requests=made.canary.requests,
+        errors=made.canary.errors,
+        slow=made.canary.slow,
+        violations=made.canary.violations,
+        bad=made.exposure.bad_requests,
+        users=made.exposure.users,
+    )
+
+
+def part_of(made: tuple[Judged, ...], sample: int) -> Judged:
+    (own,) = (judged for judged in made if sample in judged.samples)
+    return own
+
+
+def agree(scenario: Scenario, grid: Grid, seed: int, tries: int, *, hurry: bool = False) -> int:
+    """Compare some candidates; returns how many trajectories it took."""
+    fixed = replace(scenario, horizon_seconds=scenario.horizon_seconds or scenario.horizon)
+    fixed = replace(fixed, expect=None)
+    made = judge_all(fixed, seed, grid, hurry=hurry)
+    choose = random.Random(seed)
+    like = scenario.plan.deployment.rollback_thresholds
+    for _ in range(tries):
+        window, sample, rate, limit = (choose.randrange(size) for size in grid.shape)
+        place = window, sample, rate, limit
+        thresholds = grid.thresholds(place, like)
+        mine = part_of(made, sample).ended(place, thresholds.max_p95_latency_ms)
+        assert mine == ordinary(fixed, thresholds, seed), thresholds
+    return len(made)
+
+
+@pytest.mark.parametrize("path", sorted(library_path().glob("*.toml")), ids=lambda path: path.stem)
+def test_every_scenario_of_the_library(path: Path) -> None:
+    scenario = load_scenario(path)
+    agree(scenario, GRID, 7, 5)
+    agree(scenario, GRID, 8, 3, hurry=True)
+
+
+def released(**kwargs: object) -> Scenario:
+    base = Scenario(
+        name="release",
+        teaches="candidates",
+        plan=Plan(
+            deployment=Deployment(
+                canary_stages=(Stage(20, 40), Stage(50, 60)),
+                rollback_thresholds=RollbackThresholds(contract_budgets={"tolerated": 3}),
+            )
+        ),
+        traffic=Poisson(rate=6),
+        baseline=Service(latency=Lognormal(p50_ms=80, p95_ms=180), error_rate=6),
+    )
+    return replace(base, **kwargs)
+
+
+waits = st.sampled_from(
+    [
+        MissingEvidence(),
+        MissingEvidence(deadline_seconds=0, then="rollback"),
+        MissingEvidence(deadline_seconds=15, then="rollback"),
+        MissingEvidence(deadline_seconds=15, then="pause"),
+        MissingEvidence(deadline_seconds=15, then="advance"),
+    ]
+)
+orders = st.lists(
+    st.builds(
+        Order,
+        at=st.sampled_from([5.0, 12.5, 40.0, 47.3, 90.0]),
+        order=st.sampled_from(["pause", "resume", "skip", "restart", "promote", "abort"]),
+    ),
+    max_size=3,
+)
+grids = st.builds(
+    Grid,
+    max_error_rate=st.lists(
+        st.sampled_from([0, 0.1, 2, 5, 6.6, 10, 20, 33.3, 50, 100]), min_size=1, unique=True
+    ).map(lambda values: tuple(sorted(values))),
+    max_p95_latency_ms=st.lists(
+        st.floats(20, 3000).map(lambda value: round(value, 1)), min_size=1, max_size=6, unique=True
+    ).map(lambda values: tuple(sorted(values))),
+    metric_window_seconds=st.lists(
+        st.sampled_from([0.7, 3, 10, 60, 61.7, 500]), min_size=1, max_size=3, unique=True
+    ).map(lambda values: tuple(sorted(values))),
+    min_samples=st.lists(
+        st.sampled_from([1, 2, 10, 25, 60, 400]), min_size=1, max_size=3, unique=True
+    ).map(lambda values: tuple(sorted(values))),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=grids,
+    missing=waits,
+    given_orders=orders,
+    rate=st.sampled_from([0.3, 2, 15]),
+    budgeted=st.sampled_from([0, 1, 5]),
+    intolerable=st.booleans(),
+    failing=st.sampled_from([0, 10, 60]),
+    slower=st.sampled_from([0, 200, 2000]),
+    servers=st.sampled_from([None, 2]),
+    interval=st.sampled_from([0.9, 5.0, 50.0]),
+    seed=st.integers(0, 1000),
+    hurry=st.booleans(),
+)
+def test_whatever_happens(
+    grid: Grid,
+    missing: MissingEvidence,
+    given_orders: list[Order],
+    rate: float,
+    budgeted: float,
+    intolerable: bool,
+    failing: float,
+    slower: float,
+    servers: int | None,
+    interval: float,
+    seed: int,
+    hurry: bool,
+) -> None:
+    scenario = released(orders=tuple(given_orders), traffic=Poisson(rate=rate))
+    deployment = scenario.plan.deployment
+    thresholds = replace(deployment.rollback_thresholds, check_interval_seconds=interval)
+    deployment = replace(deployment, missing_evidence=missing, rollback_thresholds=thresholds)
+    failures = [ByRate(rate=budgeted, contract="tolerated")] if budgeted else []
+    if intolerable:
+        failures.append(Single(at=30, contract="never"))  # type: ignore[arg-type]
+    faults = [Errors(rate=failing, at=20)] if failing else []
+    if slower:
+        faults.append(AddedLatency(ms=slower, at=50, lasts=30))  # type: ignore[arg-type]
+    scenario = replace(
+        scenario,
+        plan=replace(scenario.plan, deployment=deployment),
+        contract_failures=tuple(failures),
+        faults=tuple(faults),
+        baseline=replace(scenario.baseline, servers=servers),
+        horizon_seconds=220.0,
+    )
+    agree(scenario, grid, seed, 3, hurry=hurry)
+
+
+def test_a_stage_that_waits_for_more_requests_is_another_trajectory() -> None:
+    scenario = released(traffic=Poisson(rate=1))
+    grid = Grid(
+        max_error_rate=(30, 50),
+        max_p95_latency_ms=(2000,),
+        metric_window_seconds=(30, 60),
+        min_samples=(1, 2, 15, 30),
+    )
+    assert agree(scenario, grid, 1, 16) == 3
+    # Where all stages bring enough, one serves them all.
+    assert agree(released(traffic=Poisson(rate=40)), grid, 1, 4) == 1
+
+
+def test_candidates_that_all_step_in_early_need_no_more_than_the_beginning() -> None:
+    scenario = released(faults=(Errors(rate=90, at=10),), traffic=Poisson(rate=40))
+    scenario = replace(scenario, horizon_seconds=300.0)
+    grid = Grid(
+        max_error_rate=(5, 50),
+        max_p95_latency_ms=(500,),
+        metric_window_seconds=(10,),
+        min_samples=(10,),
+    )
+    (whole,) = judge_all(scenario, 3, grid)
+    (part,) = judge_all(scenario, 3, grid, hurry=True)
+    assert part.trajectory.end is None
+    assert whole.trajectory.end is not None
+    assert len(part.trajectory.at) < len(whole.trajectory.at)
+    assert (part.crossings.look == whole.crossings.look).all()
