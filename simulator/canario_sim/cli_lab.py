@@ -32,16 +32,24 @@ _INTERRUPTED = 130
 _INTERRUPTED_EPILOG = f"{EPILOG[:-1]}, {_INTERRUPTED} interrupted (what is done is reported)."
 
 
-def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
-    """`NAME=PLAN_FILE`, as often as it is given."""
-    found: dict[str, Path] = {}
+def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """By name what judges: `NAME=PLAN_FILE`, a preset, or `NAME=PRESET`."""
+    from .peers import PRESETS
+
+    found: dict[str, str] = {}
     for value in values:
-        name, _equals, path = value.partition("=")
-        if not (name and path):
-            raise click.BadParameter(f"{value!r} is no NAME=PLAN_FILE, such as strict=strict.toml")
+        if value.partition(":")[0] in PRESETS:
+            name = what = value
+        else:
+            name, _equals, what = value.partition("=")
+            if not (name and what):
+                raise click.BadParameter(
+                    f"{value!r} is neither NAME=PLAN_FILE, such as strict=strict.toml, nor a "
+                    f"preset; presets are {', '.join(PRESETS)}"
+                )
         if name in found:
-            raise click.BadParameter(f"{name!r} is given twice; give each plan a name of its own")
-        found[name] = Path(path)
+            raise click.BadParameter(f"{name!r} is given twice; give each policy its own name")
+        found[name] = what
     return found
 
 
@@ -61,8 +69,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "named",
     multiple=True,
     callback=_named,
-    metavar="NAME=PLAN_FILE",
-    help="Another plan that judges the same requests; may be given several times.",
+    metavar="[NAME=]WHAT",
+    help="What else judges the same requests, as often as you like: NAME=PLAN_FILE, or another "
+    "system's rule with its documented defaults (flagger, argo, kayenta) or with others, such as "
+    "argo:failure_limit=3,interval_seconds=60.",
 )
 @click.option(
     "--conditions",
@@ -132,7 +142,7 @@ def assess(
     ctx: click.Context,
     paths: tuple[Path, ...],
     *,
-    named: dict[str, Path],
+    named: dict[str, str],
     table: Path | None,
     graded: bool,
     replications: int | None,
@@ -254,19 +264,22 @@ def _unique(path: Path, name: str, known: dict[str, tuple[Path, Any]], remedy: s
         )
 
 
-def _policies(plans: dict[str, Plan], named: dict[str, Path]) -> tuple[Policy, ...]:
-    """The plans; where there is none, every scenario's own."""
+def _policies(plans: dict[str, Plan], named: dict[str, str]) -> tuple[Policy, ...]:
+    """The plans; where there is none, every scenario's own. And those of `--policy`."""
     from canario.config import load_plan
 
     from .lab import Policy
+    from .peers import peer_named
 
     policies = [Policy(name=name, deployment=plan.deployment) for name, plan in plans.items()]
     if not plans:
         policies.append(Policy(name="own plan"))
-    for name, path in named.items():
+    for name, what in named.items():
         if any(name == policy.name for policy in policies):
-            raise ConfigError("--policy", name, "is the name of another plan too")
-        policies.append(Policy(name=name, deployment=load_plan(path).deployment))
+            raise ConfigError("--policy", name, "is the name of another policy too")
+        peer = peer_named(what, "--policy")
+        own = None if peer else load_plan(Path(what)).deployment
+        policies.append(Policy(name=name, deployment=own, peer=peer))
     return tuple(policies)
 
 

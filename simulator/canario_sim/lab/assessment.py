@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from canario.plan import Deployment
+from canario_sim.peers import Peer
 
 from .experiment import Kind
 from .replicate import Replications
@@ -29,10 +30,11 @@ class Described(Struct, frozen=True, kw_only=True):
 
 
 class Judge(Struct, frozen=True, kw_only=True):
-    """A policy in a report; without a deployment it is each condition's own plan."""
+    """A policy in a report: a deployment or a peer; with neither it is each condition's plan."""
 
     name: str
     deployment: Deployment | None
+    peer: Peer | None = None
 
 
 class Assessment(Struct, frozen=True, kw_only=True):
@@ -69,7 +71,8 @@ def assessment(made: Replications, *, confidence: float = 0.95) -> Assessment:
         complete=made.complete,
         planned=made.planned,
         policies=tuple(
-            Judge(name=each.name, deployment=each.deployment) for each in experiment.policies
+            Judge(name=each.name, deployment=each.deployment, peer=each.peer)
+            for each in experiment.policies
         ),
         conditions=tuple(
             Described(name=each.name, kind=each.kind, about=each.scenario.teaches)

@@ -10,8 +10,10 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from canario import __version__
+from canario.judges.verdict import Judge
 from canario.plan import Deployment, Plan
 from canario_sim.expect import Outcome
+from canario_sim.peers import Peer
 from canario_sim.runner import Run, run
 from canario_sim.scenario import Scenario, default_horizon
 from canario_sim.streams import child
@@ -61,13 +63,19 @@ class Condition(Struct, frozen=True, kw_only=True):
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """What judges: a rollout's stages and thresholds, under a name.
+    """What judges, under a name: a rollout's stages and thresholds, or another system's rule.
 
-    Without a `deployment` it is each condition's own plan.
+    With neither a `deployment` nor a `peer` it is each condition's own plan. Raises `ValueError`
+    for both.
     """
 
     name: Annotated[str, Meta(min_length=1)]
     deployment: Deployment | None = None
+    peer: Peer | None = None
+
+    def __post_init__(self) -> None:
+        if self.deployment is not None and self.peer is not None:
+            raise ValueError(f"{self.name} has a deployment and a peer; give one of them")
 
     def plan_in(self, scenario: Scenario) -> Plan:
         """The plan by which this policy judges a scenario.
@@ -75,14 +83,29 @@ class Policy(Struct, frozen=True, kw_only=True):
         The release's name and its routing are the scenario's: the same users reach the canary
         under every policy.
         """
-        if self.deployment is None:
+        deployment = self.deployment if self.peer is None else self.peer.deployment()
+        if deployment is None:
             return scenario.plan
         own = replace(
-            self.deployment,
+            deployment,
             deployment_id=scenario.deployment.deployment_id,
             routing=scenario.deployment.routing,
         )
         return replace(scenario.plan, deployment=own)
+
+    def scenario_of(self, scenario: Scenario) -> Scenario:
+        """The scenario as this policy meets it, to its own end."""
+        plan = self.plan_in(scenario)
+        needed = (
+            default_horizon(plan.deployment) if self.peer is None else self.peer.horizon_seconds
+        )
+        # A policy that is quicker than the scenario's plan must still fit the scenario's instants.
+        horizon = scenario.horizon_seconds or max(scenario.horizon, needed)
+        return replace(scenario, plan=plan, horizon_seconds=horizon, expect=None)
+
+    def judge(self) -> Judge | None:
+        """A new judge for one rollout; None where the plan's own judges."""
+        return None if self.peer is None else self.peer.judge()
 
 
 class Experiment(Struct, frozen=True, kw_only=True):
@@ -159,16 +182,10 @@ def seed_number(seed: int, replication: int) -> int:
 def rehearse(experiment: Experiment, condition: int, policy: int, replication: int) -> Row:
     """One cell of the experiment."""
     scenario = experiment.conditions[condition].scenario
-    plan = experiment.policies[policy].plan_in(scenario)
-    # A policy that is quicker than the scenario's plan must still fit the scenario's instants.
-    horizon = max(scenario.horizon, default_horizon(plan.deployment))
-    judged = replace(
-        scenario,
-        plan=plan,
-        horizon_seconds=scenario.horizon_seconds or horizon,
-        expect=None,
-    )
-    made = run(judged, seed_number(experiment.seed, replication))
+    judging = experiment.policies[policy]
+    judged = judging.scenario_of(scenario)
+    plan = judged.plan
+    made = run(judged, seed_number(experiment.seed, replication), judge=judging.judge())
     names = [stage.name for stage in plan.deployment.canary_stages]
     return Row(
         condition=condition,
