@@ -167,7 +167,7 @@ class CanaryMiddleware:
         async def tell(message: Message) -> Any:
             if message.get("type") in _LAST_MESSAGES:
                 # Hereafter a server may end its process by a signal: nothing else would do it.
-                await flush_sinks()
+                await flush_sinks(self.gate)
                 flush_own_spans()
             returned = await send(message)
             # Not before: a model that takes minutes to load is not to use up the first stage.

@@ -21,6 +21,9 @@ _LONGEST_SLEEP = 1.0
 # A loop's timers fire a little early, and a clock in a test stands still: neither may make it spin.
 _SHORTEST_SLEEP = 0.02
 
+# How long the end of a tape may take.
+_TAPE_SECONDS = 5.0
+
 State = dict[str, Any]
 
 
@@ -66,14 +69,21 @@ class Ticker:
         self._timer = loop.call_later(max(seconds, _SHORTEST_SLEEP), self._tick, loop)
 
 
-async def flush_sinks() -> None:
-    """Let what waits for sinks be sent, within the time that each of them has for it."""
+async def flush_sinks(gate: Gate) -> None:
+    """Let what waits for sinks be sent, within the time that each of them has for it, and end
+    the tape."""
+
+    def last() -> None:
+        flush()
+        if gate.tape is not None:
+            gate.tape.close(_TAPE_SECONDS)
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        flush()  # another loop than asyncio's; nothing else is to be done on it any more
+        last()  # another loop than asyncio's; nothing else is to be done on it any more
     else:
-        await loop.run_in_executor(None, flush)
+        await loop.run_in_executor(None, last)
 
 
 class PairedLifespan:

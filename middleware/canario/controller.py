@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from msgspec import Struct, json
 from msgspec.structs import replace
@@ -29,9 +29,13 @@ from .judges.verdict import Judge
 from .metrics.counts import Counts
 from .metrics.histogram import DurationTotals
 from .plan import Deployment, Plan
+from .routing.bucket import key_bytes
 from .routing.router import Arm, TrafficRouter
 from .sinks.listeners import Listeners
 from .sinks.otel import OpenTelemetryEvents
+
+if TYPE_CHECKING:
+    from .tape import Mark, TapeRecorder
 
 __all__ = [
     "ArmTotals",
@@ -141,6 +145,7 @@ class CanaryDeploymentController:
             telemetry=telemetry,
         )
         self._telemetry = OpenTelemetryEvents() if telemetry else None
+        self._tape: TapeRecorder | None = None
         self._lock = threading.Lock()
         self._told: set[str] = set()
         self._log = log
@@ -202,6 +207,19 @@ class CanaryDeploymentController:
         """Whom it tells; those that count what they `dropped` say so."""
         return self._listeners.sinks
 
+    def record_to(self, tape: TapeRecorder) -> None:
+        """Have a tape record all that this controller is told; the same one again is nothing new.
+
+        It is best done before `start`: a tape that begins later cannot give back the journal.
+        Raises `ValueError` when another tape does it, or when `tape` records another controller.
+        """
+        with self._lock:
+            if self._tape not in (None, tape):
+                raise ValueError(f"{self!r} is recorded by {self._tape!r} already")
+            if self._tape is None:
+                tape.follow(self, self._events, self.clock())
+                self._tape = tape
+
     # -- driving it
 
     def start(self) -> None:
@@ -215,6 +233,8 @@ class CanaryDeploymentController:
                 return
             now = self.clock()
             past = self._read_journal()
+            if self._tape is not None:
+                self._tape.began(now, past)
             if past:
                 events = self._rollout.restore(past, now)
                 self._events += past
@@ -238,6 +258,7 @@ class CanaryDeploymentController:
         latency_ms: float | None = None,
         *,
         now: float | None = None,
+        mark: Mark | None = None,
     ) -> None:
         """Count one finished request of `arm`. Nothing is counted before `start`.
 
@@ -246,6 +267,7 @@ class CanaryDeploymentController:
             outcome: What it says about the service.
             latency_ms: How long it took; None keeps it out of the percentiles.
             now: When it ended; by default the present instant.
+            mark: What a tape is to say of it beside that.
         """
         at = self.clock() if now is None else now
         with self._lock:
@@ -253,9 +275,13 @@ class CanaryDeploymentController:
             if rollout.state.phase is Phase.PENDING:
                 return
             events = rollout.observe(at, arm, outcome, latency_ms)
+            if events:
+                self._perform(events)
+            if self._tape is not None:
+                # In the order of the lock, which is the one that decides.
+                self._tape.observed(rollout.counts_at(at), arm, outcome, latency_ms, mark)
             if not events:
                 return
-            self._perform(events)
         self._tell(events)
 
     def observe_counts(self, arm: Arm, counts: Counts, *, now: float) -> None:
@@ -272,11 +298,16 @@ class CanaryDeploymentController:
         self._drive(step)
 
     def report_violation(
-        self, arm: Arm, violation: Violation | str, *, now: float | None = None
+        self,
+        arm: Arm,
+        violation: Violation | str,
+        *,
+        now: float | None = None,
+        mark: Mark | None = None,
     ) -> None:
         """Report that a response of `arm`, which was observed, broke its contract.
 
-        On the canary this rolls back at once.
+        On the canary this rolls back at once. `mark` is the response's request, for a tape.
         """
         at = self.clock() if now is None else now
         told = Violation(message=violation) if isinstance(violation, str) else violation
@@ -285,7 +316,14 @@ class CanaryDeploymentController:
                 self._telemetry.violation(told, at=at, arm=arm, deployment_id=self.deployment_id)
             except Exception as error:
                 self.fault("telemetry", error)
-        self._drive(lambda: self._rollout.violate(at, arm, told))
+
+        def step() -> list[Event]:
+            events = self._rollout.violate(at, arm, told)
+            if self._tape is not None:
+                self._tape.violated(self._rollout.counts_at(at), arm, told, mark)
+            return events
+
+        self._drive(step)
 
     def promote(self) -> None:
         """Send everything to the canary now. Raises `CommandRefusedError`, like all orders."""
@@ -311,10 +349,10 @@ class CanaryDeploymentController:
         """Go back to the first stage and forget what was counted."""
         self._order(Command.RESTART)
 
-    def count(self, what: str) -> None:
-        """Add one to the counter `what`."""
+    def count(self, what: str, times: int = 1) -> None:
+        """Add `times` to the counter `what`."""
         with self._lock:
-            self._counters[what] += 1
+            self._counters[what] += times
 
     def fault(self, where: str, error: BaseException) -> None:
         """Count an error inside canario, and log it the first time that its kind appears."""
@@ -414,10 +452,17 @@ class CanaryDeploymentController:
         if isinstance(clock, ManualClock) and clock() == before:
             clock.advance(max(latency_ms, 1.0) / 1000)
         now = clock()
-        self.observe(arm, Outcome.GOOD if success else Outcome.BAD, latency_ms, now=now)
+        mark = self._mark_of(request_id, before)
+        outcome = Outcome.GOOD if success else Outcome.BAD
+        self.observe(arm, outcome, latency_ms, now=now, mark=mark)
         if not contract_valid:
             # Without the id: it is what the user is routed by, and this goes into logs.
-            self.report_violation(arm, "the request broke its contract", now=now)
+            self.report_violation(arm, "the request broke its contract", now=now, mark=mark)
+
+    def _mark_of(self, request_id: str, at: float) -> Mark | None:
+        if self._tape is None:
+            return None
+        return self._tape.mark(at, key_bytes(request_id))
 
     def _idle(self) -> None:
         if isinstance(self.clock, ManualClock):
@@ -486,6 +531,8 @@ class CanaryDeploymentController:
         """Make events take effect; called with the lock held, so that their order is kept."""
         self.router.share = self._rollout.state.share
         self._events += events
+        if self._tape is not None:
+            self._tape.told(events)
         if self._journal is not None and events:
             try:
                 _append(self._journal, dump_journal(events))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, TracerProvider
 
     from canario.slo import SLOMonitor
+    from canario.tape import Mark, TapeRecorder
     from canario.tracing.feature_flag import Reason
 
 __all__ = ["HEALTH_PATHS", "Exchange", "Gate", "GateOptions"]
@@ -82,6 +83,7 @@ class Exchange:
     reason: Reason = "disabled"  # until a share is there to be part of
     key: bytes | None = None  # kept only where it is to be hashed for the span
     span: RequestSpan | None = None
+    mark: Mark | None = None  # what a tape says of it, where one is recorded
 
     @property
     def trace_id(self) -> str | None:
@@ -125,6 +127,7 @@ class GateOptions(TypedDict, total=False):
     arm_header: str | None
     monitor: SLOMonitor | None
     flows: Mapping[str, str] | None
+    tape: str | os.PathLike[str] | TapeRecorder | None
     spans: bool
     tracer_provider: TracerProvider | None
     environ: Mapping[str, str] | None
@@ -148,6 +151,7 @@ class Gate:
             alerts are evaluated beside the requests when it is time, and after a broken contract.
         flows: Names of flows for routes, to record under instead:
             `{"/evaluate": "decalogo_evaluation"}`.
+        tape: Records every request, to be judged again: a file's path, or a recorder.
         spans: False opens no span for a request, and annotates none.
         tracer_provider: Where spans are opened; by default OpenTelemetry's global provider, as
             soon as the host has set one.
@@ -172,6 +176,7 @@ class Gate:
         arm_header: str | None = None,
         monitor: SLOMonitor | None = None,
         flows: Mapping[str, str] | None = None,
+        tape: str | os.PathLike[str] | TapeRecorder | None = None,
         spans: bool = True,
         tracer_provider: TracerProvider | None = None,
         environ: Mapping[str, str] | None = None,
@@ -198,6 +203,9 @@ class Gate:
             if spans
             else None
         )
+        self.tape = None if tape is None else _recorder(tape)
+        if self.tape is not None:
+            controller.record_to(self.tape)
         self._names_keys = self.tracer is not None and self.tracer.names_keys
         self._checker: ContractChecker | None = None
         if contract is not None:
@@ -216,7 +224,7 @@ class Gate:
             self._telling_ms = min(self._slow_ms, monitor.objectives.p95_latency_ms)
         self._begun = False
         # Nobody else asks for the name of a route.
-        self.names_routes = bool(self._checker or errors or monitor is not None)
+        self.names_routes = bool(self._checker or errors or monitor is not None or self.tape)
 
     def start(self) -> None:
         """Begin the rollout if it has not begun: at the server's start-up or the first request."""
@@ -254,8 +262,13 @@ class Gate:
                 controller.tick()
             if method in _UNTIMED_METHODS or path in self._health_paths:
                 exchange.timed = False
+            if self.tape is not None:
+                exchange.mark = self.tape.mark(now)
             if controller.router.weight:  # else it is nobody's: an abort beats every claim
                 self._route(exchange, carrier, secure)
+            elif exchange.mark is not None:
+                with suppress(InvalidKeyError):
+                    exchange.mark.key = self._key(carrier)
             if self._checker is not None and method != "HEAD":
                 exchange.body = []
                 exchange.method = method
@@ -278,7 +291,12 @@ class Gate:
         try:
             now = self.controller.clock() if at is None else at
             outcome, latency_ms = self._worth(exchange, route, now)
-            self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
+            mark = exchange.mark
+            if mark is None:
+                self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
+            else:
+                mark.route = route
+                self.controller.observe(exchange.arm, outcome, latency_ms, now=now, mark=mark)
             if self.monitor is not None and outcome is not Outcome.NEUTRAL:
                 good = outcome is Outcome.GOOD
                 span = exchange.span
@@ -307,10 +325,10 @@ class Gate:
             self.fault("asking a contract", error)
             return False
 
-    def report_violation(self, arm: Arm, violation: Violation) -> None:
+    def report_violation(self, arm: Arm, violation: Violation, mark: Mark | None = None) -> None:
         """Tell the controller and the monitor of a broken contract. Never raises."""
         try:
-            self.controller.report_violation(arm, violation)
+            self.controller.report_violation(arm, violation, mark=mark)
             if self.monitor is not None:
                 self.monitor.record_violation(self.flow_of(violation.route), violation)
             if self.alerts is not None:
@@ -367,6 +385,8 @@ class Gate:
             return
         exchange.arm = controller.router.arm_of(key)
         exchange.reason = "split"
+        if exchange.mark is not None:
+            exchange.mark.key = key
         if self._names_keys:
             exchange.key = key
 
@@ -426,6 +446,7 @@ class Gate:
             b"".join(exchange.body),
             exchange.span_context,
             exchange.method,
+            exchange.mark,
         )
         if fits:
             checker.submit(response)
@@ -437,7 +458,13 @@ class Gate:
         if span is not None and violation.trace_id is None:
             violation = replace(violation, trace_id=format_trace_id(span.trace_id))
         with as_current(span):
-            self.report_violation(response.arm, violation)
+            self.report_violation(response.arm, violation, response.mark)
+
+
+def _recorder(tape: str | os.PathLike[str] | TapeRecorder) -> TapeRecorder:
+    from canario.tape import TapeRecorder  # what brings SQLite is imported where it is used
+
+    return tape if isinstance(tape, TapeRecorder) else TapeRecorder(tape)
 
 
 def _user_key_secret(

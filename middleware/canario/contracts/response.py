@@ -16,6 +16,8 @@ from .wording import brief
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
+    from canario.tape import Mark
+
 __all__ = [
     "NOT_ABOUT",
     "Answer",
@@ -58,6 +60,7 @@ class Response(NamedTuple):
     body: bytes
     span: SpanContext | None = None  # of the request, so that a report can be linked to it
     method: str = ""  # "" when it is not known
+    mark: Mark | None = None  # of the request, where a tape records it
 
 
 class ResponseContract(ABC):

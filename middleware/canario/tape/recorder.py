@@ -1,0 +1,266 @@
+"""What a middleware tells a tape of: on the request path one append, the rest on a thread."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from canario.background import BackgroundQueue
+from canario.control.rollout import Outcome
+from canario.control.violation import Violation
+from canario.routing.router import Arm
+
+from .items import Began, Item, Told, Violated
+from .writer import TapeWriter
+
+if TYPE_CHECKING:
+    from canario.control.events import Event
+    from canario.controller import CanaryDeploymentController
+
+__all__ = ["Mark", "TapeRecorder"]
+
+
+class Mark(Struct, gc=False):
+    """What a tape says of a request beside its outcome: when it arrived, from whom, and its route.
+
+    `key` is what the request is routed by; it is hashed before it is written. `n` is the number
+    that the request gets on the tape, once it is there.
+    """
+
+    at: float | None = None
+    key: bytes | None = None
+    route: str | None = None
+    n: int | None = None
+
+
+class TapeRecorder:
+    """Records what a controller is told, to be judged again: see `docs/tapes.md`.
+
+    One row for each request: when it arrived and ended, its arm, a keyed hash of its key, its
+    bucket, route, latency, outcome and broken contract; and the plan and the journal beside them.
+    Rows wait in memory for `flush_seconds` at most and are then written on a thread of their
+    own, in one transaction: a crash loses what came after the last one.
+
+    Each process writes files of its own. The first file is `path`; the next, of this or of
+    another worker or run, is called like it with -2, -3, … before the suffixes.
+
+    Args:
+        path: Where to write; folders are made.
+        secret: With what users' keys are hashed (BLAKE2b, 64 bits). By default a random one, so
+            that no one can look a user up; with the same one, tapes agree on who is who.
+        max_bytes: When a file is longer, the next one is begun.
+        max_files: When there are more of one name, the oldest that nobody writes is removed.
+        flush_seconds: How long a row waits to be written.
+        capacity: How many rows may wait; more are dropped, and counted.
+
+    Raises:
+        ValueError: When one of these is not valid.
+    """
+
+    mark = Mark
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        secret: bytes | None = None,
+        max_bytes: int = 64 * 1024 * 1024,
+        max_files: int = 16,
+        flush_seconds: float = 1.0,
+        capacity: int = 100_000,
+    ) -> None:
+        least = {"max_bytes": (max_bytes, 64 * 1024), "max_files": (max_files, 2)}
+        least["capacity"] = (capacity, 1)
+        for name, (value, low) in least.items():
+            if value < low:
+                raise ValueError(f"{name} is {value!r}; it must be at least {low}")
+        if not 0 <= flush_seconds < 3600:
+            raise ValueError(f"flush_seconds is {flush_seconds!r}; it must be from 0 to 3600")
+        if secret is not None and not 1 <= len(secret) <= 64:
+            raise ValueError(f"secret has {len(secret)} bytes; give 1 to 64")
+        self.path = os.fspath(path)
+        self.failed = 0  # flushes that could not be written
+        self._flush_seconds = flush_seconds
+        self._capacity = capacity
+        self._dropped = 0
+        self._told_of = 0  # of the dropped rows, those that the controller has counted
+        self._waiting: list[Item] = []
+        self._asked = False
+        self._hurry = threading.Event()
+        self._controller: CanaryDeploymentController | None = None
+        self._writer = TapeWriter(
+            self.path, secret or os.urandom(32), max_bytes=max_bytes, max_files=max_files
+        )
+        self._queue = _Flushes(self._flush, self._hurry, self._forget, self._lost)
+        atexit.register(_end, weakref.ref(self))
+
+    def __repr__(self) -> str:
+        return f"<TapeRecorder {self.path!r} {self.recorded} rows>"
+
+    @property
+    def recorded(self) -> int:
+        """Rows that this process has written."""
+        return self._writer.recorded
+
+    @property
+    def dropped(self) -> int:
+        """Rows that found no room, or could not be written."""
+        return self._dropped
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Write now all that waits; False when that took longer than `timeout` (s)."""
+        return self._queue.drain(timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Write what waits and end the file, as one without companions; later rows begin another.
+
+        False, and nothing is ended, when that took longer than `timeout` (s).
+        """
+        return self._queue.drain(timeout) and self._queue.run(self._writer.close, timeout)
+
+    # -- towards the controller, which holds its lock
+
+    def follow(
+        self, controller: CanaryDeploymentController, events: Sequence[Event], now: float
+    ) -> None:
+        """Record what `controller` is told from now on; `events` is its journal so far."""
+        if self._controller not in (None, controller):
+            raise ValueError(f"{self!r} records another controller; give each a tape of its own")
+        self._controller = controller
+        self._writer.plan = controller.plan
+        if events:
+            # What was counted before is on no tape, so its verdicts cannot be found again.
+            self._add(Began(now, tuple(events), whole=False))
+
+    def began(self, now: float, past: Sequence[Event]) -> None:
+        """The rollout starts, or is taken up from its journal `past`."""
+        self._add(Began(now, tuple(past), whole=True))
+
+    def observed(
+        self, at: float, arm: Arm, outcome: Outcome, latency_ms: float | None, mark: Mark | None
+    ) -> None:
+        """A request ended, and counts at the instant `at`."""
+        waiting = self._waiting
+        if len(waiting) >= self._capacity:
+            self._dropped += 1
+            return
+        waiting.append((at, arm, outcome, latency_ms, mark))
+        if not self._asked:
+            self._ask()
+
+    def violated(self, at: float, arm: Arm, violation: Violation, mark: Mark | None) -> None:
+        """A contract was broken, by a request that was observed."""
+        self._add(Violated(at, arm, violation, mark))
+
+    def told(self, events: Sequence[Event]) -> None:
+        """The journal goes on."""
+        self._add(Told(tuple(events)))
+
+    def _add(self, item: Item) -> None:
+        # Rarer than requests, and needed more: they find room when requests no longer do.
+        if len(self._waiting) >= 2 * self._capacity:
+            self._dropped += 1
+            return
+        self._waiting.append(item)
+        if not self._asked:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Have what waits written a little later. Never raises: a request may be waiting."""
+        self._asked = True
+        try:
+            self._queue.submit(None)
+        except Exception:
+            self._asked = False
+            self.failed += 1
+
+    # -- on the thread
+
+    def _flush(self, job: Callable[[], object] | None) -> None:
+        if job is not None:
+            job()
+            return
+        self._hurry.wait(self._flush_seconds)
+        self._asked = False  # before the rows are taken, so that none is left without a flush
+        waiting = self._waiting
+        items = waiting[:]
+        del waiting[: len(items)]
+        try:
+            self._writer.write(items, self._dropped)
+        except Exception:
+            self.failed += 1
+            self._dropped += len(items)
+            raise
+        finally:
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        missing = self._dropped - self._told_of
+        if missing and self._controller is not None:
+            self._told_of += missing
+            self._controller.count("tape_dropped", missing)
+
+    def _lost(self, error: BaseException) -> None:
+        if self._controller is not None:
+            self._controller.fault("writing the tape", error)
+
+    def _forget(self) -> None:
+        """In a forked child: what waits is the parent's."""
+        self._waiting = []
+        self._asked = False
+
+
+class _Flushes(BackgroundQueue[Callable[[], object] | None]):
+    """The queue of flushes: one waits for its time, unless somebody waits for it."""
+
+    def __init__(
+        self,
+        handle: Callable[[Callable[[], object] | None], object],
+        hurry: threading.Event,
+        forget: Callable[[], object],
+        on_error: Callable[[BaseException], object],
+    ) -> None:
+        self._hurry = hurry
+        self._forget = forget
+        super().__init__(
+            handle, name="canario-tape", capacity=16, exit_seconds=5.0, on_error=on_error
+        )
+
+    def drain(self, timeout: float | None = None) -> bool:
+        self._hurry.set()
+        try:
+            return super().drain(timeout)
+        finally:
+            self._hurry.clear()
+
+    def run(self, job: Callable[[], object], timeout: float | None) -> bool:
+        """Do something on the thread, where nothing is being written meanwhile."""
+        done = threading.Event()
+        self.submit(partial(_then, job, done.set))
+        return done.wait(timeout)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._hurry.clear()
+        self._forget()
+
+
+def _then(job: Callable[[], object], after: Callable[[], object]) -> None:
+    try:
+        job()
+    finally:
+        after()
+
+
+def _end(recorder: weakref.ref[TapeRecorder]) -> None:
+    """At the end of the process: a file without companions, if that takes no longer than this."""
+    made = recorder()
+    if made is not None:
+        made.close(5.0)

@@ -1,0 +1,120 @@
+"""The format of a tape: a SQLite database that any tool reads. `docs/tapes.md` describes it.
+
+A tape is one file, or several parts of one session, in which the inputs (requests and broken
+contracts) are numbered on from one part to the next in the order in which the controller took
+them in. So they can be given to a controller again, and it decides what it decided.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+__all__ = [
+    "ARMS",
+    "FORMAT",
+    "INSERT_EVENT",
+    "INSERT_REQUEST",
+    "INSERT_ROUTE",
+    "INSERT_VIOLATION",
+    "OUTCOMES",
+    "VERSION",
+    "TapeError",
+    "create",
+    "put_meta",
+]
+
+FORMAT = "canario tape"
+VERSION = 1
+
+# What the numbers in the columns `arm` and `outcome` mean. An arm that is not known is NULL.
+ARMS = ("baseline", "canary")
+OUTCOMES = ("good", "bad", "neutral")
+
+# "cnry", so that `file` and SQLite's own tools can tell a tape from another database.
+APPLICATION_ID = 0x636E7279
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE routes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE requests (
+    n INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    ended REAL NOT NULL,
+    arm INTEGER,
+    outcome INTEGER NOT NULL,
+    latency_ms REAL,
+    bucket INTEGER,
+    key INTEGER,
+    route INTEGER
+);
+CREATE TABLE violations (
+    n INTEGER PRIMARY KEY,
+    request INTEGER,
+    at REAL NOT NULL,
+    arm INTEGER,
+    contract TEXT NOT NULL,
+    violation TEXT NOT NULL
+);
+CREATE TABLE journal (
+    number INTEGER PRIMARY KEY,
+    after INTEGER NOT NULL,
+    at REAL NOT NULL,
+    event TEXT NOT NULL
+);
+CREATE VIEW traffic AS
+SELECT
+    r.n,
+    r.at,
+    r.ended,
+    CASE r.arm WHEN 0 THEN 'baseline' WHEN 1 THEN 'canary' END AS arm,
+    printf('%016x', r.key) AS key,
+    r.bucket,
+    names.name AS route,
+    r.latency_ms,
+    CASE r.outcome WHEN 0 THEN 'good' WHEN 1 THEN 'bad' ELSE 'neutral' END AS outcome,
+    (SELECT min(v.contract) FROM violations AS v WHERE v.request = r.n) AS contract
+FROM requests AS r LEFT JOIN routes AS names ON names.id = r.route;
+CREATE INDEX violations_request ON violations (request);
+"""
+
+INSERT_REQUEST = "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_ROUTE = "INSERT INTO routes VALUES (?, ?)"
+INSERT_VIOLATION = "INSERT INTO violations VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_EVENT = "INSERT INTO journal VALUES (?, ?, ?, ?)"
+
+
+class TapeError(ValueError):
+    """A file that is no tape, or one that cannot be read; the message names it and says why."""
+
+
+def create(path: str | os.PathLike[str]) -> Connection:
+    """Make an empty tape. Raises `FileExistsError` when there is a file, else `OSError`."""
+    import sqlite3
+
+    # To make the file is to claim its name: of two workers only one can.
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
+    try:
+        connection = sqlite3.connect(Path(path), isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit is on the disk, not only in the host's memory: there is one a second.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.executescript(f"BEGIN;{_TABLES}COMMIT;")
+    except sqlite3.Error as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    return connection
+
+
+def put_meta(connection: Connection, values: Mapping[str, object]) -> None:
+    """Say something about the tape as a whole."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+        [(name, str(value)) for name, value in values.items()],
+    )

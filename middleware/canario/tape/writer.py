@@ -1,0 +1,270 @@
+"""Rows into files, on one thread: hashing, numbering, rotation."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+
+from msgspec import json
+
+from canario.control.events import Event
+from canario.control.rollout import Outcome
+from canario.plan import Plan
+from canario.routing.bucket import bucket_of
+
+from .files import begin_file, remove_oldest
+from .items import Began, Item, Row, Violated
+from .schema import (
+    FORMAT,
+    INSERT_EVENT,
+    INSERT_REQUEST,
+    INSERT_ROUTE,
+    INSERT_VIOLATION,
+    OUTCOMES,
+    VERSION,
+    put_meta,
+)
+
+__all__ = ["TapeWriter", "identity"]
+
+# Names of routes of one file; what a callable makes up beyond them is `other`.
+_ROUTES = 1000
+_OTHER = "other"
+
+_OUTCOME = {outcome: OUTCOMES.index(outcome.value) for outcome in Outcome}
+
+# Connections of a parent: closing one here would write into the parent's file.
+_inherited: list[sqlite3.Connection] = []
+
+
+def identity(secret: bytes, key: bytes) -> int:
+    """What names a user on a tape: 64 bits of BLAKE2b, keyed with the secret."""
+    digest = blake2b(key, key=secret, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+class TapeWriter:
+    """Writes what a recorder hands it; nothing else may touch it meanwhile.
+
+    Args:
+        path: Of the first file.
+        secret: With what keys are hashed.
+        max_bytes: When a file is longer, the next is begun.
+        max_files: How many files of the name may be there.
+    """
+
+    def __init__(self, path: str, secret: bytes, *, max_bytes: int, max_files: int) -> None:
+        self.plan = Plan()  # until there is a controller to follow
+        self.recorded = 0
+        self._path = Path(path)
+        self._secret = secret
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._file: Path | None = None
+        self._tape: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._routes: dict[str, int] = {}
+        self._pid = os.getpid()
+        self._began: float | None = None
+        self._past: list[Event] = []
+        self._new_session((), whole=True)
+
+    def write(self, items: Sequence[Item], dropped: int) -> None:
+        """Write `items`. Raises `OSError` or `sqlite3.Error` when they cannot be."""
+        self._look_around()
+        try:
+            for part in _sessions(items):
+                self._write(part, dropped)
+        except BaseException:
+            self._abandon()
+            raise
+        if self._tape is not None and self._bytes() > self._max_bytes:
+            self._end("part")
+
+    def close(self) -> None:
+        """End the file. What comes later is another session."""
+        self._look_around()
+        if self._tape is not None:
+            self._end("1")
+
+    def _write(self, items: Sequence[Item], dropped: int) -> None:
+        if isinstance(items[0], Began):
+            if self._inputs or self._past:
+                self._end("1")
+            self._began = items[0].at
+            self._new_session(items[0].past, whole=items[0].whole)
+            items = items[1:]
+        tape = self._tape or self._begin()
+        tape.execute("BEGIN")
+        try:
+            self._insert(tape, items)
+            if dropped:
+                put_meta(tape, {"dropped": dropped})
+            tape.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                tape.execute("ROLLBACK")
+            raise
+
+    def _insert(self, tape: sqlite3.Connection, items: Sequence[Item]) -> None:
+        rows = []
+        salt = (
+            self.plan.deployment.routing.salt or self.plan.deployment.deployment_id or ""
+        ).encode("utf-8", "surrogateescape")
+        for item in items:
+            if type(item) is tuple:
+                self._inputs += 1
+                rows.append(self._row(tape, item, salt))
+            elif isinstance(item, Violated):
+                self._inputs += 1
+                self._violation(tape, item)
+            else:
+                assert not isinstance(item, tuple | Began)
+                self._journal(tape, item.events)
+        tape.executemany(INSERT_REQUEST, rows)
+        self.recorded += len(rows)
+
+    def _row(self, tape: sqlite3.Connection, row: Row, salt: bytes) -> tuple[object, ...]:
+        ended, arm, outcome, latency_ms, mark = row
+        at, key, route = ended, None, None
+        bucket = None
+        if mark is not None:
+            mark.n = self._inputs
+            if mark.at is not None:
+                at = mark.at
+            if mark.key is not None:
+                key, bucket = identity(self._secret, mark.key), bucket_of(salt, mark.key)
+            if mark.route is not None:
+                route = self._route(tape, mark.route)
+        canary = 1 if arm == "canary" else 0
+        return (
+            self._inputs, at, ended, canary, _OUTCOME[outcome], latency_ms, bucket, key, route,
+        )  # fmt: skip
+
+    def _route(self, tape: sqlite3.Connection, name: str) -> int:
+        number = self._routes.get(name)
+        if number is None:
+            if len(self._routes) >= _ROUTES and name != _OTHER:
+                return self._route(tape, _OTHER)
+            number = self._routes[name] = len(self._routes)
+            tape.execute(INSERT_ROUTE, (number, name.encode("utf-8", "replace").decode()))
+        return number
+
+    def _violation(self, tape: sqlite3.Connection, item: Violated) -> None:
+        violation = item.violation
+        tape.execute(
+            INSERT_VIOLATION,
+            (
+                self._inputs,
+                None if item.mark is None else item.mark.n,
+                item.at,
+                1 if item.arm == "canary" else 0,
+                violation.contract,
+                json.encode(violation).decode(),
+            ),
+        )
+
+    def _journal(self, tape: sqlite3.Connection, events: Sequence[Event]) -> None:
+        self._tell(tape, events, len(self._past))
+        self._past += events
+
+    def _tell(self, tape: sqlite3.Connection, events: Sequence[Event], first: int) -> None:
+        tape.executemany(
+            INSERT_EVENT,
+            [
+                (number, self._inputs, event.at, json.encode(event).decode())
+                for number, event in enumerate(events, start=first)
+            ],
+        )
+
+    # -- files
+
+    def _new_session(self, past: Sequence[Event], *, whole: bool) -> None:
+        self._session = secrets.token_hex(8)
+        self._part = 0
+        self._inputs = 0
+        self._past = list(past)
+        self._restored = len(past)
+        self._whole = whole
+
+    def _begin(self) -> sqlite3.Connection:
+        file, tape = begin_file(self._path)
+        self._part += 1
+        self._routes = {}
+        meta: dict[str, object] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "session": self._session,
+            "part": self._part,
+            "inputs_before": self._inputs,
+            "whole": int(self._whole),
+            "restored": self._restored,
+            "plan": json.encode(self.plan).decode(),
+        }
+        if self._began is not None:
+            meta["began"] = repr(self._began)
+        tape.execute("BEGIN")
+        put_meta(tape, meta)
+        self._tell(tape, self._past, 0)
+        tape.execute("COMMIT")
+        status = file.stat()
+        self._file, self._tape, self._inode = file, tape, (status.st_dev, status.st_ino)
+        remove_oldest(self._path, self._max_files, file)
+        return tape
+
+    def _look_around(self) -> None:
+        """Leave a file that is another process's, or that somebody has taken away."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            if self._tape is not None:
+                _inherited.append(self._tape)
+            self._tape = None
+            self._new_session(self._past, whole=self._whole and self._inputs == 0)
+        elif self._file is not None and self._tape is not None:
+            try:
+                status = self._file.stat()
+                there = (status.st_dev, status.st_ino) == self._inode
+            except OSError:
+                there = False
+            if not there:
+                self._abandon()
+
+    def _bytes(self) -> int:
+        assert self._tape is not None
+        (pages,) = self._tape.execute("PRAGMA page_count").fetchone()
+        (size,) = self._tape.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(size)
+
+    def _end(self, how: str) -> None:
+        """Close the file for good, without a log beside it; `part`: its session goes on."""
+        tape, self._tape = self._tape, None
+        if tape is not None:
+            try:
+                put_meta(tape, {"closed": how})
+                with suppress(sqlite3.OperationalError):  # somebody is reading it
+                    tape.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    tape.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                tape.close()
+        if how != "part":
+            self._new_session(self._past, whole=False)
+
+    def _abandon(self) -> None:
+        """Go on in another file, with whatever this one has."""
+        tape, self._tape = self._tape, None
+        if tape is not None:
+            with suppress(sqlite3.Error):
+                tape.close()
+
+
+def _sessions(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """The items, cut before each beginning of a rollout."""
+    cuts = [at for at, item in enumerate(items) if at and isinstance(item, Began)]
+    edges = [0, *cuts, len(items)]
+    return [items[a:b] for a, b in pairwise(edges) if b > a]

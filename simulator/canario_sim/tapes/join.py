@@ -1,0 +1,151 @@
+"""Several sessions as one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from canario_sim.streams import Ints
+
+from .recording import Breaking, Noted, Recording, Restart
+
+__all__ = ["joined"]
+
+
+def joined(sessions: Sequence[Recording]) -> Recording:
+    """The sessions as one recording; see `read_tape`."""
+    chains: list[Recording] = []
+    for session in sessions:
+        if chains and _takes_up(session, chains[-1]):
+            chains[-1] = _chained(chains[-1], session)
+        else:
+            chains.append(session)
+    return chains[0] if len(chains) == 1 else _merged(chains)
+
+
+def _takes_up(session: Recording, before: Recording) -> bool:
+    """Whether a session goes on with the rollout of the one before, after a restart."""
+    past = session.events[: session.restored]
+    return (
+        len(past) > 0
+        and session.plan == before.plan
+        and past == before.events
+        and session.restarts[0].at >= before.ends
+    )
+
+
+def _chained(first: Recording, second: Recording) -> Recording:
+    offset = len(first)
+    both = _stacked([first, second])
+    return replace(
+        both,
+        broken=first.broken + tuple(_shifted(second.broken, offset)),
+        journal=first.journal
+        + tuple(
+            Noted(noted.position + offset, noted.broken + len(first.broken), noted.event)
+            for noted in second.journal[second.restored :]
+        ),
+        restarts=first.restarts
+        + tuple(
+            Restart(each.position + offset, each.broken + len(first.broken), each.at, each.past)
+            for each in second.restarts
+        ),
+        closed=second.closed,
+        whole=first.whole and second.whole,
+    )
+
+
+def _merged(sessions: Sequence[Recording]) -> Recording:
+    """Side by side: in the order of time, with the journal of the worker that ended first."""
+    both = _stacked(sessions)
+    order = np.argsort(both.ended, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    offsets = np.cumsum([0, *map(len, sessions)])
+    ended = both.ended[order]
+    broken = sorted(
+        (
+            Breaking(
+                int(np.searchsorted(ended, each.at, "right")),
+                each.at,
+                each.canary,
+                each.violation,
+                int(place[each.request + offset]) if each.request >= 0 else -1,
+            )
+            for session, offset in zip(sessions, offsets, strict=False)
+            for each in session.broken
+        ),
+        key=lambda each: each.at,
+    )
+    told = min(sessions, key=_when_it_ended)
+    instants = np.array([each.at for each in broken])
+    return replace(
+        both.taken(order),
+        broken=tuple(broken),
+        journal=tuple(
+            Noted(
+                int(np.searchsorted(ended, noted.event.at, "left")),
+                int(np.searchsorted(instants, noted.event.at, "left")),
+                noted.event,
+            )
+            for noted in told.journal
+        ),
+        plan=told.plan,
+        whole=False,
+        workers=len(sessions),
+        restarts=(),
+    )
+
+
+def _when_it_ended(session: Recording) -> float:
+    events = session.events
+    return events[-1].at if events and events[-1].terminal else float("inf")
+
+
+def _stacked(sessions: Sequence[Recording]) -> Recording:
+    """One after the other, with routes and users numbered anew."""
+    routes: dict[str, int] = {}
+    numbers = [
+        np.array([*(routes.setdefault(name, len(routes)) for name in each.routes), -1], np.int64)
+        for each in sessions
+    ]
+    identities = np.unique(np.concatenate([each.identities for each in sessions]))
+    first = sessions[0]
+    return replace(
+        first,
+        at=np.concatenate([each.at for each in sessions]),
+        ended=np.concatenate([each.ended for each in sessions]),
+        arm=np.concatenate([each.arm for each in sessions]),
+        outcome=np.concatenate([each.outcome for each in sessions]),
+        latency_ms=np.concatenate([each.latency_ms for each in sessions]),
+        bucket=np.concatenate([each.bucket for each in sessions]),
+        key=np.concatenate([_users(each, identities) for each in sessions]),
+        route=np.concatenate(
+            [number[each.route] for each, number in zip(sessions, numbers, strict=True)]
+        ),
+        routes=tuple(routes),
+        identities=identities,
+        dropped=sum(each.dropped for each in sessions),
+        sources=sum(each.sources for each in sessions),
+    )
+
+
+def _users(session: Recording, identities: Ints) -> Ints:
+    numbers = np.append(np.searchsorted(identities, session.identities), -1)
+    found: Ints = numbers[session.key]
+    return found
+
+
+def _shifted(broken: Sequence[Breaking], offset: int) -> list[Breaking]:
+    return [
+        Breaking(
+            each.position + offset,
+            each.at,
+            each.canary,
+            each.violation,
+            each.request + offset if each.request >= 0 else -1,
+        )
+        for each in broken
+    ]

@@ -1,0 +1,200 @@
+"""Recorded traffic as arrays: what was asked, who served it, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from canario.control.events import Event, Started
+from canario.control.violation import Violation
+from canario.plan import Plan
+from canario_sim.streams import Bytes, Flags, Floats, Ints
+
+__all__ = ["BAD", "GOOD", "NEUTRAL", "Breaking", "Noted", "Recording", "Restart"]
+
+# The numbers in `Recording.outcome`, as on a tape.
+GOOD, BAD, NEUTRAL = 0, 1, 2
+
+
+class Breaking(Struct, frozen=True):
+    """A contract that was broken: after `position` requests had been taken in, at the instant
+    `at`, on the canary or not; `request` is the place of the request that did, -1 where it is
+    not known."""
+
+    position: int
+    at: float
+    canary: bool
+    violation: Violation
+    request: int = -1
+
+
+class Restart(Struct, frozen=True):
+    """The process took its rollout up at `at` from the first `past` events of the journal, after
+    `position` requests and `broken` broken contracts: what it had counted was gone."""
+
+    position: int
+    broken: int
+    at: float
+    past: int
+
+
+class Noted(Struct, frozen=True):
+    """An event of the journal, after `position` requests and `broken` broken contracts."""
+
+    position: int
+    broken: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Recording:
+    """Requests in the order in which they were taken in: when each had ended.
+
+    Attributes:
+        at: When each arrived, in seconds since the epoch (or what the clock was).
+        ended: When it ended, as it counts for the controller.
+        arm: Who served it: 0 baseline, 1 canary, -1 where that is not known.
+        outcome: `GOOD`, `BAD` or `NEUTRAL`.
+        latency_ms: NaN for a request that was not timed.
+        bucket: From 0 to 99,999, by which it is routed; -1 for one without a key.
+        key: Number of its user, from 0 on; -1 for one without a key.
+        route: Number of its route in `routes`; -1 for one without a name.
+        routes: Their names.
+        identities: The users' hashed keys, by number.
+        broken: The contracts that were broken, in order.
+        journal: What the live rollout decided; empty where there was none.
+        plan: What it went by.
+        restarts: When the process began anew.
+        whole: All that the rollout has seen is here, so that it can be decided again.
+        dropped: Rows that found no room when it was recorded.
+        workers: How many controllers decided for themselves; the journal is that of one of them.
+        sources: Files that it was put together from.
+        source: What it is called.
+        closed: The recording was ended, not cut off.
+    """
+
+    at: Floats
+    ended: Floats
+    arm: NDArray[np.int8]
+    outcome: Bytes
+    latency_ms: Floats
+    bucket: Ints
+    key: Ints
+    route: Ints
+    routes: tuple[str, ...] = ()
+    identities: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    broken: tuple[Breaking, ...] = ()
+    journal: tuple[Noted, ...] = ()
+    plan: Plan | None = None
+    restarts: tuple[Restart, ...] = ()
+    whole: bool = False
+    dropped: int = 0
+    workers: int = 1
+    sources: int = 1
+    source: str = "tape"
+    closed: bool = True
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Recording {self.source!r}: {len(self)} requests of {self.users} users, "
+            f"{len(self.journal)} events>"
+        )
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The journal's events."""
+        return tuple(noted.event for noted in self.journal)
+
+    @property
+    def began(self) -> float:
+        """When the rollout started; without one, when the first request arrived."""
+        for noted in self.journal:
+            if isinstance(noted.event, Started):
+                return noted.event.at
+        return float(self.at.min()) if len(self) else 0.0
+
+    @property
+    def ends(self) -> float:
+        """The last instant that the tape knows of."""
+        last = [float(self.ended.max())] if len(self) else []
+        last += [noted.event.at for noted in self.journal[-1:]]
+        last += [breaking.at for breaking in self.broken[-1:]]
+        return max(last, default=0.0)
+
+    @property
+    def users(self) -> int:
+        """How many keys there are."""
+        return len(self.identities)
+
+    @property
+    def latency_s(self) -> Floats:
+        """Latencies in seconds; NaN for requests that were not timed."""
+        return self.latency_ms / 1000
+
+    @property
+    def failed(self) -> Flags:
+        """Which requests failed."""
+        failed: Flags = self.outcome == BAD
+        return failed
+
+    @property
+    def broke(self) -> Flags:
+        """Which requests are known to have broken a contract."""
+        flags = np.zeros(len(self), np.bool_)
+        places = [each.request for each in self.broken if each.request >= 0]
+        flags[places] = True
+        return flags
+
+    @property
+    def restored(self) -> int:
+        """How many events the journal had before anything of it was recorded."""
+        if not (self.restarts and self.restarts[0].position == self.restarts[0].broken == 0):
+            return 0
+        return self.restarts[0].past
+
+    def between(self, first: float, last: float) -> Recording:
+        """The requests that arrived from `first` on and before `last`, without a journal."""
+        return self.where((self.at >= first) & (self.at < last))
+
+    def where(self, chosen: Flags) -> Recording:
+        """Some of the requests, with what they broke, without a journal."""
+        place = np.cumsum(chosen)  # requests that are kept up to and including each one
+        before = np.concatenate([[0], place])
+        broken = tuple(
+            Breaking(
+                int(before[each.position]),
+                each.at,
+                each.canary,
+                each.violation,
+                int(place[each.request]) - 1,
+            )
+            for each in self.broken
+            if each.request >= 0 and chosen[each.request]
+        )
+        return replace(
+            self.taken(chosen),
+            broken=broken,
+            journal=(),
+            restarts=(),
+            whole=False,
+        )
+
+    def taken(self, rows: Flags | Ints) -> Recording:
+        """Some of the requests or another order of them, with all else as it is."""
+        return replace(
+            self,
+            at=self.at[rows],
+            ended=self.ended[rows],
+            arm=self.arm[rows],
+            outcome=self.outcome[rows],
+            latency_ms=self.latency_ms[rows],
+            bucket=self.bucket[rows],
+            key=self.key[rows],
+            route=self.route[rows],
+        )
