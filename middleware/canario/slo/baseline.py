@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
@@ -14,6 +13,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta, Struct
 
 from canario.config.decode import ConfigError, decode, read_document
+from canario.files import write_whole
 
 __all__ = ["Baseline", "Comparison", "compare", "read_baselines", "write_baselines"]
 
@@ -97,14 +97,7 @@ def write_baselines(path: str | os.PathLike[str], baselines: Mapping[str, Baseli
             for name, one in sorted(baselines.items())
         }
     }
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        made.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        made.replace(target)
-    finally:
-        made.unlink(missing_ok=True)
+    write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_baselines(path: str | os.PathLike[str]) -> dict[str, Baseline]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canario._version import __version__
 from canario.clock import Clock
+from canario.files import write_whole
 
 from .dashboard_parts import (
     alert_part,
@@ -87,9 +84,7 @@ class DashboardDataGenerator:
     def export_dashboard_json(self, path: str | os.PathLike[str]) -> None:
         """Write the document to `path`, with its folders. A reader sees the old or the new one."""
         text = json.dumps(self.generate_dashboard_data(), indent=2, ensure_ascii=False)
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, text + "\n")
+        write_whole(path, text + "\n")
 
     def _flow(self, flow: str, status: SLOStatus) -> dict[str, Any]:
         limits = self.monitor.objectives
@@ -146,18 +141,3 @@ class DashboardDataGenerator:
             "error_budget": finite_fields(monitor.error_budget(flow)),
             "burn_rates": [finite_fields(rate) for rate in monitor.burn_rates(flow)],
         }
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write beside the target, then rename: nobody ever reads half a file."""
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        # Half of a surrogate pair becomes JSON's own escape for it.
-        with beside.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        with suppress(OSError):  # there is none yet, or it is somebody else's
-            shutil.copymode(target, beside)
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
