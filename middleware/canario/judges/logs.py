@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import exp, fsum, inf, log, log1p
+from math import exp, inf, log, log1p
 
 __all__ = ["log_add", "log_of", "log_sum"]
 
@@ -26,4 +26,4 @@ def log_sum(terms: Iterable[float]) -> float:
     most = max(terms, default=-inf)
     if most in (-inf, inf):
         return most
-    return most + log(fsum([exp(term - most) for term in terms]))
+    return most + log(sum([exp(term - most) for term in terms]))

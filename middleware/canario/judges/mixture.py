@@ -35,11 +35,13 @@ class Mixture:
         log_e: log E, the natural logarithm of the evidence so far.
     """
 
-    __slots__ = ("_logs", "_rest", "log_e")
+    __slots__ = ("_costs", "_logs", "_null", "_rest", "log_e")
 
     def __init__(self) -> None:
         self._logs = [-inf] * len(DELTAS)
         self._rest = 1.0  # the mass that has not been handed out
+        self._null = -1.0
+        self._costs: list[float] = []
         self.log_e = 0.0
 
     def step(self, bad: int, events: int, null: float, mass: float) -> float:
@@ -51,13 +53,19 @@ class Mixture:
         mass = min(mass, self._rest)
         self._rest -= mass
         fresh = log_of(mass) + _LOG_SHARE
+        self._logs = [log_add(old, fresh) for old in self._logs]
+        if not events:
+            return self.log_e  # the mass has moved, the sum has not
         if null == 0 and bad:
             # What must not happen has happened.
             self._logs = [inf] * len(DELTAS)
         else:
+            if null != self._null:
+                self._null = null
+                self._costs = [log1p(null * growth) for growth in _GROWTH]
             self._logs = [
-                log_add(old, fresh) + delta * bad - events * log1p(null * growth)
-                for old, delta, growth in zip(self._logs, DELTAS, _GROWTH, strict=True)
+                old + delta * bad - events * cost
+                for old, delta, cost in zip(self._logs, DELTAS, self._costs, strict=True)
             ]
         self.log_e = log_sum([*self._logs, log_of(self._rest)])
         return self.log_e

@@ -37,7 +37,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
     limit (a p95 above the limit is the same statement as more than 5 % above it, and is exact).
     `samples` is the number of requests judged, `needed` the number that a judgement takes.
     Where a contract has used up its budget, `contract` names it, and `observed` and `limit` are
-    percentages of the requests.
+    percentages of the requests. Of the sequential judge they are the evidence against the canary
+    and what it may reach (1/α), in every verdict but one on contracts; `samples` are then the
+    stage's requests, or all the canary's where it is unhealthy.
     """
 
     kind: VerdictKind
