@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pybreaker
 import pytest
@@ -98,6 +98,18 @@ def test_an_exception_that_leaves_the_block_is_no_recovery(
     with pytest.raises(OSError, match="gone"):
         fails()
     assert monitor.told == [("document_processing", False, 2000.0)]
+
+
+def test_a_generator_is_refused_for_its_call_is_not_its_run(recovery: FaultRecovery) -> None:
+    def generator() -> Iterator[int]:
+        yield 1
+
+    async def async_generator() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (generator, async_generator):
+        with pytest.raises(TypeError, match="is a generator function"):
+            recovery(function)
 
 
 def test_it_can_be_told_by_hand_and_begins_anew(

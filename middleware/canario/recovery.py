@@ -121,6 +121,8 @@ class FaultRecovery:
 
     def __call__(self, function: F) -> F:
         """Watch each call of a function, or of a coroutine function, as one operation."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function!r} is a generator function; write `with recovery:` in it")
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)

@@ -308,7 +308,7 @@ def test_an_instant_before_one_already_seen_counts_as_that_one() -> None:
         ({"pending_seconds": -1}, "pending_seconds is -1"),
         ({"resolve_seconds": float("nan")}, "resolve_seconds is nan"),
         ({"resolve_seconds": {"burn_rate": -2}}, r"resolve_seconds\[burn_rate\] is -2"),
-        ({"pending_seconds": {"typo": 1}}, "typo"),
+        ({"pending_seconds": {"typo": 1}}, "pending_seconds has 'typo'; valid are contract_v"),
     ],
 )
 def test_a_wrong_duration_is_refused(options: Any, error: str) -> None:
@@ -316,6 +316,8 @@ def test_a_wrong_duration_is_refused(options: Any, error: str) -> None:
         AlertBook(**options)
     with pytest.raises(TypeError, match="stale_seconds is '1'"):
         AlertBook(stale_seconds="1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="alert_type has 'typo'; valid are contract_violation, "):
+        AlertBook().silence(1, alert_type="typo")  # type: ignore[arg-type]
 
 
 def test_every_type_has_steps_and_contract_violations_have_the_documented_ones() -> None:

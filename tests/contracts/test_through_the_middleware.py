@@ -256,6 +256,7 @@ def test_many_violations_at_once_roll_back_once() -> None:
         thread.start()
     for thread in threads:
         thread.join(20)
+    assert controller.drain(10)
     for events in (controller.events, seen):
         assert [type(event) for event in events].count(RolledBack) == 1
 

@@ -11,7 +11,19 @@ from msgspec.structs import replace
 
 from canario.control.words import seconds_in_words
 
-from .life import Key, Life, PerType, badness, muted, observed, pending, per_type, seconds, urgency
+from .life import (
+    Key,
+    Life,
+    PerType,
+    badness,
+    known_type,
+    muted,
+    observed,
+    pending,
+    per_type,
+    seconds,
+    urgency,
+)
 from .model import Alert, AlertState, AlertType, Condition, Resolution
 
 __all__ = ["AlertBook", "Silence", "UnknownAlertError"]
@@ -153,7 +165,7 @@ class AlertBook:
         made = Silence(
             silence_id=self._silenced,
             until=until,
-            alert_type=None if alert_type is None else AlertType(alert_type),
+            alert_type=None if alert_type is None else known_type("alert_type", alert_type),
             flow_name=flow_name,
             by=by,
         )

@@ -14,6 +14,7 @@ __all__ = [
     "Life",
     "PerType",
     "badness",
+    "known_type",
     "muted",
     "observed",
     "pending",
@@ -101,8 +102,15 @@ def urgency(alert: Alert) -> tuple[object, ...]:
 def per_type(name: str, given: PerType, default: float) -> dict[AlertType, float]:
     if not isinstance(given, Mapping):
         return dict.fromkeys(AlertType, seconds(name, given))
-    chosen = {AlertType(kind): seconds(f"{name}[{kind}]", s) for kind, s in given.items()}
+    chosen = {known_type(name, kind): seconds(f"{name}[{kind}]", s) for kind, s in given.items()}
     return {kind: chosen.get(kind, default) for kind in AlertType}
+
+
+def known_type(name: str, given: str) -> AlertType:
+    try:
+        return AlertType(given)
+    except ValueError:
+        raise ValueError(f"{name} has {given!r}; valid are {', '.join(AlertType)}") from None
 
 
 def seconds(name: str, value: float) -> float:
