@@ -130,6 +130,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="FILE.jsonl",
     help="Append each replication's result to FILE, and go on where an earlier run stopped.",
 )
+@click.option(
+    "--intervals",
+    is_flag=True,
+    help="In the tables print the intervals of times and numbers too, as --json and --out do.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the assessment as JSON for a program.")
 @click.option(
     "--out",
@@ -152,6 +157,7 @@ def assess(
     workers: int | None,
     address: str | None,
     rows: Path | None,
+    intervals: bool,
     as_json: bool,
     out: Path | None,
 ) -> None:
@@ -182,7 +188,7 @@ def assess(
     if as_json:
         click.echo(json_text(assessed), nl=False)
     else:
-        show(assessed)
+        show(assessed, intervals=intervals)
     if out is not None:
         _write(out / "assess.json", json_text(assessed))
         _write(out / "assess.csv", csv_text(assessed).encode())

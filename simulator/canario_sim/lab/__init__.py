@@ -1,19 +1,33 @@
 """The laboratory: many rehearsals of a plan, and the odds that come of them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .cluster import cluster
 from .conditions import Conditions, Contracts, Errors, Latency, Profile, load_conditions
 from .crowd import Jobs, Progress, Results, run_all, work
 from .experiment import Condition, Experiment, Policy, Row
-from .progress import ProgressBar
 from .replicate import Replications, replicate
-from .summary import Characteristics, Estimate, Quantile, characteristics
+from .summary import (
+    Characteristics,
+    Difference,
+    Estimate,
+    Quantile,
+    characteristics,
+    differences,
+)
 from .workers import Interruption, Workers, interruptible, processes
+
+if TYPE_CHECKING:
+    from .progress import ProgressBar
 
 __all__ = [
     "Characteristics",
     "Condition",
     "Conditions",
     "Contracts",
+    "Difference",
     "Errors",
     "Estimate",
     "Experiment",
@@ -31,6 +45,7 @@ __all__ = [
     "Workers",
     "characteristics",
     "cluster",
+    "differences",
     "interruptible",
     "load_conditions",
     "processes",
@@ -38,3 +53,12 @@ __all__ = [
     "run_all",
     "work",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A worker imports this package too, and draws nothing: it needs no rich."""
+    if name == "ProgressBar":
+        from .progress import ProgressBar
+
+        return ProgressBar
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -58,6 +58,8 @@ class Agenda:
         self._handed = [0] * count
         self._size = [1] * count
         self._turns = deque(range(count))
+        # Conditions that are done; what is asked again and again must not be counted again.
+        self._closed: set[int] = set()
 
     @property
     def planned(self) -> int:
@@ -104,9 +106,10 @@ class Agenda:
     def _look_on(self, condition: int) -> bool:
         """Plan more of a condition, when all planned ones are there and do not suffice."""
         upto = self.upto[condition]
-        if upto >= self._most or self._sheet.below(condition, upto) < upto:
+        if condition in self._closed or self._sheet.below(condition, upto) < upto:
             return False
-        if self._is_narrow(condition, upto):
+        if upto >= self._most or self._is_narrow(condition, upto):
+            self._closed.add(condition)
             return False
         self.upto[condition] = min(2 * upto, self._most)
         return True

@@ -14,7 +14,14 @@ from canario_sim.peers import Peer
 
 from .experiment import Kind
 from .replicate import Replications
-from .summary import Characteristics, Estimate, Quantile, characteristics
+from .summary import (
+    Characteristics,
+    Difference,
+    Estimate,
+    Quantile,
+    characteristics,
+    differences,
+)
 
 __all__ = ["Assessment", "Described", "Judge", "assessment", "csv_text", "json_text"]
 
@@ -49,6 +56,7 @@ class Assessment(Struct, frozen=True, kw_only=True):
         policies: What judged.
         conditions: What was met.
         characteristics: By condition and policy, of those that have any replication.
+        differences: Every further policy against the first one, by condition.
     """
 
     experiment: str
@@ -59,6 +67,7 @@ class Assessment(Struct, frozen=True, kw_only=True):
     policies: tuple[Judge, ...]
     conditions: tuple[Described, ...]
     characteristics: tuple[Characteristics, ...]
+    differences: tuple[Difference, ...] = ()
 
 
 def assessment(made: Replications, *, confidence: float = 0.95) -> Assessment:
@@ -79,6 +88,7 @@ def assessment(made: Replications, *, confidence: float = 0.95) -> Assessment:
             for each in experiment.conditions
         ),
         characteristics=characteristics(experiment, made.rows, confidence=confidence),
+        differences=differences(experiment, made.rows, confidence=confidence),
     )
 
 
@@ -104,6 +114,8 @@ def csv_text(assessed: Assessment) -> str:
 
 def _cells(each: Characteristics) -> Iterator[tuple[str, object]]:
     for name in each.__struct_fields__:
+        if name == "rolled_back_by":
+            continue  # a curve is no cell
         value = getattr(each, name)
         if isinstance(value, Estimate):
             yield from ((name, value.value), (f"{name}_low", value.low))

@@ -75,7 +75,7 @@ class Sheet:
         whole = self._whole[condition]
         if self._last[condition] < upto:
             return len(whole)
-        return sum(replication in whole for replication in range(upto))
+        return sum(replication < upto for replication in whole)
 
     def rollbacks(self, condition: int, policy: int, upto: int) -> int:
         """How many of them were rolled back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -11,13 +12,13 @@ from rich.text import Text
 from canario.control.words import seconds_in_words
 
 from .assessment import Assessment
-from .summary import Characteristics, Estimate, Quantile
+from .summary import Characteristics, Difference, Estimate, Quantile
 
 __all__ = ["show"]
 
 
-def show(assessed: Assessment, *, console: Console | None = None) -> None:
-    """Print it."""
+def show(assessed: Assessment, *, intervals: bool = False, console: Console | None = None) -> None:
+    """Print it; with `intervals` those of the quantiles too."""
     out = console or Console(highlight=False, soft_wrap=True)
     several = len(assessed.policies) > 1
     for kind, title, make in (
@@ -28,62 +29,106 @@ def show(assessed: Assessment, *, console: Console | None = None) -> None:
         cells = [each for each in assessed.characteristics if each.kind == kind]
         if cells:
             out.print(Text(title, style="bold"))
-            _wide(out, make(cells, several=several))
+            _wide(out, make(cells, _Form(several=several, intervals=intervals)))
             out.print()
+    if assessed.differences:
+        against = assessed.differences[0].against
+        out.print(Text(f"Against {against}, on the very same requests", style="bold"))
+        _wide(out, _compared(assessed.differences))
+        out.print()
     for line in _in_words(assessed):
         out.print(Text(line))
+    more = "" if intervals else "; --intervals shows how sure they are"
     out.print(
         Text(
             f"In brackets: {100 * assessed.confidence:g} % confidence. Times and numbers: what "
-            "50 %, 90 % and 99 % of the rollouts stay below.",
+            f"50 %, 90 % and 99 % of the rollouts stay below{more}.",
             style="dim",
         )
     )
 
 
-def _healthy(cells: Sequence[Characteristics], *, several: bool) -> Table:
-    table = _table(several, "false rollback", "reasons", "promoted", "neither", "to full rollout")
+@dataclass(frozen=True)
+class _Form:
+    """Whether there is a column of policies, and whether quantiles have intervals."""
+
+    several: bool
+    intervals: bool
+
+    def three(self, quantiles: Sequence[Quantile], words: Callable[[float], str]) -> str:
+        """Median / 90 % / 99 %; once when they are the same."""
+        said = [self._one(each, words) for each in quantiles]
+        return " / ".join(said if len(set(said)) > 1 else said[:1]) or "–"
+
+    def _one(self, each: Quantile, words: Callable[[float], str]) -> str:
+        low, value, high = words(each.low), words(each.value), words(each.high)
+        return f"{value} [{low}–{high}]" if self.intervals and low != high else value
+
+
+def _healthy(cells: Sequence[Characteristics], form: _Form) -> Table:
+    table = _table(form, "false rollback", "reasons", "promoted", "neither", "to full rollout")
     for each in cells:
         table.add_row(
-            *_names(each, several),
+            *_names(each, form),
             Text(_share(each.rolled_back), style=_shade(each.rolled_back.value)),
             _reasons(each),
-            _percent(each.promoted.value),
+            _share(each.promoted),
             _percent(each.undecided.value),
-            _three(each.seconds_to_promotion, _time),
+            form.three(each.seconds_to_promotion, _time),
         )
     return table
 
 
-def _caught(cells: Sequence[Characteristics], *, several: bool) -> Table:
-    table = _table(several, "rolled back", "missed", "neither", "to rollback")
+def _caught(cells: Sequence[Characteristics], form: _Form) -> Table:
+    table = _table(form, "detected", "promoted", "neither", "to rollback")
     for each in cells:
         table.add_row(
-            *_names(each, several),
+            *_names(each, form),
             Text(_share(each.rolled_back), style=_shade(1 - each.rolled_back.value)),
-            _percent(each.promoted.value),
+            _share(each.promoted),
             _percent(each.undecided.value),
-            _three(each.seconds_to_rollback, _time),
+            form.three(each.seconds_to_rollback, _time),
         )
     return table
 
 
-def _costs(cells: Sequence[Characteristics], *, several: bool) -> Table:
-    table = _table(several, "bad requests served", "users reached", "% of a month's error budget")
+def _costs(cells: Sequence[Characteristics], form: _Form) -> Table:
+    table = _table(form, "bad requests served", "users reached", "% of a month's error budget")
     for each in cells:
         table.add_row(
-            *_names(each, several),
-            _three(each.bad_requests, _whole),
-            _three(each.users, _whole),
-            _three(each.budget_burnt, lambda value: f"{value:.2g}"),
+            *_names(each, form),
+            form.three(each.bad_requests, _whole),
+            form.three(each.users, _whole),
+            form.three(each.budget_burnt, lambda value: f"{value:.2g}"),
         )
     return table
 
 
-def _table(several: bool, *headings: str) -> Table:
+def _compared(differences: Sequence[Difference]) -> Table:
+    heads = ("rollbacks, points of percent", "bad requests, on average")
+    table = _table(_Form(several=True, intervals=True), *heads)
+    for each in differences:
+        bad = each.bad_requests
+        table.add_row(
+            Text(each.condition),
+            Text(each.policy),
+            _signed(each.rolled_back, 100),
+            "–" if bad is None else _signed(bad, 1),
+        )
+    return table
+
+
+def _signed(estimate: Estimate, unit: float) -> str:
+    value, low, high = (
+        f"{unit * number:+,.1f}" for number in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low} to {high}]"
+
+
+def _table(form: _Form, *headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("condition", no_wrap=True)
-    if several:
+    if form.several:
         table.add_column("policy", no_wrap=True)
     for heading in headings:
         table.add_column(heading, no_wrap=True, justify="left" if heading == "reasons" else "right")
@@ -99,9 +144,9 @@ def _wide(out: Console, table: Table) -> None:
     out.width = before
 
 
-def _names(each: Characteristics, several: bool) -> list[Text]:
+def _names(each: Characteristics, form: _Form) -> list[Text]:
     # Text, not markup: names come from files.
-    return [Text(each.condition), *([Text(each.policy)] if several else [])]
+    return [Text(each.condition), *([Text(each.policy)] if form.several else [])]
 
 
 def _in_words(assessed: Assessment) -> list[str]:
@@ -173,12 +218,6 @@ def _reasons(each: Characteristics) -> str:
         f"{count} {reason}"
         for reason, count in sorted(each.reasons.items(), key=lambda item: (-item[1], item[0]))
     )
-
-
-def _three(quantiles: Sequence[Quantile], words: Callable[[float], str]) -> str:
-    """Median / 90 % / 99 %; once when they are the same."""
-    said = [words(each.value) for each in quantiles]
-    return " / ".join(said if len(set(said)) > 1 else said[:1]) or "–"
 
 
 def _time(seconds: float) -> str:

@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from .experiment import Experiment, Kind, Row
-from .intervals import bootstrap_quantile, quantile, wilson
+from .intervals import bootstrap_quantile, paired_difference, paired_mean, quantile, wilson
 
-__all__ = ["Characteristics", "Estimate", "Quantile", "characteristics"]
+__all__ = [
+    "Characteristics",
+    "Difference",
+    "Estimate",
+    "Quantile",
+    "characteristics",
+    "differences",
+]
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
-    """A probability with Wilson's interval."""
+    """An estimate with its interval: Wilson's, where it is a probability."""
 
     value: float
     low: float
@@ -46,6 +53,8 @@ class Characteristics(Struct, frozen=True, kw_only=True):
         bad_requests: Quantiles of bad requests that the canary served.
         users: Quantiles of the users that it reached.
         budget_burnt: Quantiles of the share of a 30-day error budget, in percent.
+        rolled_back_by: For a picture: points (seconds, share of all rollouts that were rolled
+            back by then), at most 101 of them, rising.
     """
 
     condition: str
@@ -61,6 +70,27 @@ class Characteristics(Struct, frozen=True, kw_only=True):
     bad_requests: tuple[Quantile, ...]
     users: tuple[Quantile, ...]
     budget_burnt: tuple[Quantile, ...]
+    rolled_back_by: tuple[tuple[float, float], ...]
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """One policy against another on the very same requests.
+
+    Attributes:
+        condition: Its name.
+        policy: Which is compared.
+        against: With which.
+        replications: Pairs.
+        rolled_back: By how much `policy` rolls back more often; negative: less often.
+        bad_requests: How many more bad requests its canary serves on average; None of one pair.
+    """
+
+    condition: str
+    policy: str
+    against: str
+    replications: int
+    rolled_back: Estimate
+    bad_requests: Estimate | None
 
 
 QUANTILES = (0.5, 0.9, 0.99)
@@ -113,4 +143,55 @@ def _cell(
         bad_requests=quantiles([row.bad for row in rows]),
         users=quantiles([row.users for row in rows]),
         budget_burnt=quantiles([row.budget_burnt for row in rows if row.budget_burnt is not None]),
+        rolled_back_by=_curve(sorted(row.at for row in back), n),
+    )
+
+
+# Points of a curve, besides the first.
+_POINTS = 100
+
+
+def _curve(times: Sequence[float], n: int) -> tuple[tuple[float, float], ...]:
+    """The share of `n` rollouts that had happened by each of the times, thinned out."""
+    places = sorted({round(k * (len(times) - 1) / _POINTS) for k in range(_POINTS + 1)})
+    last = {times[place]: (place + 1) / n for place in places} if times else {}
+    return tuple(last.items())
+
+
+def differences(
+    experiment: Experiment, rows: Sequence[Row], *, confidence: float = 0.95
+) -> tuple[Difference, ...]:
+    """Every further policy against the first one, under each condition that has rows."""
+    cells: dict[tuple[int, int], dict[int, Row]] = {}
+    for row in rows:
+        cells.setdefault((row.condition, row.policy), {})[row.replication] = row
+    return tuple(
+        _difference(experiment, condition, policy, cells, confidence)
+        for condition, policy in sorted(cells)
+        if policy and (condition, 0) in cells
+    )
+
+
+def _difference(
+    experiment: Experiment,
+    condition: int,
+    policy: int,
+    cells: dict[tuple[int, int], dict[int, Row]],
+    confidence: float,
+) -> Difference:
+    own, other = cells[condition, policy], cells[condition, 0]
+    pairs = [(own[number], other[number]) for number in sorted(own.keys() & other.keys())]
+    back = [tuple(row.outcome == "rolled_back" for row in pair) for pair in pairs]
+    share = paired_difference(
+        back.count((True, False)), back.count((False, True)), len(pairs), confidence
+    )
+    more = [mine.bad - theirs.bad for mine, theirs in pairs]
+    bad = paired_mean(more, confidence) if len(more) > 1 else None
+    return Difference(
+        condition=experiment.conditions[condition].name,
+        policy=experiment.policies[policy].name,
+        against=experiment.policies[0].name,
+        replications=len(pairs),
+        rolled_back=Estimate(value=share[0], low=share[1], high=share[2]),
+        bad_requests=bad and Estimate(value=bad[0], low=bad[1], high=bad[2]),
     )
