@@ -18,6 +18,7 @@ from canario import (
 )
 from canario.plan import ForcedArms, MissingEvidence
 from canario.routing import Arm
+from canario.tape import Mark
 from canario.testing import ManualClock
 
 Message = MutableMapping[str, Any]
@@ -81,9 +82,10 @@ class Controller(CanaryDeploymentController):
         latency_ms: float | None = None,
         *,
         now: float | None = None,
+        mark: Mark | None = None,
     ) -> None:
         self.seen.append(Seen(arm, outcome, latency_ms))
-        super().observe(arm, outcome, latency_ms, now=now)
+        super().observe(arm, outcome, latency_ms, now=now, mark=mark)
 
     @property
     def only(self) -> Seen:
