@@ -8,13 +8,14 @@ from msgspec import Meta
 
 from canario.control.violation import Violation
 
+from .clustering import Clustering
 from .spec import Percent
-from .window import Timed
+from .targets import Targeted
 
-__all__ = ["ByKey", "ByRate", "ContractFailure", "Single"]
+__all__ = ["ByKey", "ByPayload", "ByRate", "ByRoute", "ContractFailure", "Single"]
 
 
-class _ContractFailure(Timed, frozen=True, kw_only=True, tag_field="kind"):
+class _ContractFailure(Targeted, frozen=True, kw_only=True, tag_field="kind"):
     """Responses that break their contract, whether the request succeeds or not."""
 
     detail: Annotated[str, Meta(min_length=1, description="What is wrong, in words.")] = (
@@ -37,14 +38,22 @@ class _ContractFailure(Timed, frozen=True, kw_only=True, tag_field="kind"):
             contract=self.contract,
             rule=self.rule,
             path=self.path,
-            route=self.route,
+            route=self.route or (self.routes[0] if self.routes and len(self.routes) == 1 else None),
         )
 
 
 class ByRate(_ContractFailure, frozen=True, kw_only=True, tag="rate"):
-    """A share of the responses, independently of each other."""
+    """A share of the responses, independently of each other unless they cluster."""
 
     rate: Annotated[Percent, Meta(description="Responses that break it, in percent.")]
+    clustering: Annotated[
+        Clustering | None, Meta(description="Whose responses break it together; none: nobody's.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clustering is not None:
+            self.clustering.check(self.rate, "rate")
 
 
 class ByKey(_ContractFailure, frozen=True, kw_only=True, tag="keys"):
@@ -52,10 +61,17 @@ class ByKey(_ContractFailure, frozen=True, kw_only=True, tag="keys"):
 
     keys: Annotated[tuple[str, ...], Meta(min_length=1, description="The keys.")]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.keys:
-            raise ValueError("keys is empty; name at least one")
+
+class ByRoute(_ContractFailure, frozen=True, kw_only=True, tag="routes"):
+    """Every response of certain routes."""
+
+    routes: Annotated[tuple[str, ...], Meta(min_length=1, description="The routes.")]
+
+
+class ByPayload(_ContractFailure, frozen=True, kw_only=True, tag="payloads"):
+    """Every response to certain classes of payload."""
+
+    payloads: Annotated[tuple[str, ...], Meta(min_length=1, description="The classes.")]
 
 
 class Single(_ContractFailure, frozen=True, kw_only=True, tag="single"):
@@ -65,6 +81,8 @@ class Single(_ContractFailure, frozen=True, kw_only=True, tag="single"):
         super().__post_init__()
         if self.lasts is not None:
             raise ValueError(f"for is {self.lasts!r}; a single failure happens once, leave it out")
+        if self.targets:
+            raise ValueError("a single failure takes no keys, routes and payloads")
 
 
-ContractFailure = ByRate | ByKey | Single
+ContractFailure = ByRate | ByKey | Single | ByRoute | ByPayload

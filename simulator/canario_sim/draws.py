@@ -5,77 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.random import SeedSequence
 
-from canario.routing.router import Arm
-
-from .contracts import ByKey, ByRate
-from .faults import Fault
-from .requests import Fates, Requests
+from .arm_draws import ArmDraws, clusters
+from .calls import Calls, Telling, aim_of
+from .contracts import ByRate, ContractFailure, Single
+from .requests import Requests
 from .scenario import Scenario
 from .spec import ARMS
-from .streams import Bytes, Flags, Floats, Ints, Purpose, child, generator, seed_of
+from .streams import Bytes, Flags, child, generator, seed_of
 
 __all__ = ["Draws"]
 
+_CONTRACTS = 2
+
 
 class Draws:
-    """A `Source`: every draw is of its own purpose's stream, one for each request."""
+    """A `Source`: every draw is of its own purpose's stream, one for each request.
+
+    Attributes:
+        keys: See `Source`.
+        routes: The routes by number, as in `Requests.route`.
+        violations: See `Source`.
+    """
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
-        self._scenario = scenario
+        self._scenario = scenario.settled(seed)
         self._seed = seed
-        self.keys: Sequence[str] = scenario.traffic.keys.names()
-        self.violations = tuple(failure.violation for failure in scenario.contract_failures)
+        self.keys: Sequence[str] = scenario.traffic.names()
+        self.routes: Sequence[str] = scenario.route_names
+        self.violations = tuple(one.violation for one in self._scenario.contract_failures)
 
     def chunks(self, size: int) -> Iterator[Requests]:
         """The requests before the horizon, and perhaps some after it; see `Source`."""
         scenario, seed = self._scenario, self._seed
-        traffic = scenario.traffic
-        size = traffic.batch(size, scenario.horizon)
+        telling = Telling(scenario, seed)
         luck = generator(seed_of(seed, "errors")).random
-        baseline, canary = (
-            _ArmDraws(scenario, seed, "baseline"),
-            _ArmDraws(scenario, seed, "canary"),
-        )
+        baseline, canary = (ArmDraws(scenario, seed, arm) for arm in ARMS)
         contracts = _ContractDraws(scenario, seed)
-        for arrivals in traffic.requests(seed, size, scenario.horizon):
-            at, key, n = arrivals.at, arrivals.key, len(arrivals.at)
-            if n:
-                chance = luck(n)
-                broken = contracts.draw(at, key)
-                yield Requests.alike(
-                    at,
-                    key,
-                    baseline.fates(at, key, chance, broken[0]),
-                    canary.fates(at, key, chance, broken[1]),
-                )
-
-
-class _ArmDraws:
-    """One arm: its service, and the faults that strike it."""
-
-    def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
-        purpose: Purpose = "canary latency" if arm == "canary" else "baseline latency"
-        self._service = scenario.service(arm)
-        self._latency_ms = self._service.latency.sampler(seed_of(seed, purpose))
-        self._faults = [
-            (fault, _numbers(scenario, fault.keys))
-            for fault in scenario.faults
-            if fault.strikes(arm)
-        ]
-
-    def fates(self, at: Floats, key: Ints, chance: Floats, broken: Bytes) -> Fates:
-        """Fates of the next requests; one fails where its `chance` is below the probability."""
-        seconds = self._latency_ms(len(at))
-        seconds /= 1000
-        warm_up = self._service.warm_up
-        if warm_up is not None and at[0] < warm_up.seconds:
-            seconds *= warm_up.factors(at)
-        failing = np.full(len(at), self._service.error_rate / 100)
-        for fault, keys in self._faults:
-            if fault.touches(at[0], at[-1]):
-                _strike(fault, keys, at, key, seconds, failing)
-        return Fates(seconds, chance < failing, broken)
+        size = scenario.traffic.batch(size, scenario.horizon)
+        for arrivals in scenario.traffic.requests(seed, size, scenario.horizon):
+            if not len(arrivals.at):
+                continue
+            calls = telling.calls(arrivals)
+            chance = luck(len(calls))
+            broken = contracts.draw(calls)
+            yield Requests(
+                calls.at,
+                calls.key,
+                baseline.fates(calls, chance, broken[0]),
+                canary.fates(calls, chance, broken[1]),
+                calls.route,
+                calls.payload,
+                calls.session,
+            )
 
 
 class _ContractDraws:
@@ -84,47 +67,50 @@ class _ContractDraws:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         streams = seed_of(seed, "contracts")
         self._failures = [
-            (
-                number,
-                failure,
-                generator(child(streams, number)).random,
-                _numbers(scenario, failure.keys if isinstance(failure, ByKey) else None),
-            )
+            _Failing(number, failure, scenario, child(streams, number), seed)
             for number, failure in enumerate(scenario.contract_failures)
-            if isinstance(failure, ByRate | ByKey)
+            if not isinstance(failure, Single)
         ]
 
-    def draw(self, at: Floats, key: Ints) -> tuple[Bytes, Bytes]:
+    def draw(self, calls: Calls) -> tuple[Bytes, Bytes]:
         """`Fates.broken` on the baseline and on the canary; the first failure listed counts."""
-        broken = np.zeros(len(at), np.uint8), np.zeros(len(at), np.uint8)
-        for number, failure, random, keys in reversed(self._failures):
-            hit = failure.elapsed(at) >= 0
-            if isinstance(failure, ByRate):
-                hit &= random(len(at)) < failure.rate / 100
-            elif keys is not None:
-                hit &= np.isin(key, keys)
+        broken = np.zeros(len(calls), np.uint8), np.zeros(len(calls), np.uint8)
+        for failing in reversed(self._failures):
+            hit = failing.hit(calls)
             for arm, which in zip(ARMS, broken, strict=True):
-                if failure.strikes(arm):
-                    which[hit] = number + 1
+                if failing.failure.strikes(arm):
+                    which[hit] = failing.number + 1
         return broken
 
 
-def _strike(
-    fault: Fault, keys: Ints | None, at: Floats, key: Ints, seconds: Floats, failing: Floats
-) -> None:
-    """Change `seconds` and `failing` of the requests that a fault meets."""
-    since = fault.elapsed(at)
-    met: Flags = since >= 0
-    if keys is not None:
-        met &= np.isin(key, keys)
-    since = since[met]
-    seconds[met] = fault.slows(seconds[met], since)
-    # The causes are independent: a request survives when it survives each of them.
-    failing[met] = 1 - (1 - failing[met]) * (1 - fault.fails(since))
+class _Failing:
+    """One way in which responses break a contract."""
 
+    def __init__(
+        self,
+        number: int,
+        failure: ContractFailure,
+        scenario: Scenario,
+        stream: SeedSequence,
+        seed: int,
+    ) -> None:
+        self.number = number
+        self.failure = failure
+        self._random = generator(stream).random
+        self._aim = aim_of(failure, scenario)
+        self._clusters = (
+            clusters(failure.clustering, failure.rate, seed, _CONTRACTS, number)
+            if isinstance(failure, ByRate)
+            else None
+        )
 
-def _numbers(scenario: Scenario, keys: tuple[str, ...] | None) -> Ints | None:
-    if keys is None:
-        return None
-    population = scenario.traffic.keys
-    return np.array([population.number(name) for name in keys], np.int64)
+    def hit(self, calls: Calls) -> Flags:
+        """Which responses break it."""
+        hit: Flags = self.failure.elapsed(calls.at) >= 0
+        self._aim.narrow(hit, calls.key, calls.route, calls.payload)
+        if isinstance(self.failure, ByRate):
+            breaking = np.full(len(calls), self.failure.rate / 100)
+            if self._clusters is not None:
+                breaking *= self._clusters.factors(calls.key, calls.session)
+            hit &= self._random(len(calls)) < breaking
+        return hit

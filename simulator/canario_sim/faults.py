@@ -7,9 +7,10 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from .clustering import Clustering
 from .spec import Count, Percent, Positive
 from .streams import Floats
-from .window import Timed
+from .targets import Targeted
 
 __all__ = [
     "AddedLatency",
@@ -22,10 +23,12 @@ __all__ = [
 ]
 
 
-class _Fault(Timed, frozen=True, kw_only=True, tag_field="kind"):
-    """A fault of one arm or both, over time and perhaps over certain keys.
+class _Fault(Targeted, frozen=True, kw_only=True, tag_field="kind"):
+    """A fault of one arm or both, over time and perhaps over certain requests.
 
-    Faults that overlap take effect in the order in which the scenario lists them.
+    Faults that overlap all take effect. What they do to latency they do in the order in which
+    the scenario lists them; as causes of failures they are independent, so a request survives
+    when it survives each; and the servers that they take add up.
     """
 
     ramp: Annotated[
@@ -33,9 +36,6 @@ class _Fault(Timed, frozen=True, kw_only=True, tag_field="kind"):
     ] = 0.0
     every: Annotated[
         Positive | None, Meta(description="Seconds from one occurrence's start to the next's.")
-    ] = None
-    keys: Annotated[
-        tuple[str, ...] | None, Meta(description="The only keys it happens to; none: all.")
     ] = None
 
     def __post_init__(self) -> None:
@@ -45,8 +45,6 @@ class _Fault(Timed, frozen=True, kw_only=True, tag_field="kind"):
                 f"every is {self.every!r} and for is {self.lasts!r}; a fault that repeats needs "
                 "a for, of at most every"
             )
-        if self.keys is not None and not self.keys:
-            raise ValueError("keys is empty; name some, or leave it out for all")
 
     @property
     def every_seconds(self) -> float | None:
@@ -72,9 +70,18 @@ class _Fault(Timed, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class Errors(_Fault, frozen=True, kw_only=True, tag="errors"):
-    """Requests fail, independently of each other and of the arm's own errors."""
+    """Requests fail, independently of the arm's own errors and, unless they cluster, of each
+    other."""
 
     rate: Annotated[Percent, Meta(description="Requests that it makes fail, in percent.")]
+    clustering: Annotated[
+        Clustering | None, Meta(description="Whose failures come together; none: nobody's.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clustering is not None:
+            self.clustering.check(self.rate, "rate")
 
     @property
     def words(self) -> str:
@@ -172,8 +179,8 @@ class LostCapacity(_Fault, frozen=True, kw_only=True, tag="lost_capacity"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.ramp or self.keys is not None:
-            raise ValueError("lost_capacity takes neither ramp nor keys")
+        if self.ramp or self.targets:
+            raise ValueError("lost_capacity takes neither ramp nor keys, routes and payloads")
 
     @property
     def words(self) -> str:

@@ -148,6 +148,7 @@ def world_of(
     watch: Callable[[World], object] | None = None,
 ) -> World:
     """The world of a scenario before its first instant; see `run` and `World`."""
+    scenario = scenario.settled(seed)
     return World(
         replace(scenario.plan, deployment=scenario.deployment),
         Draws(scenario, seed),
@@ -278,4 +279,5 @@ def _notes(scenario: Scenario) -> Iterator[Note]:
 
 
 def _where(fault: Fault) -> str:
-    return "both arms" if fault.arm == "both" else f"the {fault.arm}"
+    arm = "both arms" if fault.arm == "both" else f"the {fault.arm}"
+    return f"{arm} ({fault.targets})" if fault.routes or fault.payloads else arm

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta
 from msgspec.structs import replace
+from numpy.random import SeedSequence
 
 from canario.plan import Deployment, Plan
 from canario.routing.router import Arm
 
-from .contracts import ByKey, ContractFailure
+from .consistency import check
+from .contracts import ContractFailure
 from .expect import Expect
-from .faults import Fault, LostCapacity
+from .faults import Fault
+from .mix import Payload, Route
 from .service import Service
-from .spec import ARMS, Positive, Seconds, Spec
+from .spec import Positive, Seconds, Spec
+from .streams import child, seed_of
 from .traffic import Traffic
+from .window import Timed
+
+T = TypeVar("T", bound=Timed)
 
 __all__ = ["Order", "Scenario", "default_horizon"]
 
@@ -66,6 +73,14 @@ class Scenario(Spec, frozen=True, kw_only=True):
     canary: Annotated[
         Service | None, Meta(description="How the new version serves; by default as the present.")
     ] = None
+    routes: Annotated[
+        tuple[Route, ...],
+        Meta(max_length=1000, description="What requests are for; none: all are alike."),
+    ] = ()
+    payloads: Annotated[
+        tuple[Payload, ...],
+        Meta(max_length=200, description="Classes of payload; none: all are alike."),
+    ] = ()
     faults: tuple[Fault, ...] = ()
     contract_failures: Annotated[tuple[ContractFailure, ...], Meta(max_length=200)] = ()
     orders: tuple[Order, ...] = ()
@@ -73,16 +88,7 @@ class Scenario(Spec, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for fault in self.faults:
-            if isinstance(fault, LostCapacity):
-                self._check_capacity(fault)
-        stages = [stage.name for stage in self.plan.deployment.canary_stages]
-        if self.expect and self.expect.stage is not None and self.expect.stage not in stages:
-            raise ValueError(
-                f"expect.stage is {self.expect.stage!r}; the plan's stages are {', '.join(stages)}"
-            )
-        _check_keys(chain(_faults_keys(self.faults), _failures_keys(self.contract_failures)), self)
-        self._check_instants()
+        check(self)
 
     @property
     def deployment(self) -> Deployment:
@@ -95,36 +101,45 @@ class Scenario(Spec, frozen=True, kw_only=True):
         """The instant at which the rehearsal ends if the rollout has not."""
         return self.horizon_seconds or default_horizon(self.plan.deployment)
 
+    @property
+    def route_names(self) -> tuple[str, ...]:
+        """The routes by number: those that are listed, then others in recorded traffic."""
+        return _joined([route.name for route in self.routes], self.traffic.routes)
+
+    @property
+    def payload_names(self) -> tuple[str, ...]:
+        """The payload classes by number: those that are listed, then others that are recorded."""
+        return _joined([payload.name for payload in self.payloads], self.traffic.payloads)
+
+    def settled(self, seed: int) -> Scenario:
+        """The scenario with nothing left to chance about when faults and contract failures begin.
+
+        Those that do not begin before the horizon are left out.
+        """
+        parts = (self.faults, self.contract_failures)
+        if all(part.onset is None for part in chain(*parts)):
+            return self
+        streams = seed_of(seed, "onsets")
+        faults, failures = (
+            tuple(
+                settled
+                for number, timed in enumerate(part)
+                if (settled := self._begun(timed, child(child(streams, which), number)))
+            )
+            for which, part in enumerate(parts)
+        )
+        return replace(self, faults=faults, contract_failures=failures)
+
     def service(self, arm: Arm) -> Service:
         """How an arm serves."""
         return self.baseline if arm == "baseline" or self.canary is None else self.canary
 
-    def _check_capacity(self, fault: LostCapacity) -> None:
-        for arm in ARMS:
-            servers = self.service(arm).servers
-            if not fault.strikes(arm):
-                continue
-            if servers is None:
-                raise ValueError(f"faults has lost_capacity on the {arm}, which has no servers")
-            if fault.servers > servers:
-                raise ValueError(
-                    f"faults has lost_capacity of {fault.servers} servers on the {arm}, which has "
-                    f"{servers}"
-                )
-
-    def _check_instants(self) -> None:
-        parts = {
-            "faults": self.faults,
-            "contract_failures": self.contract_failures,
-            "orders": self.orders,
-        }
-        for name, values in parts.items():
-            for value in values:
-                if value.at >= self.horizon:
-                    raise ValueError(
-                        f"{name} has at = {value.at:g}, but the rehearsal ends at "
-                        f"{self.horizon:g}; give an earlier instant or a later horizon_seconds"
-                    )
+    def _begun(self, timed: T, seed: SeedSequence) -> T | None:
+        """What begins by chance, at the instant at which it does; None when it does not."""
+        if timed.onset is None:
+            return timed
+        at = timed.onset.begins(timed.at, self.plan.deployment.canary_stages, seed)
+        return replace(timed, at=at, onset=None) if at < self.horizon else None
 
 
 def default_horizon(deployment: Deployment) -> float:
@@ -134,19 +149,5 @@ def default_horizon(deployment: Deployment) -> float:
     return 1.5 * deployment.hold_seconds + window + waiting * len(deployment.canary_stages)
 
 
-def _faults_keys(faults: Iterable[Fault]) -> Iterator[str]:
-    return chain.from_iterable(fault.keys or () for fault in faults)
-
-
-def _failures_keys(failures: Iterable[ContractFailure]) -> Iterator[str]:
-    return chain.from_iterable(failure.keys for failure in failures if isinstance(failure, ByKey))
-
-
-def _check_keys(keys: Iterable[str], scenario: Scenario) -> None:
-    population = scenario.traffic.keys
-    for key in keys:
-        if population.number(key) is None:
-            raise ValueError(
-                f"keys has {key!r}; the traffic's keys are {population.prefix}0 to "
-                f"{population.prefix}{population.size - 1}"
-            )
+def _joined(listed: Iterable[str], recorded: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*listed, *recorded)))

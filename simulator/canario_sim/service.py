@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.random import SeedSequence
 
+from .clustering import Clustering
 from .spec import Count, Percent, Positive, Spec
 from .streams import Floats, child, generator
 
@@ -159,8 +160,16 @@ class Service(Spec, frozen=True, kw_only=True):
 
     latency: Annotated[Latency, Meta(description="Time that one request takes to serve.")]
     error_rate: Annotated[Percent, Meta(description="Requests that fail, in percent.")] = 0.0
+    clustering: Annotated[
+        Clustering | None, Meta(description="Whose failures come together; none: nobody's.")
+    ] = None
     servers: Annotated[
         Count | None,
         Meta(description="Requests served at a time, the others wait in line; none: no limit."),
     ] = None
     warm_up: WarmUp | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clustering is not None:
+            self.clustering.check(self.error_rate, "error_rate")

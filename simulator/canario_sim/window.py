@@ -11,6 +11,7 @@ from msgspec import Meta, field
 
 from canario.routing.router import Arm
 
+from .onset import Onset
 from .spec import ArmOrBoth, Positive, Seconds, Spec
 from .streams import Floats
 
@@ -28,6 +29,9 @@ class Timed(Spec, frozen=True, kw_only=True):
     lasts: Annotated[
         Positive | None, Meta(description="How many seconds it lasts; none: to the end.")
     ] = field(default=None, name="for")
+    onset: Annotated[
+        Onset | None, Meta(description="How it begins by chance, at the earliest at `at`.")
+    ] = None
 
     @property
     def every_seconds(self) -> float | None:
@@ -39,7 +43,11 @@ class Timed(Spec, frozen=True, kw_only=True):
         return self.arm in (arm, "both")
 
     def elapsed(self, at: Floats) -> Floats:
-        """Seconds since the present occurrence began, at the instants `at`; −1 outside any."""
+        """Seconds since the present occurrence began, at the instants `at`; −1 outside any.
+
+        This, `occurrences` and `touches` are those of one that begins at its `at`; see
+        `Scenario.settled`.
+        """
         since = at - self.at
         if self.every_seconds is not None:
             since = np.where(since >= 0, np.mod(since, self.every_seconds), since)

@@ -66,7 +66,7 @@ class Oracle:
         self.controller = CanaryDeploymentController(
             plan, clock=lambda: float(self.env.now), telemetry=False
         )
-        self.scenario = scenario
+        self.scenario = scenario = scenario.settled(seed)
         self.source: Source = Draws(scenario, seed)
         self.pools: dict[Arm, simpy.Resource | None] = {
             "baseline": self._pool("baseline"),

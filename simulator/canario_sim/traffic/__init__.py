@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from .base import Arrivals
+from .modulated import MarkovModulated, State
 from .population import LognormalActivity, ParetoActivity, Population
+from .replay import Replay
+from .self_exciting import SelfExciting
 from .sessions import Sessions
 from .steady import Bursts, Constant, Diurnal, Poisson, Ramp
+from .tables import Schedule, Weekly
 
 __all__ = [
     "Arrivals",
@@ -13,12 +17,29 @@ __all__ = [
     "Constant",
     "Diurnal",
     "LognormalActivity",
+    "MarkovModulated",
     "ParetoActivity",
     "Poisson",
     "Population",
     "Ramp",
+    "Replay",
+    "Schedule",
+    "SelfExciting",
     "Sessions",
+    "State",
     "Traffic",
+    "Weekly",
 ]
 
-Traffic = Constant | Poisson | Diurnal | Ramp | Bursts
+Traffic = (
+    Constant
+    | Poisson
+    | Diurnal
+    | Ramp
+    | Bursts
+    | Schedule
+    | Weekly
+    | MarkovModulated
+    | SelfExciting
+    | Replay
+)

@@ -78,6 +78,17 @@ class TrafficBase(Spec, frozen=True, kw_only=True, tag_field="kind"):
         return self.keys.number(name)
 
     @property
+    def valid_keys(self) -> str:
+        """Which keys there are, in words."""
+        prefix, last = self.keys.prefix, self.keys.size - 1
+        return f"the traffic's keys are {prefix}0 to {prefix}{last}"
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether requests belong to sessions."""
+        return self.sessions is not None
+
+    @property
     def routes(self) -> tuple[str, ...]:
         """The routes that recorded requests are for; none where the scenario's are drawn."""
         return ()

@@ -1,0 +1,150 @@
+"""What one arm does to requests: its service, its routes, and the faults that strike it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from canario.routing.router import Arm
+
+from .calls import Calls, aim_of
+from .clustering import Clustering, Clusters
+from .faults import Errors, Fault
+from .requests import Fates
+from .scenario import Scenario
+from .service import Sampler
+from .streams import Bytes, Flags, Floats, Purpose, child, seed_of
+from .targets import Aim
+
+__all__ = ["ArmDraws", "clusters"]
+
+# Streams of routes lie apart from those of a mixture's components.
+_ROUTES = 1000
+
+_SERVICE, _FAULTS = 0, 1
+
+
+class ArmDraws:
+    """The fates of requests on one arm."""
+
+    def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
+        self._warm_up = scenario.service(arm).warm_up
+        self._latency = _Latencies(scenario, seed, arm)
+        self._errors = _OwnErrors(scenario, seed, arm)
+        self._factors = _payload_factors(scenario)
+        self._faults = [
+            _Striking(fault, aim_of(fault, scenario), seed, number)
+            for number, fault in enumerate(scenario.faults)
+            if fault.strikes(arm)
+        ]
+
+    def fates(self, calls: Calls, chance: Floats, broken: Bytes) -> Fates:
+        """Fates of the next requests; one fails where its `chance` is below the probability."""
+        seconds = self._latency.draw(calls)
+        seconds /= 1000
+        if self._factors is not None:
+            seconds *= self._factors[calls.payload]
+        if self._warm_up is not None and calls.at[0] < self._warm_up.seconds:
+            seconds *= self._warm_up.factors(calls.at)
+        failing = self._errors.failing(calls)
+        for fault in self._faults:
+            fault.strike(calls, seconds, failing)
+        return Fates(seconds, chance < failing, broken)
+
+
+class _Latencies:
+    """Latencies in ms; a route that has its own draws them from a stream of its own."""
+
+    def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
+        purpose: Purpose = "canary latency" if arm == "canary" else "baseline latency"
+        service, stream = scenario.service(arm), seed_of(seed, purpose)
+        self._usual: Sampler = service.latency.sampler(stream)
+        self._own: dict[int, Sampler] = {}
+        own = child(stream, _ROUTES)
+        for number, route in enumerate(scenario.routes):
+            latency = route.answer(arm, service).latency
+            if latency is not service.latency:
+                self._own[number] = latency.sampler(child(own, number))
+
+    def draw(self, calls: Calls) -> Floats:
+        """Those of the next requests."""
+        if not self._own:
+            return self._usual(len(calls))
+        drawn = np.empty(len(calls))
+        usual = np.ones(len(calls), np.bool_)
+        for number, sample in self._own.items():
+            mine = np.flatnonzero(calls.route == number)
+            drawn[mine] = sample(len(mine))
+            usual[mine] = False
+        drawn[usual] = self._usual(int(np.count_nonzero(usual)))
+        return drawn
+
+
+class _OwnErrors:
+    """The arm's own errors, by route and by whom they cluster."""
+
+    def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
+        service = scenario.service(arm)
+        rates = [route.answer(arm, service).error_rate for route in scenario.routes]
+        # Routes that are recorded and not listed are answered like any.
+        rates += [service.error_rate] * max(len(scenario.route_names) - len(rates), not rates)
+        self._rates = np.array(rates) / 100
+        # Both arms draw from one stream: who is prone on one is prone on the other.
+        self._clusters = clusters(service.clustering, max(rates), seed, _SERVICE)
+
+    def failing(self, calls: Calls) -> Floats:
+        """Probabilities that the requests fail."""
+        failing: Floats
+        if len(self._rates) == 1:
+            failing = np.full(len(calls), self._rates[0])
+        else:
+            failing = self._rates[calls.route]
+        if self._clusters is not None:
+            failing *= self._clusters.factors(calls.key, calls.session)
+        return failing
+
+
+class _Striking:
+    """A fault that strikes the arm."""
+
+    def __init__(self, fault: Fault, aim: Aim, seed: int, number: int) -> None:
+        self._fault = fault
+        self._aim = aim
+        self._clusters = (
+            clusters(fault.clustering, fault.rate, seed, _FAULTS, number)
+            if isinstance(fault, Errors)
+            else None
+        )
+
+    def strike(self, calls: Calls, seconds: Floats, failing: Floats) -> None:
+        """Change `seconds` and `failing` of the requests that the fault meets."""
+        fault = self._fault
+        if not fault.touches(calls.at[0], calls.at[-1]):
+            return
+        since = fault.elapsed(calls.at)
+        met: Flags = since >= 0
+        self._aim.narrow(met, calls.key, calls.route, calls.payload)
+        since = since[met]
+        seconds[met] = fault.slows(seconds[met], since)
+        fails = fault.fails(since)
+        if self._clusters is not None:
+            fails *= self._clusters.factors(calls.key[met], calls.session[met])
+        # The causes are independent: a request survives when it survives each of them.
+        failing[met] = 1 - (1 - failing[met]) * (1 - fails)
+
+
+def clusters(clustering: Clustering | None, rate: float, seed: int, *place: int) -> Clusters | None:
+    """The clusters of one cause of failures, which has a stream at its place."""
+    if clustering is None:
+        return None
+    stream = seed_of(seed, "clusters")
+    for number in place:
+        stream = child(stream, number)
+    return Clusters(clustering, rate, stream)
+
+
+def _payload_factors(scenario: Scenario) -> Floats | None:
+    factors = [payload.factor for payload in scenario.payloads]
+    if all(factor == 1 for factor in factors):
+        return None
+    # Classes that are recorded and not listed take as long as any.
+    return np.array(factors + [1.0] * (len(scenario.payload_names) - len(factors)))

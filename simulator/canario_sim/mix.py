@@ -1,0 +1,74 @@
+"""What requests are for: routes or flows with weights, and classes of payload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import fsum
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+
+from canario.routing.router import Arm
+
+from .service import Latency, Service
+from .spec import Percent, Positive, Spec
+from .streams import Ints, Purpose, generator, seed_of
+
+__all__ = ["Answer", "Payload", "Route", "Share"]
+
+
+class Answer(Spec, frozen=True, kw_only=True):
+    """How an arm answers on one route, where that differs from its service."""
+
+    latency: Annotated[
+        Latency | None, Meta(description="Time that one request takes; none: as the arm's.")
+    ] = None
+    error_rate: Annotated[
+        Percent | None, Meta(description="Requests that fail, in percent; none: as the arm's.")
+    ] = None
+
+
+class Route(Spec, frozen=True, kw_only=True):
+    """A route, or a flow, and the part of the requests that are for it."""
+
+    name: Annotated[str, Meta(min_length=1, description="Its template, or the flow's name.")]
+    weight: Annotated[
+        Positive, Meta(description="Its share of the requests, relative to the others'.")
+    ] = 1.0
+    baseline: Annotated[Answer, Meta(description="What differs on the present version.")] = Answer()
+    canary: Annotated[
+        Answer | None, Meta(description="What differs on the new one; by default as the present.")
+    ] = None
+
+    def answer(self, arm: Arm, service: Service) -> Service:
+        """How an arm that serves like `service` serves this route."""
+        own = self.baseline if arm == "baseline" or self.canary is None else self.canary
+        latency = service.latency if own.latency is None else own.latency
+        rate = service.error_rate if own.error_rate is None else own.error_rate
+        return Service(latency=latency, error_rate=rate)
+
+
+class Payload(Spec, frozen=True, kw_only=True):
+    """A class of payload: small, large, …"""
+
+    name: Annotated[str, Meta(min_length=1, description="What it is called.")]
+    weight: Annotated[
+        Positive, Meta(description="Its share of the requests, relative to the others'.")
+    ] = 1.0
+    factor: Annotated[
+        Positive, Meta(description="Its requests take so many times as long, on either arm.")
+    ] = 1.0
+
+
+class Share:
+    """A source of numbers, each as often as its weight says."""
+
+    def __init__(self, weights: Sequence[float], seed: int, purpose: Purpose) -> None:
+        self._random = generator(seed_of(seed, purpose)).random
+        # The last sum may fall short of 1 by rounding.
+        self._upto = (np.cumsum(weights) / fsum(weights))[:-1]
+
+    def draw(self, n: int) -> Ints:
+        """The next `n` numbers."""
+        return np.searchsorted(self._upto, self._random(n), "right")
