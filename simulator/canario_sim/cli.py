@@ -12,6 +12,8 @@ import click
 from canario.cli import EPILOG
 from canario.config import ConfigError
 
+from .report.write import report_options
+
 if TYPE_CHECKING:
     from .runner import Run
     from .scenario import Scenario
@@ -34,6 +36,7 @@ _PATHS = click.argument(
     help="Write a JSON report per scenario into DIR: same scenario and seed, same bytes.",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the whole journal of each rollout.")
+@report_options
 @click.pass_context
 def simulate(
     ctx: click.Context,
@@ -43,10 +46,12 @@ def simulate(
     as_json: bool,
     out: Path | None,
     verbose: bool,
+    reports: tuple[Path, ...],
 ) -> None:
     """Rehearse releases: each SCENARIO_OR_FOLDER through the controller that guards the app."""
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
     from .reporting import report
+    from .reporting import reports as document
     from .runner import run
 
     scenarios = _load(paths)
@@ -62,15 +67,16 @@ def simulate(
         if show is not None:
             show.run(scenario, made)
     if show is None:
-        document = {
-            "ok": all(made.ok for made in runs),
-            "reports": [json.loads(report(made)) for made in runs],
-        }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(document(runs), nl=False)
     else:
         show.closing(runs)
         if out is not None:
             click.echo(f"\n{len(runs)} reports in {out}")
+    if reports:
+        from .report.simulation import simulation
+        from .report.write import write_reports
+
+        write_reports(simulation(list(zip(scenarios, runs, strict=True))), reports)
     ctx.exit(0 if all(made.ok for made in runs) else 1)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from msgspec import json
+from collections.abc import Sequence
+
+from msgspec import Raw, json
 
 from canario.control.events import Started
 from canario.control.words import describe
 
 from .runner import Run
 
-__all__ = ["report", "timeline"]
+__all__ = ["report", "reports", "timeline"]
 
 _encoder = json.Encoder(order="deterministic")
 
@@ -20,6 +22,15 @@ def report(run: Run) -> bytes:
     It holds nothing but what the scenario and the seed decide: no date, no path, no version.
     """
     return _encoder.encode({"ok": run.ok, "run": run}) + b"\n"
+
+
+def reports(runs: Sequence[Run]) -> bytes:
+    """All runs as one JSON document for a program, indented, ending in a line feed."""
+    made = {
+        "ok": all(run.ok for run in runs),
+        "reports": [Raw(report(run)) for run in runs],
+    }
+    return json.format(json.encode(made), indent=2) + b"\n"
 
 
 def timeline(run: Run) -> list[tuple[float, str]]:

@@ -1,0 +1,113 @@
+"""A report as Markdown, short enough for a comment on a pull request.
+
+What comes from files is shown as it is: it becomes no link, no mention of anybody, no markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .html import shown
+from .model import Report, Suite, Table
+
+__all__ = ["markdown"]
+
+# A comment on GitHub holds 65,536 characters.
+_MOST = 60_000
+_ROWS = 60
+_STORY = 30
+
+# What Markdown means something by, anywhere and at the start of a line.
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
+_LEADING = re.compile(r"^(\d*)([#+\-=.):>])")
+# Names of people and issues, addresses and emoji are looked for in the text that comes out.
+_FOUND = re.compile(r"[@#]|:(?=//)|(?<=www)\.|:(?=[\w+-]+:)")
+_APART = "\u200b"
+_MARK = {True: "✅", False: "❌", None: "ℹ️"}
+
+
+def markdown(report: Report) -> str:
+    """The whole; what does not fit is left out, and that is said."""
+    parts = list(_parts(report))
+    made = parts.pop(0)
+    for part in parts:
+        if len(made) + len(part) > _MOST:
+            made += "\n… the rest is in the other formats of this report.\n"
+            break
+        made += part
+    return made
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    line = " ".join(text.split())
+    line = _FOUND.sub(lambda found: found[0] + _APART, line)
+    return _LEADING.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", line))
+
+
+def _parts(report: Report) -> Iterator[str]:
+    yield f"### {_MARK[report.ok]} {escaped(report.title)}\n\n" + "".join(
+        f"{escaped(sentence)}\n\n" for sentence in report.summary
+    )
+    facts = report.facts
+    tables = list(report.tables)
+    if len(report.sections) == 1:
+        (section,) = report.sections
+        facts = facts or section.facts
+        tables += [table for table in section.tables if not table.folded]
+    if facts:
+        yield _grid([fact.label for fact in facts], [[fact.value for fact in facts]])
+    for table in tables:
+        yield _table(table)
+    for suite in report.suites:
+        if not all(case.ok for case in suite.cases):
+            yield _failed(suite)
+
+
+def _table(table: Table) -> str:
+    rows = [
+        [_words(shown(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
+        for row in table.rows[:_ROWS]
+    ]
+    made = _grid([column.title for column in table.columns], rows)
+    left_out = len(table.rows) - len(rows)
+    return made + (f"… and {left_out} more\n\n" if left_out else "")
+
+
+def _words(text: str) -> str:
+    return {"yes": "✅ yes", "no": "❌ no"}.get(text, text)
+
+
+def _grid(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] * len(headings)]
+    made = "".join(
+        f"| {' | '.join(cells)} |\n"
+        for cells in ([escaped(heading) for heading in headings], lines[1])
+    )
+    made += "".join(f"| {' | '.join(escaped(cell) for cell in row)} |\n" for row in rows)
+    return made + "\n"
+
+
+def _failed(suite: Suite) -> str:
+    """What was expected, what came, and the story, folded."""
+    lines = [f"#### ❌ {escaped(suite.name)}\n"]
+    lines += [
+        f"- {escaped(case.name)}: expected {escaped(case.expected)}, actual {escaped(case.actual)}"
+        for case in suite.cases
+        if not case.ok
+    ]
+    story = list(suite.story[-_STORY:])
+    if len(suite.story) > _STORY:
+        story.insert(0, f"… {len(suite.story) - _STORY} lines before")
+    if story:
+        # Within a fence nothing is markup but the fence, which must be longer than any in it.
+        text = "\n".join(" ".join(line.splitlines()) for line in story)
+        longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        lines += [
+            "\n<details><summary>What happened</summary>\n",
+            f"{fence}text\n{text}\n{fence}",
+            "\n</details>",
+        ]
+    return "\n".join(lines) + "\n\n"

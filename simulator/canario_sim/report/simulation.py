@@ -1,0 +1,390 @@
+"""What `canario simulate` has to say, as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from canario.control.events import (
+    Aborted,
+    Checked,
+    Event,
+    Held,
+    Promoted,
+    RolledBack,
+    StageEntered,
+    Started,
+)
+from canario.control.words import describe, seconds_in_words
+from canario.judges.verdict import VerdictKind
+from canario_sim.reporting import reports, timeline
+from canario_sim.runner import Run
+from canario_sim.scenario import Scenario
+
+from .model import (
+    Case,
+    Column,
+    Fact,
+    Moment,
+    Panel,
+    Picture,
+    Report,
+    Section,
+    Suite,
+    Table,
+    Tone,
+)
+from .rollout import Span, rollout
+
+__all__ = ["BAD_ONES", "moments", "outcome", "simulation", "tone_of"]
+
+# Checks that are drawn of all rollouts of one report together, and of each at least.
+_POINTS = 4000
+_LEAST = 80
+
+# A line of verdicts that a timeline shows of each stage before it goes on to what followed.
+_VERDICTS = 3
+
+# Rollouts that get a section of their own; a table has all of them.
+_SECTIONS = 25
+
+# The line of an exposure that is no success.
+BAD_ONES = "of its requests: bad ones"
+
+
+def simulation(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Report:
+    """The report of rehearsals, each with its scenario where there is one."""
+    runs = [run for _, run in rehearsed]
+    stated = [run for run in runs if run.expectations]
+    several = len(runs) > 1
+    told = _told(rehearsed)
+    most = max(_LEAST, min(400, _POINTS // len(told)))
+    sections = [_section(scenario, run, most, several=several) for scenario, run in told]
+    if several:
+        sections.insert(0, _overview(runs))
+    return Report(
+        command="simulate",
+        title=f"{len(runs)} rehearsals" if several else f"Rehearsal of {runs[0].scenario}",
+        summary=tuple(_summary(rehearsed)),
+        ok=all(run.ok for run in runs) if stated else None,
+        facts=_facts(runs) if several else (),
+        tables=(_table(runs),) if several else (),
+        sections=tuple(sections),
+        suites=tuple(_suite(scenario, run) for scenario, run in rehearsed),
+        document=reports(runs),
+    )
+
+
+def outcome(run: Run) -> str:
+    """`rolled back, error_rate`."""
+    words = run.outcome.replace("_", " ")
+    return f"{words}, {run.reason}" if run.reason else words
+
+
+def tone_of(run: Run) -> Tone:
+    """Of its outcome."""
+    tones: dict[str, Tone] = {"completed": "good", "rolled_back": "bad", "aborted": "bad"}
+    return tones.get(run.outcome, "wait")
+
+
+def moments(run: Run, notes: Iterable[tuple[float, str]] = ()) -> tuple[Moment, ...]:
+    """The timeline; where verdicts change again and again, the rest is counted."""
+    lines = [Moment(at=at, text=text, tone="fault") for at, text in notes]
+    shown = left_out = 0
+    told = dict(enumerate(timeline_of(run)))
+    for number, (event, text) in told.items():
+        last = number + 1 == len(told) or not isinstance(told[number + 1][0], Checked)
+        if isinstance(event, StageEntered):
+            shown = 0
+        if isinstance(event, Checked):
+            if shown >= _VERDICTS and not last:
+                left_out += 1
+                continue
+            shown += 1
+        if left_out:
+            lines.append(Moment(at=event.at, text=f"… {left_out} more changes of verdict"))
+            left_out = 0
+        lines.append(Moment(at=event.at, text=text, tone=_tone(event)))
+    return tuple(sorted(lines, key=lambda line: line.at))
+
+
+def timeline_of(run: Run) -> list[tuple[Event, str]]:
+    """Every event of the journal, in words."""
+    started = run.events[0]
+    assert isinstance(started, Started)
+    return [(event, describe(event, started.deployment)) for event in run.events]
+
+
+def _tone(event: Event) -> Tone:
+    match event:
+        case Checked(verdict=verdict):
+            tones: dict[VerdictKind, Tone] = {
+                VerdictKind.HEALTHY: "good",
+                VerdictKind.UNHEALTHY: "bad",
+            }
+            return tones.get(verdict.kind, "wait")
+        case RolledBack() | Aborted():
+            return "bad"
+        case Promoted():
+            return "good"
+        case Held():
+            return "wait"
+        case _:
+            return "plain"
+
+
+def _told(
+    rehearsed: Sequence[tuple[Scenario | None, Run]],
+) -> list[tuple[Scenario | None, Run]]:
+    """Those that get a section: where there are too many, those first that are not as expected."""
+    order = sorted(range(len(rehearsed)), key=lambda number: rehearsed[number][1].ok)
+    return [rehearsed[number] for number in sorted(order[:_SECTIONS])]
+
+
+def _section(scenario: Scenario | None, run: Run, most: int, *, several: bool) -> Section:
+    prefix = f"{run.scenario}-" if several else ""
+    faults = _faults(scenario) if scenario else ()
+    text = [scenario.teaches] if scenario else []
+    if scenario and scenario.weakness:
+        text.append(f"A weakness: {scenario.weakness}")
+    notes = [(note.at, note.text) for note in run.notes if note.at <= run.ended_at]
+    # What comes again and again is counted where it is shaded.
+    if len(notes) > 12:
+        notes = [*notes[:4], (notes[4][0], f"… {len(notes) - 4} more starts and ends of faults")]
+    tables = [_expected(run, prefix)] if run.expectations else []
+    return Section(
+        name=run.scenario,
+        title=run.scenario,
+        text=tuple(text),
+        tone="bad" if not run.ok else tone_of(run),
+        facts=_facts_of(run),
+        tables=(*tables, _journal(run, prefix)),
+        pictures=(
+            rollout(run, faults, prefix=prefix, most=most),
+            _exposure(run, prefix),
+        ),
+        timeline=moments(run, notes),
+    )
+
+
+def _faults(scenario: Scenario) -> tuple[Span, ...]:
+    return tuple(
+        (start, end, fault.arm, fault.words)
+        for fault in scenario.faults
+        for start, end in fault.occurrences(scenario.horizon)
+    )
+
+
+def _facts_of(run: Run) -> tuple[Fact, ...]:
+    expected: tuple[Fact, ...] = ()
+    if run.expectations:
+        expected = (
+            Fact(
+                label="as expected",
+                value="yes" if run.ok else "no",
+                tone="good" if run.ok else "bad",
+            ),
+        )
+    return (
+        Fact(label="outcome", value=outcome(run), tone=tone_of(run)),
+        Fact(label="after", value=_time(run.ended_at)),
+        Fact(label="bad requests served", value=f"{run.exposure.bad_requests:,}"),
+        Fact(label="users reached", value=f"{run.exposure.users:,}"),
+        *expected,
+    )
+
+
+def _facts(runs: Sequence[Run]) -> tuple[Fact, ...]:
+    stated = [run for run in runs if run.expectations]
+    missed = [run for run in stated if not run.ok]
+    return (
+        Fact(label="rehearsed", value=str(len(runs))),
+        Fact(
+            label="as expected",
+            value=f"{len(stated) - len(missed)} of {len(stated)}",
+            tone="bad" if missed else "good" if stated else "plain",
+        ),
+        Fact(label="rolled back", value=str(sum(run.outcome == "rolled_back" for run in runs))),
+        Fact(label="promoted", value=str(sum(run.outcome == "completed" for run in runs))),
+    )
+
+
+def _summary(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Iterable[str]:
+    if len(rehearsed) == 1:
+        run = rehearsed[0][1]
+        yield (
+            f"After {_time(run.ended_at)}: {run.why}. The canary served "
+            f"{run.exposure.canary_requests:,} requests to {run.exposure.users:,} of "
+            f"{run.exposure.population:,} users; {run.exposure.bad_requests:,} of the requests "
+            "were bad."
+        )
+        yield from _misses([run])
+        return
+    runs = [run for _, run in rehearsed]
+    stated = [run for run in runs if run.expectations]
+    good = sum(run.ok for run in stated)
+    yield f"{len(runs)} releases were rehearsed; {good} of {len(stated)} came to what was expected."
+    if len(runs) > _SECTIONS:
+        yield f"The table has all of them, the sections below tell of {_SECTIONS}."
+    yield from _misses(runs)
+
+
+def _misses(runs: Iterable[Run]) -> Iterable[str]:
+    for run in runs:
+        for each in run.expectations:
+            if not each.ok:
+                yield (
+                    f"{run.scenario} is not as expected: {each.name} is {each.actual}, "
+                    f"expected {each.expected}."
+                )
+
+
+def _table(runs: Sequence[Run]) -> Table:
+    return Table(
+        name="rehearsals",
+        title="All rehearsals",
+        columns=(
+            Column("scenario", "scenario"),
+            Column("outcome", "outcome"),
+            Column("reason", "reason"),
+            Column("ended_at", "after (s)", 6),
+            Column("canary_requests", "canary served", 12),
+            Column("bad_requests", "bad requests", 12),
+            Column("users", "users reached", 12),
+            Column("as_expected", "as expected"),
+        ),
+        rows=tuple(
+            (
+                run.scenario,
+                run.outcome,
+                run.reason,
+                run.ended_at,
+                run.exposure.canary_requests,
+                run.exposure.bad_requests,
+                run.exposure.users,
+                run.ok if run.expectations else None,
+            )
+            for run in runs
+        ),
+        tones=tuple("bad" if not run.ok else "plain" for run in runs),
+    )
+
+
+def _expected(run: Run, prefix: str) -> Table:
+    return Table(
+        name=f"{prefix}expected",
+        title="Expected and actual",
+        columns=(
+            Column("name", "what"),
+            Column("expected", "expected", 12),
+            Column("actual", "actual", 12),
+            Column("ok", "as expected"),
+        ),
+        rows=tuple((each.name, each.expected, each.actual, each.ok) for each in run.expectations),
+        tones=tuple("plain" if each.ok else "bad" for each in run.expectations),
+    )
+
+
+def _journal(run: Run, prefix: str) -> Table:
+    return Table(
+        name=f"{prefix}journal",
+        title="Faults and the whole journal",
+        columns=(Column("at", "at (s)", 7), Column("what", "what happened")),
+        rows=tuple((at, text) for at, text in timeline(run) if at <= run.ended_at),
+        folded=True,
+    )
+
+
+def _overview(runs: Sequence[Run]) -> Section:
+    """How long each took and how it ended."""
+    table = Table(
+        name="overview",
+        title="Outcomes",
+        columns=(
+            Column("scenario", "scenario"),
+            Column("outcome", "outcome"),
+            Column("ended_at", "after (s)", 6),
+            Column("bad_requests", "bad requests", 12),
+        ),
+        rows=tuple(
+            (run.scenario, run.outcome.replace("_", " "), run.ended_at, run.exposure.bad_requests)
+            for run in runs
+        ),
+    )
+
+    def draw() -> tuple[Panel, ...]:
+        from .run_charts import overview
+
+        return (overview(runs, table),)
+
+    picture = Picture(
+        name="overview",
+        title="How long each rollout went on",
+        caption="To its end or, where it waits, to the end of the rehearsal.",
+        tables=(table,),
+        draw=draw,
+    )
+    return Section(name="overview", title="Overview", pictures=(picture,))
+
+
+def _exposure(run: Run, prefix: str) -> Picture:
+    """Whom the canary has reached, as parts of what there was."""
+    reached, total = run.exposure, run.canary.requests + run.baseline.requests
+    table = Table(
+        name=f"{prefix}exposure",
+        title="Exposure",
+        columns=(
+            Column("what", "what"),
+            Column("part", "number", 12),
+            Column("whole", "of", 12),
+            Column("percent", "percent"),
+            Column("words", "in words"),
+        ),
+        rows=tuple(
+            (what, part, whole, 100 * part / whole if whole else 0.0, f"{part:,} of {whole:,}")
+            for what, part, whole in (
+                ("requests that the canary served", reached.canary_requests, total),
+                ("users that it reached", reached.users, reached.population),
+                (BAD_ONES, reached.bad_requests, reached.canary_requests),
+            )
+        ),
+    )
+
+    def draw() -> tuple[Panel, ...]:
+        from .run_charts import exposure
+
+        return (exposure(table),)
+
+    return Picture(
+        name=f"{prefix}exposure",
+        title="Exposure",
+        caption="Whom the canary had reached when the rehearsal ended. A bad request failed, was "
+        "slower than the plan's limit, or broke a contract.",
+        tables=(table,),
+        draw=draw,
+    )
+
+
+def _suite(scenario: Scenario | None, run: Run) -> Suite:
+    cases = [
+        Case(name=each.name, expected=str(each.expected), actual=str(each.actual), ok=each.ok)
+        for each in run.expectations
+    ]
+    # A rehearsal that states nothing has been made, and that is all that can be said of it.
+    return Suite(
+        name=run.scenario,
+        about=scenario.teaches if scenario else "",
+        cases=tuple(cases),
+        story=tuple(f"{seconds_in_words(at):>15}  {text}" for at, text in timeline(run)),
+        properties=(
+            ("seed", str(run.seed)),
+            ("outcome", run.outcome),
+            ("reason", run.reason or ""),
+            ("ended_at_seconds", f"{run.ended_at:g}"),
+            ("bad_requests", str(run.exposure.bad_requests)),
+        ),
+    )
+
+
+def _time(seconds: object) -> str:
+    assert isinstance(seconds, int | float)
+    return seconds_in_words(round(seconds, 0 if seconds >= 60 else 1))
