@@ -15,8 +15,11 @@ from msgspec.structs import replace
 from canario.config import ConfigError, decode, read_document
 from canario.plan import Plan
 
+from .mix import Answer, Route
 from .scenario import Scenario
 from .service import Empirical, Latency, Mixture, Service
+from .traffic.recording import read_recording
+from .traffic.tables import read_points
 
 __all__ = ["filled", "find_scenarios", "library_path", "load_scenario", "scenario_schema"]
 
@@ -33,9 +36,16 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
     raw.setdefault("name", path.stem)
     if isinstance(raw.get("plan"), str):
         raw["plan"] = _plan(path.parent / raw["plan"])
+    if isinstance(raw.get("traffic"), dict):
+        raw["traffic"] = _traffic(raw["traffic"], path.parent)
     scenario = decode(raw, Scenario, str(path))
-    canary = None if scenario.canary is None else filled(scenario.canary, path.parent)
-    return replace(scenario, baseline=filled(scenario.baseline, path.parent), canary=canary)
+    folder = path.parent
+    return replace(
+        scenario,
+        baseline=filled(scenario.baseline, folder),
+        canary=None if scenario.canary is None else filled(scenario.canary, folder),
+        routes=tuple(_filled_route(route, folder) for route in scenario.routes),
+    )
 
 
 def find_scenarios(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -93,6 +103,31 @@ def _plan(path: Path) -> dict[str, Any]:
     raw = read_document(path)
     decode(raw, Plan, str(path))
     return raw
+
+
+def _traffic(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The traffic's document, with what the file that it names says; checked here so that errors
+    name that file."""
+    file = raw.get("file")
+    if not isinstance(file, str) or not file:
+        return raw
+    if raw.get("kind") == "replay":
+        read_recording(str(folder / file))
+        return raw | {"file": str(folder / file)}
+    if raw.get("kind") == "schedule" and "points" not in raw:
+        points = read_points(folder / file)
+        return {key: value for key, value in raw.items() if key != "file"} | {"points": points}
+    return raw
+
+
+def _filled_route(route: Route, folder: Path) -> Route:
+    canary = None if route.canary is None else _filled_answer(route.canary, folder)
+    return replace(route, baseline=_filled_answer(route.baseline, folder), canary=canary)
+
+
+def _filled_answer(answer: Answer, folder: Path) -> Answer:
+    latency = None if answer.latency is None else _read(answer.latency, folder)
+    return replace(answer, latency=latency)
 
 
 def filled(service: Service, folder: Path) -> Service:

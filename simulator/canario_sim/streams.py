@@ -42,6 +42,7 @@ Purpose = Literal[
     "payloads",
     "clusters",
     "onsets",
+    "fates",
 ]
 
 # The place of a purpose is part of what a seed means: add new ones at the end.

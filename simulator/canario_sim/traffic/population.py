@@ -75,8 +75,7 @@ class Population(Spec, frozen=True, kw_only=True):
 
     def names(self) -> list[str]:
         """The keys, the heaviest first."""
-        prefix = self.prefix
-        return [f"{prefix}{number}" for number in range(self.size)]
+        return list((_few_names if self.size <= _FEW else _names)(self.prefix, self.size))
 
     def number(self, name: str) -> int | None:
         """The number of the key called `name`; None when there is none."""
@@ -104,6 +103,17 @@ class Population(Spec, frozen=True, kw_only=True):
         upto = np.cumsum(self.shares())
         # The last sum may fall short of 1 by rounding.
         return lambda n: np.minimum(np.searchsorted(upto, random(n), "right"), size - 1)
+
+
+# Names of so many keys are kept: thousands of replications ask for the same ones.
+_FEW = 100_000
+
+
+def _names(prefix: str, size: int) -> tuple[str, ...]:
+    return tuple([f"{prefix}{number}" for number in range(size)])
+
+
+_few_names = lru_cache(maxsize=4)(_names)
 
 
 @lru_cache(maxsize=8)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +11,13 @@ import numpy as np
 from canario.config import ConfigError
 from canario_sim.streams import Bytes, Floats, Ints, Numbers
 
-__all__ = ["COLUMNS", "Recording", "read_recording"]
+__all__ = ["Recording", "read_recording", "recording_of"]
 
-COLUMNS = ("at", "key", "route", "payload", "session")
+# What fits in the arrays of `Requests`.
+_MOST = {"routes": 65_536, "payload classes": 256}
 
-_MOST_ROUTES, _MOST_PAYLOADS = 65_536, 256
+# Names by number, and the number of each request's; −1 for one that has none.
+Named = tuple[tuple[str, ...], Ints]
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,11 @@ class Recording:
 
     Attributes:
         at: Instants, in seconds.
-        keys: The keys, in the order of their first request.
+        keys: The keys.
         key: Their numbers, request by request.
-        routes: The routes, in the order of their first request.
+        routes: The routes.
         route: Their numbers.
-        payloads: The payload classes, in the order of their first request.
+        payloads: The payload classes.
         payload: Their numbers.
         session: Numbers of the sessions.
     """
@@ -53,7 +51,7 @@ class Recording:
 
 
 def read_recording(path: str) -> Recording:
-    """The recording in a file. Raises `ConfigError` for one that cannot be read."""
+    """The recording in a tape or a CSV file. Raises `ConfigError` for one that cannot be read."""
     try:
         stat = Path(path).stat()
     except OSError as error:
@@ -64,105 +62,62 @@ def read_recording(path: str) -> Recording:
 
 @lru_cache(maxsize=4)
 def _read(path: str, changed: int, size: int) -> Recording:  # noqa: ARG001
-    try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            return _recording(csv.reader(file), path)
-    except OSError as error:
-        raise ConfigError(path, "", f"cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(path, "", f"is not a CSV file: {error}") from error
+    from canario_sim.tapes.read import is_tape
+
+    if is_tape(path):
+        from .recorded_tape import from_tape
+
+        return from_tape(path)
+    from .recorded_csv import from_csv
+
+    return from_csv(path)
 
 
-def _recording(rows: Iterable[Sequence[str]], path: str) -> Recording:
-    numbered = ((number, row) for number, row in enumerate(rows, start=1) if row)
-    columns: list[list[str]] = []
-    at: list[float] = []
-    heading: list[str] | None = None
-    for number, row in numbered:
-        if heading is None:
-            heading = _heading(row, path)
-            columns = [[] for _ in heading]
-            if heading == [name.strip() for name in row]:
-                continue
-        if len(row) < len(heading):
-            raise ConfigError(
-                path, f"line {number}", f"has {len(row)} columns; it must have {len(heading)}"
-            )
-        at.append(_instant(row[heading.index("at")], path, number))
-        for column, value in zip(columns, row, strict=False):
-            column.append(value)
-    if heading is None or not at:
+def recording_of(
+    path: str,
+    at: Floats,
+    key: Named | None,
+    route: Named | None = None,
+    payload: Named | None = None,
+    session: Ints | None = None,
+) -> Recording:
+    """Requests put in order of arrival.
+
+    Those without a key are left out where others have one: they never reach a canary. Where a
+    route or a payload class is missing it has the name "other". Raises `ConfigError` for too
+    many names and when nothing is left.
+    """
+    order = np.argsort(at, kind="stable")
+    if key is not None and not (key[1] >= 0).any():
+        key = None
+    if key is not None:
+        order = order[key[1][order] >= 0]
+    if not len(order):
         raise ConfigError(path, "", "holds no request; give an instant a line")
-    return _in_order(at, dict(zip(heading, columns, strict=True)), path)
-
-
-def _heading(row: Sequence[str], path: str) -> list[str]:
-    """The names of the columns; without a heading the instants alone, in the first one."""
-    names = [name.strip() for name in row]
-    if "at" in names:
-        if len(set(names)) < len(names):
-            raise ConfigError(path, "line 1", "names a column twice")
-        return names
-    try:
-        _instant(row[0], path, 1)
-    except ConfigError as error:
-        raise ConfigError(
-            path,
-            "line 1",
-            f"{','.join(names)!r} has no column 'at'; the columns are {', '.join(COLUMNS)}",
-        ) from error
-    return ["at"]
-
-
-def _in_order(at: list[float], columns: dict[str, list[str]], path: str) -> Recording:
-    instants = np.array(at)
-    order = np.argsort(instants, kind="stable")
-
-    def numbered(name: str) -> tuple[tuple[str, ...], Ints | None]:
-        if name not in columns:
-            return (), None
-        numbers: dict[str, int] = {}
-        values = columns[name]
-        found = [numbers.setdefault(values[row], len(numbers)) for row in order.tolist()]
-        return tuple(numbers), np.array(found, np.int64)
-
-    keys, key = numbered("key")
-    routes, route = numbered("route")
-    payloads, payload = numbered("payload")
-    for what, names, most in (
-        ("routes", routes, _MOST_ROUTES),
-        ("payload classes", payloads, _MOST_PAYLOADS),
-    ):
-        if len(names) > most:
-            raise ConfigError(path, "", f"has {len(names)} {what}; at most {most} are possible")
+    routes, route_of = _complete(path, "routes", route, order)
+    payloads, payload_of = _complete(path, "payload classes", payload, order)
     return Recording(
-        at=instants[order],
-        keys=keys,
-        key=key,
+        at=at[order],
+        keys=() if key is None else key[0],
+        key=None if key is None else key[1][order],
         routes=routes,
-        route=None if route is None else route.astype(np.uint16),
+        route=None if route_of is None else route_of.astype(np.uint16),
         payloads=payloads,
-        payload=None if payload is None else payload.astype(np.uint8),
-        session=numbered("session")[1],
+        payload=None if payload_of is None else payload_of.astype(np.uint8),
+        session=None if session is None else session[order],
     )
 
 
-def _instant(text: str, path: str, line: int) -> float:
-    """Seconds, or those of a date and time since 1970."""
-    try:
-        value = float(text)
-    except ValueError:
-        try:
-            when = datetime.fromisoformat(text.strip())
-        except ValueError:
-            value = float("nan")
-        else:
-            value = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    if not isfinite(value):
-        raise ConfigError(
-            path,
-            f"line {line}",
-            f"{text!r} is no instant; it must be a finite number of seconds, or a date and time "
-            "as in 2026-03-01T09:30:00Z",
-        )
-    return value
+def _complete(
+    path: str, what: str, named: Named | None, order: Ints
+) -> tuple[tuple[str, ...], Ints | None]:
+    if named is None or not (named[1] >= 0).any():
+        return (), None
+    names, numbers = named[0], named[1][order]
+    missing = numbers < 0
+    if missing.any():
+        names = names if "other" in names else (*names, "other")
+        numbers = np.where(missing, names.index("other"), numbers)
+    if len(names) > _MOST[what]:
+        raise ConfigError(path, "", f"has {len(names)} {what}; at most {_MOST[what]} are possible")
+    return names, numbers

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 from itertools import pairwise
 from math import isfinite
+from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
+from canario.config import ConfigError
 from canario_sim.spec import Positive
 from canario_sim.streams import Floats
 
 from .base import Rate, TrafficBase
 
-__all__ = ["DAYS", "Schedule", "Weekly"]
+__all__ = ["DAYS", "Schedule", "Weekly", "read_points"]
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -157,3 +160,30 @@ class Weekly(TrafficBase, frozen=True, kw_only=True, tag="weekly"):
         # Rounding may make a whole week of the end of one.
         rates: Floats = self.rates[np.minimum(hour, 7 * 24 - 1)]
         return rates
+
+
+def read_points(path: Path) -> list[list[float]]:
+    """The last two columns of a CSV file, without its heading: instants and rates.
+
+    Raises `ConfigError` for a file that cannot be read, or holds something else.
+    """
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), "", f"cannot be read: {error}") from error
+    points = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            at, rate = map(float, row[-2:])
+        except ValueError as error:
+            if row and number > 1:
+                raise ConfigError(
+                    str(path),
+                    f"line {number}",
+                    f"{','.join(row)!r} is no point; it must be an instant and a rate, in numbers",
+                ) from error
+        else:
+            points.append([at, rate])
+    if not points:
+        raise ConfigError(str(path), "", "holds no point; give an instant and a rate a line")
+    return points
