@@ -7,7 +7,8 @@ arrival meets the share that a check at its instant has set.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import lru_cache
 from math import inf, nextafter
 
 import numpy as np
@@ -20,6 +21,7 @@ from canario.judges.verdict import Judge
 from canario.metrics.counts import Counts
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
+from canario.routing.router import TrafficRouter
 
 from .block import Block, Breach, Flown
 from .flights import CANARY, FAILED, SLOW, Standing
@@ -100,8 +102,7 @@ class World:
         self._violations = source.violations
         self._witness = witness
         self._watch = watch
-        bucket = self.controller.router.bucket
-        self._buckets = np.fromiter(map(bucket, source.keys), np.int64, len(source.keys))
+        self._buckets = _buckets(self.controller.router, source.keys)
         thresholds = plan.deployment.rollback_thresholds
         self._limit_ms = thresholds.max_p95_latency_ms
         self._width = SlidingWindow(thresholds.metric_window_seconds).slice_seconds
@@ -244,3 +245,21 @@ class World:
         while self.now + delay > at:
             delay = nextafter(delay, 0)
         return self.env.timeout(delay)
+
+
+# Buckets of so many keys are kept: thousands of replications route the same users.
+_FEW = 100_000
+
+
+def _buckets(router: TrafficRouter, keys: Sequence[str]) -> Ints:
+    """The bucket of each key, by number."""
+    if len(keys) > _FEW:
+        return np.fromiter(map(router.bucket, keys), np.int64, len(keys))
+    return _few_buckets(router.salt, tuple(keys))
+
+
+@lru_cache(maxsize=4)
+def _few_buckets(salt: str, keys: tuple[str, ...]) -> Ints:
+    buckets = np.fromiter(map(TrafficRouter(salt).bucket, keys), np.int64, len(keys))
+    buckets.flags.writeable = False
+    return buckets

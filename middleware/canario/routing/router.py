@@ -29,6 +29,11 @@ class TrafficRouter:
         )
 
     @property
+    def salt(self) -> str:
+        """What is hashed before a key: routers of one salt put a key in the same bucket."""
+        return self._salt.decode("utf-8", "surrogateescape")
+
+    @property
     def share(self) -> float:
         """Percent of the keys that go to the canary."""
         return self._weight * 100 / BUCKETS
