@@ -26,12 +26,12 @@ GRID = Grid(
     max_p95_latency_ms=(120, 180.5, 500, 2000),
     metric_window_seconds=(7, 60, 250),
     min_samples=(1, 10, 40),
+    alpha=(1e-6, 0.01, 0.3),
 )
 
 
-def ordinary(scenario: Scenario, thresholds: RollbackThresholds, seed: int) -> Ended:
+def ordinary(scenario: Scenario, deployment: Deployment, seed: int) -> Ended:
     """What `run` says of a candidate; bad requests by the candidate's own limit."""
-    deployment = replace(scenario.plan.deployment, rollback_thresholds=thresholds)
     made = run(replace(scenario, plan=replace(scenario.plan, deployment=deployment)), seed)
     names = [stage.name for stage in deployment.canary_stages]
     return Ended(
@@ -59,13 +59,13 @@ def agree(scenario: Scenario, grid: Grid, seed: int, tries: int, *, hurry: bool 
     fixed = replace(fixed, expect=None)
     made = judge_all(fixed, seed, grid, hurry=hurry)
     choose = random.Random(seed)
-    like = scenario.plan.deployment.rollback_thresholds
     for _ in range(tries):
-        window, sample, rate, limit = (choose.randrange(size) for size in grid.shape)
-        place = window, sample, rate, limit
-        thresholds = grid.thresholds(place, like)
-        mine = part_of(made, sample).ended(place, thresholds.max_p95_latency_ms)
-        assert mine == ordinary(fixed, thresholds, seed), thresholds
+        rule, sample, rate, limit = (choose.randrange(size) for size in grid.shape)
+        place = rule, sample, rate, limit
+        candidate = grid.at(place, scenario.plan.deployment)
+        slow_above = candidate.rollback_thresholds.max_p95_latency_ms
+        mine = part_of(made, sample).ended(place, slow_above)
+        assert mine == ordinary(fixed, candidate, seed), candidate
     return len(made)
 
 
@@ -123,6 +123,7 @@ grids = st.builds(
     min_samples=st.lists(
         st.sampled_from([1, 2, 10, 25, 60, 400]), min_size=1, max_size=3, unique=True
     ).map(lambda values: tuple(sorted(values))),
+    alpha=st.sampled_from([(), (0.01,), (1e-9, 0.05, 0.5)]),
 )
 
 

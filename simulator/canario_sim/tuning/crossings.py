@@ -8,7 +8,6 @@ same holds for the highest latency limit exceeded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -19,8 +18,10 @@ from numpy.typing import NDArray
 from canario.control.events import RollbackReason
 from canario.metrics.ring import Ring
 from canario.metrics.window import SlidingWindow
+from canario.plan import Deployment
 from canario_sim.streams import Floats, Ints
 
+from .evidence import Evidence
 from .grid import Grid
 from .trajectory import Look, Trajectory
 
@@ -45,7 +46,7 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
-    """Windows × minimum samples × error rates × latencies.
+    """Rules × minimum samples × error rates × latencies; see `Grid.shape`.
 
     Attributes:
         look: Number of the look at which each candidate steps in; the number of all looks for
@@ -60,7 +61,7 @@ class Crossings:
 def crossings(
     trajectory: Trajectory,
     grid: Grid,
-    budgets: Mapping[str, float],
+    like: Deployment,
     samples: tuple[int, ...] | None = None,
 ) -> Crossings:
     """When each candidate steps in.
@@ -68,28 +69,47 @@ def crossings(
     Args:
         trajectory: What there was to see.
         grid: The candidates.
-        budgets: The contracts that may be broken now and then, with the percentage that may.
+        like: The plan that says what is not tried, such as contracts' budgets.
         samples: Instead of the grid's minimums of samples.
 
     What is said of a candidate holds up to the look at which its own rollout would have departed
     from this one (`Trajectory.departs`).
     """
     samples = grid.min_samples if samples is None else samples
-    shape = (len(grid.metric_window_seconds), len(samples), *grid.shape[2:])
+    shape = (grid.shape[0], len(samples), *grid.shape[2:])
     look = np.empty(shape, np.int64)
     why = np.empty(shape, np.uint8)
-    sight = _Sight(trajectory, grid, budgets)
-    for first, window in enumerate(grid.metric_window_seconds):
+    sight = _Sight(trajectory, grid, like.rollback_thresholds.tolerated)
+    windows = grid.metric_window_seconds
+    for first, window in enumerate(windows):
         starts = _starts(trajectory, window)
         for second, least in enumerate(samples):
             look[first, second], why[first, second] = sight.crossed(starts, least)
+    if grid.alpha:
+        evidence = Evidence(trajectory, grid, like)
+        starts = _starts(trajectory, like.rollback_thresholds.metric_window_seconds)
+        for first, alpha in enumerate(grid.alpha, len(windows)):
+            proven = evidence.reaches(alpha)
+            for second, least in enumerate(samples):
+                contract = sight.broken(starts, least)
+                look[first, second] = np.minimum(proven.look, contract)
+                why[first, second] = np.where(
+                    proven.errors, np.uint8(Why.ERROR_RATE), np.uint8(Why.LATENCY)
+                )
+                _settle(look[first, second], why[first, second], contract, len(trajectory.at))
     return Crossings(look, why)
+
+
+def _settle(look: Ints, why: NDArray[np.uint8], contract: int, never: int) -> None:
+    """Say why of those whose reason is not a limit: a contract comes first, or nothing at all."""
+    why[look == contract] = Why.CONTRACT
+    why[look == never] = Why.NOTHING
 
 
 class _Sight:
     """Counts over any stretch of a trajectory."""
 
-    def __init__(self, trajectory: Trajectory, grid: Grid, budgets: Mapping[str, float]) -> None:
+    def __init__(self, trajectory: Trajectory, grid: Grid, budgets: dict[str, float]) -> None:
         self._seen = trajectory
         self._checks = trajectory.kind != Look.BROKEN
         self._ends = trajectory.kind == Look.END_OF_STAGE
@@ -119,9 +139,13 @@ class _Sight:
         limits = self._latencies(starts, n, judged)[None, :]
         look = np.minimum(np.minimum(rates, limits), contract)
         why = np.where(rates <= limits, np.uint8(Why.ERROR_RATE), np.uint8(Why.LATENCY))
-        why[look == contract] = Why.CONTRACT
-        why[look == len(n)] = Why.NOTHING
+        _settle(look, why, contract, len(n))
         return look, why
+
+    def broken(self, starts: Ints, least: int) -> int:
+        """The first look at which a contract ends it, the window alone being judged."""
+        n = self._seen.seen - starts
+        return self._contracts(starts, n, n >= least)
 
     def _rates(self, starts: Ints, n: Ints, judged: NDArray[np.bool_]) -> Ints:
         """For each error rate the first look at which it is exceeded."""
@@ -148,7 +172,7 @@ class _Sight:
             first = min([first, *over[:1].tolist()])
         return first
 
-    def _first_intolerable(self, budgets: Mapping[str, float]) -> int:
+    def _first_intolerable(self, budgets: dict[str, float]) -> int:
         seen = self._seen
         numbers = [0, *(k for k, name in enumerate(seen.contracts, 1) if name in budgets)]
         looks = np.flatnonzero(seen.kind == Look.BROKEN)

@@ -1,4 +1,4 @@
-"""The thresholds that are tried: every combination of the values given."""
+"""The candidates that share a trajectory: every combination of the values given."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from canario.plan import RollbackThresholds
+from canario.plan import Deployment, FixedThresholds, RollbackThresholds, Sequential
 from canario_sim.spec import Count, Percent, Positive, Spec
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "Place"]
 
 _AT_LEAST_ONE = Meta(min_length=1)
+
+# Where a candidate is: which rule judges (a window of the thresholds, or a level of the sequential
+# judge), and which minimum of samples, error rate and latency it has.
+Place = tuple[int, int, int, int]
 
 
 class Grid(Spec, frozen=True, kw_only=True):
     """Candidate values of each threshold, rising and without repetition.
 
-    The documented defaults are among them: 10 %, 500 ms, 60 s, 10 samples.
+    The documented defaults are among them: 10 %, 500 ms, 60 s, 10 samples. `alpha` are levels of
+    the sequential judge, which takes the others' place beside the windows of the thresholds; none
+    leaves it out.
     """
 
     max_error_rate: Annotated[tuple[Percent, ...], _AT_LEAST_ONE] = (
@@ -32,69 +38,92 @@ class Grid(Spec, frozen=True, kw_only=True):
     )  # fmt: skip
     metric_window_seconds: Annotated[tuple[Positive, ...], _AT_LEAST_ONE] = (30, 60, 120, 300)
     min_samples: Annotated[tuple[Count, ...], _AT_LEAST_ONE] = (10, 20, 50, 100, 200)
+    alpha: tuple[float, ...] = (0.001, 0.01)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.__struct_fields__:
             values = getattr(self, name)
-            if not values:
+            if not values and name != "alpha":
                 raise ValueError(f"{name} is empty; give at least one value")
             for value in values:
                 # The plan's own check names the key, the value and what is valid.
-                RollbackThresholds(**{name: value})
+                _ = Sequential(alpha=value) if name == "alpha" else _only(name, value)
             if sorted(set(values)) != list(values):
                 raise ValueError(f"{name} is {values!r}; give rising values, each once")
 
     def __len__(self) -> int:
-        windows, samples, rates, limits = self.shape
-        return windows * samples * rates * limits
+        rules, samples, rates, limits = self.shape
+        return rules * samples * rates * limits
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """How many windows, minimum samples, error rates and latencies there are: the order of
+        """How many rules, minimums of samples, error rates and latencies there are: the order of
         the axes everywhere."""
         return (
-            len(self.metric_window_seconds),
+            len(self.metric_window_seconds) + len(self.alpha),
             len(self.min_samples),
             len(self.max_error_rate),
             len(self.max_p95_latency_ms),
         )
 
-    def with_those_of(self, thresholds: RollbackThresholds) -> Grid:
+    @property
+    def longest_window(self) -> float:
+        """Of all candidates, in seconds."""
+        return self.metric_window_seconds[-1]
+
+    def with_those_of(self, deployment: Deployment) -> Grid:
         """The same, and with a plan's own values."""
-        return Grid(
-            **{
-                name: tuple(sorted({*getattr(self, name), getattr(thresholds, name)}))
-                for name in self.__struct_fields__
-            }
+        own = _own(deployment)
+        levels = {deployment.judge.alpha} if isinstance(deployment.judge, Sequential) else set()
+        grown = {name: tuple(sorted({*getattr(self, name), own[name]})) for name in own}
+        return Grid(alpha=tuple(sorted({*self.alpha, *levels})), **grown)
+
+    def find(self, deployment: Deployment) -> Place | None:
+        """Where a plan's values are; None where they are not all there."""
+        own, judge = _own(deployment), deployment.judge
+        if any(own[name] not in getattr(self, name) for name in own):
+            return None
+        if isinstance(judge, Sequential):
+            if judge.alpha not in self.alpha:
+                return None
+            rule = len(self.metric_window_seconds) + self.alpha.index(judge.alpha)
+        else:
+            rule = self.metric_window_seconds.index(own["metric_window_seconds"])
+        return (
+            rule,
+            self.min_samples.index(int(own["min_samples"])),
+            self.max_error_rate.index(own["max_error_rate"]),
+            self.max_p95_latency_ms.index(own["max_p95_latency_ms"]),
         )
 
-    def find(self, thresholds: RollbackThresholds) -> tuple[int, int, int, int] | None:
-        """Where a plan's values are; None where they are not all there."""
-        places = []
-        for name in _AXES:
-            values, value = getattr(self, name), getattr(thresholds, name)
-            if value not in values:
-                return None
-            places.append(values.index(value))
-        window, samples, rate, limit = places
-        return window, samples, rate, limit
-
-    def thresholds(
-        self, place: tuple[int, int, int, int], like: RollbackThresholds
-    ) -> RollbackThresholds:
+    def at(self, place: Place, like: Deployment) -> Deployment:
         """The candidate at a place; what is not tried is as in `like`."""
-        values = zip(_AXES, place, strict=True)
-        return replace(like, **{name: getattr(self, name)[number] for name, number in values})
+        rule, sample, rate, limit = place
+        windows = len(self.metric_window_seconds)
+        thresholds = replace(
+            like.rollback_thresholds,
+            min_samples=self.min_samples[sample],
+            max_error_rate=self.max_error_rate[rate],
+            max_p95_latency_ms=self.max_p95_latency_ms[limit],
+        )
+        if rule < windows:
+            window = self.metric_window_seconds[rule]
+            thresholds = replace(thresholds, metric_window_seconds=window)
+            return replace(like, rollback_thresholds=thresholds, judge=FixedThresholds())
+        judge = replace(sequential_of(like), alpha=self.alpha[rule - windows])
+        return replace(like, rollback_thresholds=thresholds, judge=judge)
 
-    def all(self, like: RollbackThresholds) -> Iterator[RollbackThresholds]:
-        """Every candidate, the last axis turning fastest."""
-        windows, samples, rates, limits = self.shape
-        for window in range(windows):
-            for sample in range(samples):
-                for rate in range(rates):
-                    for limit in range(limits):
-                        yield self.thresholds((window, sample, rate, limit), like)
+    def places(self) -> Iterator[Place]:
+        """Every candidate's, the last axis turning fastest."""
+        rules, samples, rates, limits = map(range, self.shape)
+        return (
+            (rule, sample, rate, limit)
+            for rule in rules
+            for sample in samples
+            for rate in rates
+            for limit in limits
+        )
 
     @property
     def rates(self) -> tuple[list[int], int]:
@@ -103,6 +132,26 @@ class Grid(Spec, frozen=True, kw_only=True):
         exact = [Fraction(str(rate)) / 100 for rate in self.max_error_rate]
         whole = lcm(*(rate.denominator for rate in exact))
         return [int(rate * whole) for rate in exact], whole
+
+
+def sequential_of(deployment: Deployment) -> Sequential:
+    """The sequential judge that a plan's candidates have, but for its level: the plan's own, or
+    the documented one. Its error rate is the thresholds'."""
+    judge = deployment.judge
+    return replace(judge, max_error_rate=None) if isinstance(judge, Sequential) else Sequential()
+
+
+def _own(deployment: Deployment) -> dict[str, float]:
+    """A plan's values of the axes but its level."""
+    thresholds, judge = deployment.rollback_thresholds, deployment.judge
+    own = {name: getattr(thresholds, name) for name in _AXES}
+    if isinstance(judge, Sequential) and judge.max_error_rate is not None:
+        own["max_error_rate"] = judge.max_error_rate
+    return own
+
+
+def _only(name: str, value: float) -> RollbackThresholds:
+    return RollbackThresholds(**{name: value})  # type: ignore[arg-type]
 
 
 _AXES = ("metric_window_seconds", "min_samples", "max_error_rate", "max_p95_latency_ms")

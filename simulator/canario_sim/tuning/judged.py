@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import Struct
 
+from canario.plan import Deployment
 from canario_sim.expect import Outcome
 from canario_sim.scenario import Scenario
 from canario_sim.streams import Floats, Ints
 
 from .crossings import REASONS, Crossings, Why, crossings
-from .grid import Grid
+from .grid import Grid, Place
 from .trajectory import End, Trajectory, record
 
 __all__ = ["Ended", "Judged", "judge_all"]
-
-# Windows, minimums of samples, error rates and latencies: where a candidate is in the grid.
-Place = tuple[int, int, int, int]
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -79,8 +77,8 @@ class Judged:
 
     def ended(self, place: Place, slow_above_ms: float) -> Ended:
         """How the rollout of one candidate ended."""
-        window, sample, rate, limit = place
-        where = (window, self.samples.index(sample), rate, limit)
+        rule, sample, rate, limit = place
+        where = (rule, self.samples.index(sample), rate, limit)
         look, why = int(self.crossings.look[where]), Why(int(self.crossings.why[where]))
         seen = self.trajectory
         crossed = look < len(seen.at)
@@ -118,14 +116,20 @@ def judge_all(
         hurry: Look now and then whether all candidates have stepped in, and stop. It changes no
             outcome; it is quicker where they are likely to, and slower where they are not.
     """
-    budgets = scenario.plan.deployment.rollback_thresholds.tolerated
+    like = scenario.plan.deployment
     pending = list(range(len(grid.min_samples)))
     made = []
     while pending:
         least = [grid.min_samples[sample] for sample in pending]
-        part = _Part(grid, budgets, tuple(least))
-        trajectory = record(scenario, seed, least[0], enough=part.decided if hurry else None)
-        found = crossings(trajectory, grid, budgets, tuple(least))
+        part = _Part(grid, like, tuple(least))
+        trajectory = record(
+            scenario,
+            seed,
+            least[0],
+            baseline=bool(grid.alpha),
+            enough=part.decided if hurry else None,
+        )
+        found = crossings(trajectory, grid, like, tuple(least))
         holds = part.holds(trajectory, found)
         made.append(
             Judged(
@@ -143,7 +147,7 @@ class _Part:
     """The candidates with some minimums of samples."""
 
     grid: Grid
-    budgets: dict[str, float]
+    like: Deployment
     least: tuple[int, ...]
 
     def holds(self, trajectory: Trajectory, found: Crossings) -> list[bool]:
@@ -155,5 +159,5 @@ class _Part:
 
     def decided(self, trajectory: Trajectory) -> bool:
         """Whether they all have stepped in by now."""
-        found = crossings(trajectory, self.grid, self.budgets, self.least)
+        found = crossings(trajectory, self.grid, self.like, self.least)
         return bool(found.look.max() < len(trajectory.at)) and all(self.holds(trajectory, found))

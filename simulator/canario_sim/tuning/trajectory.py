@@ -24,7 +24,7 @@ from canario_sim.runner import outcome_of, world_of
 from canario_sim.scenario import Scenario
 from canario_sim.streams import Flags, Floats, Ints
 
-__all__ = ["End", "Look", "Trajectory", "record"]
+__all__ = ["Baseline", "End", "Look", "Trajectory", "record"]
 
 _HEALTHY = Verdict(kind=VerdictKind.HEALTHY, samples=0, needed=0, why="looked on")
 _WAITING = Verdict(kind=VerdictKind.INSUFFICIENT, samples=0, needed=0, why="looked on")
@@ -61,6 +61,17 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """The baseline's requests, in the order in which they were done, as in `Trajectory`; `seen`
+    and `since` are for its looks, of which only checks matter."""
+
+    failed: Flags
+    latency_ms: Floats
+    seen: Ints
+    since: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """What a judge may see of one rollout.
 
@@ -79,9 +90,11 @@ class Trajectory:
         stage: In which stage, from 0 on.
         seen: How many requests were done by then.
         since: How many of those were done before the window was cleared by a restart.
+        restarts: How many restarts there had been.
         begun: How many were done when the stage began.
         arrived: How many had arrived.
         waited: At the end of a stage, whether it then waited for requests.
+        baseline: What the baseline did; None where nobody asked for it.
         end: How it ended when nobody stepped in; None when it was not followed to its end.
     """
 
@@ -96,9 +109,11 @@ class Trajectory:
     stage: Ints
     seen: Ints
     since: Ints
+    restarts: Ints
     begun: Ints
     arrived: Ints
     waited: Flags
+    baseline: Baseline | None
     end: End | None
 
     def departs(self, min_samples: int) -> int:
@@ -107,10 +122,6 @@ class Trajectory:
         own = self.seen - self.begun < min_samples
         otherwise = np.flatnonzero((self.kind == Look.END_OF_STAGE) & (own != self.waited))
         return int(otherwise[0]) if len(otherwise) else len(self.at)
-
-    def users(self, look: int) -> int:
-        """How many users had reached the canary at a look."""
-        return int(np.searchsorted(self.first, self.arrived[look], "left"))
 
 
 class _Onlooker:
@@ -154,6 +165,7 @@ def record(
     seed: int,
     min_samples: int,
     *,
+    baseline: bool = False,
     enough: Callable[[Trajectory], bool] | None = None,
 ) -> Trajectory:
     """Rehearse a scenario without any rollback for its thresholds.
@@ -163,6 +175,7 @@ def record(
             contracts' budgets matter.
         seed: Of all that is random.
         min_samples: What a stage waits for.
+        baseline: Whether what the baseline does is recorded too.
         enough: Is asked now and then whether what there is suffices; the rest is then left out.
     """
     thresholds = scenario.plan.deployment.rollback_thresholds
@@ -181,7 +194,7 @@ def record(
     def made(end: tuple[Outcome, str | None, float, int] | None) -> Trajectory:
         restarts = [event.at for event in world.controller.events if isinstance(event, Restarted)]
         names = tuple(each.contract for each in scenario.contract_failures)
-        return _assembled(parts, onlooker.looks, restarts, names, end)
+        return _assembled(parts, onlooker.looks, restarts, names, end, baseline)
 
     world = world_of(scenario, seed, judge=onlooker, witness=witness)
     world.run()
@@ -198,15 +211,15 @@ def _assembled(
     restarts: list[float],
     contracts: tuple[str, ...],
     end: tuple[Outcome, str | None, float, int] | None,
+    both: bool,
 ) -> Trajectory:
-    arrivals, key, finished, code = _canary(parts)
+    arrivals, key, finished, code = _arm(parts, CANARY)
     order = np.argsort(finished, kind="stable")
     done, code = finished[order], code[order].astype(np.int64)
     at = np.array([look[0] for look in looks])
     kind = np.array([look[1] for look in looks], np.int64)
     seen, arrived = _seen(at, kind, arrivals, done, code, order)
     # A check at the instant of a restart comes before it, a broken contract after it.
-    cleared = np.searchsorted(done, restarts, "left")
     before = np.searchsorted(restarts, at, "left")
     broken = kind == Look.BROKEN
     before[broken] = np.searchsorted(restarts, at[broken], "right")
@@ -221,10 +234,12 @@ def _assembled(
         kind=kind,
         stage=np.array([look[2] for look in looks], np.int64),
         seen=seen,
-        since=np.concatenate([[0], cleared]).astype(np.int64)[before],
+        since=_cleared(done, restarts)[before],
+        restarts=before,
         begun=seen - np.array([look[3] for look in looks], np.int64),
         arrived=arrived,
         waited=np.array([look[4] for look in looks], np.bool_),
+        baseline=_baseline(parts, at, restarts, before) if both else None,
         end=None
         if end is None
         else End(
@@ -235,11 +250,28 @@ def _assembled(
     )
 
 
-def _canary(parts: list[Flown]) -> tuple[Floats, Ints, Floats, Ints]:
-    """Arrival, key, end and code of the canary's requests, in order of arrival."""
+def _baseline(parts: list[Flown], at: Floats, restarts: list[float], before: Ints) -> Baseline:
+    arrivals, _, finished, code = _arm(parts, 0)
+    order = np.argsort(finished, kind="stable")
+    done = finished[order]
+    return Baseline(
+        failed=code[order] & FAILED > 0,
+        latency_ms=(done - arrivals[order]) * 1000,
+        seen=np.searchsorted(done, at, "left"),
+        since=_cleared(done, restarts)[before],
+    )
+
+
+def _cleared(done: Floats, restarts: list[float]) -> Ints:
+    """How many requests were done before the start, and before each restart."""
+    return np.append(0, np.searchsorted(done, restarts, "left")).astype(np.int64)
+
+
+def _arm(parts: list[Flown], arm: int) -> tuple[Floats, Ints, Floats, Ints]:
+    """Arrival, key, end and code of one arm's requests, in order of arrival."""
     if not parts:
         return np.empty(0), np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64)
-    mine = [part.flights.code & CANARY > 0 for part in parts]
+    mine = [part.flights.code & CANARY == arm for part in parts]
     pairs = list(zip(parts, mine, strict=True))
     return (
         np.concatenate([part.at[own] for part, own in pairs]),

@@ -1,0 +1,201 @@
+"""The sequential judge's evidence along a trajectory, for every limit at once.
+
+`canario.judges.eprocess` adds evidence up check by check. Here the same sums are made for all
+checks together:  log M(t) = S(t) + log Σ exp(log w(s) − S(s − 1))  over s ≤ t, where S adds up what
+the requests say. Sums in another order differ in their last digits, so where a level is missed or
+reached by less than a billionth the judge's own code decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf, log
+
+import numpy as np
+
+from canario.judges.change import Change
+from canario.judges.eprocess import EProcess
+from canario.judges.logs import log_of
+from canario.judges.mixture import DELTAS
+from canario.metrics.counts import Counts
+from canario.plan import Deployment
+from canario_sim.streams import Flags, Floats, Ints
+
+from .grid import Grid, sequential_of
+from .trajectory import Look, Trajectory
+
+__all__ = ["Evidence", "Proven"]
+
+_CLOSE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """For each error rate × latency, the look at which the level is reached (the number of all
+    looks where it never is), and whether errors say so rather than latencies."""
+
+    look: Ints
+    errors: Flags
+
+
+class Evidence:
+    """What the sequential judge would have known at each check, for each error rate × latency."""
+
+    def __init__(self, trajectory: Trajectory, grid: Grid, like: Deployment) -> None:
+        assert trajectory.baseline is not None  # recorded where levels are asked for
+        self._trajectory = trajectory
+        self._grid = grid
+        self._like = like
+        self._settings = sequential_of(like)
+        self._checks = np.flatnonzero(trajectory.kind != Look.BROKEN)
+        self._counts = _Counts(trajectory, self._checks, np.array(grid.max_p95_latency_ms))
+        shares = self._settings.weights.shares
+        weights = [log_of(share / sum(shares)) for share in shares]
+        errors, slow, relative_errors, relative_slow = (
+            weight + path if weight > -inf else np.full(path.shape, -inf)
+            for weight, path in zip(weights, self._paths(), strict=True)
+        )
+        # Metrics × error rates × latencies × checks, in the order of the judge's own.
+        self._metrics = np.stack(
+            np.broadcast_arrays(
+                errors[:, None], slow[None, :], relative_errors[:, None], relative_slow[None, :]
+            )
+        )
+        with np.errstate(invalid="ignore"):
+            self._log_e = np.logaddexp.reduce(self._metrics, axis=0)
+        self._highest = np.maximum.accumulate(self._log_e, axis=-1)
+
+    def reaches(self, alpha: float) -> Proven:
+        """When the evidence is 1/α or more."""
+        level = -log(alpha)
+        first = np.count_nonzero(self._highest < level, axis=-1)
+        inside = np.minimum(first, max(len(self._checks) - 1, 0))
+        close = (np.abs(self._log_e - level) < _CLOSE).any(axis=-1)
+        at = np.append(self._checks, len(self._trajectory.at))[first]
+        if len(self._checks):
+            chosen = np.take_along_axis(self._metrics, inside[None, ..., None], axis=-1)
+            errors = chosen[..., 0].argmax(axis=0) % 2 == 0
+        else:
+            errors = np.zeros(first.shape, np.bool_)
+        for rate, limit in np.argwhere(close).tolist():
+            at[rate, limit], errors[rate, limit] = self._slowly(rate, limit, level)
+        return Proven(at, errors)
+
+    def _slowly(self, rate: int, limit: int, level: float) -> tuple[int, bool]:
+        """The same for one pair, by the judge's own code."""
+        place = (len(self._grid.metric_window_seconds), 0, rate, limit)
+        deployment = self._grid.at(place, self._like)
+        process = EProcess(deployment, self._settings)
+        counts = self._counts
+        for number, look in enumerate(self._checks.tolist()):
+            if counts.restarted[number]:
+                process.begin()
+            canary, baseline = counts.at(number, limit)
+            process.step(canary, baseline, int(self._trajectory.stage[look]))
+            if process.log_e >= level:
+                shares = process.shares()
+                return look, shares.index(max(shares)) % 2 == 0
+        return len(self._trajectory.at), False
+
+    def _paths(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """log E of each metric: errors by error rate, slow by latency, and the relative ones."""
+        counts, settings = self._counts, self._settings
+        n, more = counts.canary[0], counts.baseline[0]
+        weighted = settings.tolerated_ratio * n
+        with np.errstate(invalid="ignore"):
+            share = np.where(more > 0, weighted / (weighted + more), 1.0)
+        rates = np.array(self._grid.max_error_rate) / 100
+        return (
+            self._mixture(counts.canary[1], n, rates[:, None] + 0 * n),
+            self._mixture(counts.slow, n, np.full(len(n), settings.max_slow_share / 100)),
+            self._mixture(counts.canary[1], counts.canary[1] + counts.baseline[1], share),
+            self._mixture(counts.slow, counts.slow + counts.baseline_slow, share),
+        )
+
+    def _mixture(self, bad: Ints, events: Ints, null: Floats) -> Floats:
+        """log E of one metric at each check, for each row of what is given."""
+        bad, events, null = np.broadcast_arrays(np.atleast_2d(bad), events, null)
+        path = np.empty(bad.shape)
+        for part in self._counts.parts:
+            path[:, part] = self._one_mixture(bad[:, part], events[:, part], null[:, part], part)
+        return path
+
+    def _one_mixture(self, bad: Ints, events: Ints, null: Floats, part: slice) -> Floats:
+        deltas = np.array(DELTAS)[:, None, None]
+        masses, rests = self._masses(part)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            said = deltas * bad - events * np.log1p(null * np.expm1(deltas))
+            upto = np.cumsum(said, axis=-1)
+            fresh = np.log(masses) - log(len(DELTAS)) - (upto - said)
+            logs = upto + np.logaddexp.accumulate(fresh, axis=-1)
+            whole = np.logaddexp(np.logaddexp.reduce(logs, axis=0), np.log(rests))
+        # What must not happen has happened, and cannot be undone.
+        never = np.logical_or.accumulate((null == 0) & (bad > 0) & (events > 0), axis=-1)
+        return np.where(never, np.inf, whole)
+
+    def _masses(self, part: slice) -> tuple[Floats, Floats]:
+        """The prior's mass at each check, and what remains of it afterwards."""
+        change, rest = Change.of(self._like), 1.0
+        masses, rests = [], []
+        for stage in self._trajectory.stage[self._checks[part]].tolist():
+            mass = min(change.mass(stage), rest)
+            rest -= mass
+            masses.append(mass)
+            rests.append(rest)
+        return np.array(masses), np.array(rests)
+
+
+class _Counts:
+    """What either arm did between two checks.
+
+    Attributes:
+        canary: Requests and errors, × checks; `baseline` likewise.
+        slow: The canary's slow requests, latencies × checks; `baseline_slow` likewise.
+        restarted: Whether the rollout was restarted before each check.
+        parts: The checks of each start of the rollout.
+    """
+
+    def __init__(self, trajectory: Trajectory, checks: Ints, limits: Floats) -> None:
+        own, other = trajectory, trajectory.baseline
+        assert other is not None
+        since = own.since[checks], other.since[checks]
+        first = np.flatnonzero(np.diff(own.restarts[checks], prepend=-1))
+        self.restarted = np.zeros(len(checks), np.bool_)
+        self.restarted[first] = True
+        bounds = [*first.tolist(), len(checks)]
+        self.parts = [slice(*pair) for pair in pairwise(bounds)]
+        ends = own.seen[checks], other.seen[checks]
+        starts = []
+        for end, cleared in zip(ends, since, strict=True):
+            start = np.concatenate([[0], end[:-1]])[: len(end)]
+            starts.append(np.where(self.restarted, cleared, start))
+        self.canary, self.slow = _between(own.failed, own.latency_ms, starts[0], ends[0], limits)
+        self.baseline, self.baseline_slow = _between(
+            other.failed, other.latency_ms, starts[1], ends[1], limits
+        )
+
+    def at(self, number: int, limit: int) -> tuple[Counts, Counts]:
+        """Both arms' counts that came with a check."""
+        made = []
+        for (n, errors), slow in (
+            (self.canary[:, number], self.slow[limit, number]),
+            (self.baseline[:, number], self.baseline_slow[limit, number]),
+        ):
+            made.append(Counts(requests=int(n), errors=int(errors), timed=int(n), slow=int(slow)))
+        return made[0], made[1]
+
+
+def _between(
+    failed: Flags, latency_ms: Floats, starts: Ints, ends: Ints, limits: Floats
+) -> tuple[Ints, Ints]:
+    """Requests and errors, and slow ones by limit, from each start to its end."""
+    errors = np.append(0, np.cumsum(failed, dtype=np.int64))
+    counts = np.stack([ends - starts, errors[ends] - errors[starts]])
+    slow = np.flatnonzero(latency_ms > limits[0])
+    exceeds = np.searchsorted(limits, latency_ms[slow], "left")
+    table = np.zeros((len(limits), len(ends)), np.int64)
+    for number in range(len(limits)):
+        places = slow[exceeds > number]
+        table[number] = np.searchsorted(places, ends) - np.searchsorted(places, starts)
+    return counts, table
