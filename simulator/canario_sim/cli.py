@@ -11,6 +11,7 @@ import click
 
 from canario.cli import EPILOG
 from canario.config import ConfigError
+from canario.control.words import seconds_in_words
 
 from .report.write import report_options
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from .scenario import Scenario
 
 __all__ = ["scenario", "simulate"]
+
+# What a shell reports of a program that Ctrl-C has ended.
+_INTERRUPTED = 130
 
 _PATHS = click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SCENARIO_OR_FOLDER…"
@@ -36,6 +40,14 @@ _PATHS = click.argument(
     help="Write a JSON report per scenario into DIR: same scenario and seed, same bytes.",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the whole journal of each rollout.")
+@click.option("--watch", is_flag=True, help="Draw each rehearsal in the terminal as it goes.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="With --watch: rehearsed seconds for each second.  [default: a rollout without a hitch "
+    "takes 20 s]",
+)
 @report_options
 @click.pass_context
 def simulate(
@@ -46,6 +58,8 @@ def simulate(
     as_json: bool,
     out: Path | None,
     verbose: bool,
+    watch: bool,
+    speed: float | None,
     reports: tuple[Path, ...],
 ) -> None:
     """Rehearse releases: each SCENARIO_OR_FOLDER through the controller that guards the app."""
@@ -54,17 +68,24 @@ def simulate(
     from .reporting import reports as document
     from .runner import run
 
+    if watch and as_json:
+        raise click.UsageError("--watch and --json exclude each other", ctx)
+    if speed is not None and not watch:
+        raise click.UsageError("--speed is the speed of --watch", ctx)
     scenarios = _load(paths)
     if out is not None:
         _make(out)
     runs: list[Run] = []
     show = None if as_json else _shower(verbose=verbose)
     for scenario in scenarios:
-        made = run(scenario, seed)
+        if watch and show is not None:
+            made = _watched(ctx, show, scenario, seed, speed)
+        else:
+            made = run(scenario, seed)
         runs.append(made)
         if out is not None:
             _write(out / f"{made.scenario}.json", report(made))
-        if show is not None:
+        if show is not None and not watch:
             show.run(scenario, made)
     if show is None:
         click.echo(document(runs), nl=False)
@@ -78,6 +99,29 @@ def simulate(
 
         write_reports(simulation(list(zip(scenarios, runs, strict=True))), reports)
     ctx.exit(0 if all(made.ok for made in runs) else 1)
+
+
+def _watched(
+    ctx: click.Context, show: Show, scenario: Scenario, seed: int | None, speed: float | None
+) -> Run:
+    """A rehearsal that is shown as it goes. Ctrl-C ends the command, with what a shell reports."""
+    from .runner import run
+    from .watch import Watch
+
+    # What a terminal draws goes when it is over, and the timeline comes; lines stay.
+    lines = not show.in_terminal
+    if lines:
+        show.heading(scenario)
+    view = Watch(scenario, speed)
+    try:
+        with view:
+            made = run(scenario, seed, watch=view)
+    except KeyboardInterrupt:
+        at = seconds_in_words(round(view.now))
+        click.echo(f"canario: {scenario.name} was interrupted at {at} of the rollout", err=True)
+        ctx.exit(_INTERRUPTED)
+    show.run(scenario, made, told=lines)
+    return made
 
 
 @click.group(epilog=EPILOG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,16 +15,17 @@ from canario.control.rollout import MetricsSnapshot
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
 
+from .report.plain import printable
 from .runner import Run
 from .scenario import Scenario
 
-__all__ = ["Show"]
+__all__ = ["COLOURS", "Show", "block", "columns_of", "line_of", "strip", "style_of"]
 
 # Changes of verdict that a stage shows before the rest is only counted.
 _SHOWN_VERDICTS = 3
 _STRIP = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_COLOURS = {
+COLOURS = {
     VerdictKind.HEALTHY: "green",
     VerdictKind.INSUFFICIENT: "yellow",
     VerdictKind.UNHEALTHY: "red",
@@ -38,19 +40,22 @@ class Show:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._verbose = verbose
 
-    def run(self, scenario: Scenario, run: Run) -> None:
-        """One rehearsal: what it teaches, its timeline, and whom the canary reached."""
+    @property
+    def in_terminal(self) -> bool:
+        """False when what is printed goes to a file or a program."""
+        return self._console.is_terminal
+
+    def run(self, scenario: Scenario, run: Run, *, told: bool = False) -> None:
+        """One rehearsal: what it teaches, its timeline unless it is told, and whom the canary
+        reached."""
         out = self._console
-        out.rule(Text(run.scenario, style="bold"), align="left")
-        out.print(Text(scenario.teaches, style="italic"))
-        if scenario.weakness:
-            out.print(Text(f"a weakness: {scenario.weakness}", style="yellow"))
-        out.print()
-        for at, text, style in self._lines(run):
-            out.print(Text(f"{seconds_in_words(at):>15}  "), Text(text, style=style), sep="")
+        if not told:
+            self.heading(scenario)
+            for at, text, style in self._lines(run):
+                out.print(line_of(at, text, style))
         out.print()
         if run.history:
-            out.print(_strip(run.history))
+            out.print(strip(run.history, _STRIP, title="share over time "))
         out.print(Text(_reach(run), style="dim"))
         for expectation in run.expectations:
             if not expectation.ok:
@@ -61,6 +66,15 @@ class Show:
                         style="bold red",
                     )
                 )
+        out.print()
+
+    def heading(self, scenario: Scenario) -> None:
+        """Its name, and what it teaches."""
+        out = self._console
+        out.rule(Text(scenario.name, style="bold"), align="left")
+        out.print(Text(printable(scenario.teaches), style="italic"))
+        if scenario.weakness:
+            out.print(Text(printable(f"a weakness: {scenario.weakness}"), style="yellow"))
         out.print()
 
     def closing(self, runs: Sequence[Run]) -> None:
@@ -114,29 +128,44 @@ def _journal(events: Sequence[Event], *, whole: bool) -> list[tuple[float, str, 
             left_out = 0
         if isinstance(event, StageEntered):
             shown = 0
-        lines.append((event.at, describe(event, started.deployment), _style(event)))
+        lines.append((event.at, describe(event, started.deployment), style_of(event)))
     if left_out:
         lines.append((events[-1].at, f"… {left_out} more changes of verdict (-v)", "dim"))
     return lines
 
 
-def _style(event: Event) -> str:
+def line_of(at: float, text: str, style: str) -> Text:
+    """A line of a timeline."""
+    return Text.assemble(f"{seconds_in_words(at):>15}  ", (printable(text), style))
+
+
+def style_of(event: Event) -> str:
+    """How an event is printed."""
     if isinstance(event, Checked):
-        return _COLOURS[event.verdict.kind]
+        return COLOURS[event.verdict.kind]
     return "bold" if event.terminal or isinstance(event, StageEntered) else ""
 
 
-def _strip(history: Sequence[MetricsSnapshot]) -> Text:
+def strip(history: Sequence[MetricsSnapshot], columns: int, *, title: str) -> Text:
     """The share over time, its colour the verdict: the worst of those that fall in a column."""
-    columns = min(_STRIP, len(history))
-    strip = Text("share over time ")
-    for column in range(columns):
-        first = column * len(history) // columns
-        part = history[first : (column + 1) * len(history) // columns]
-        worst = max(part, key=lambda snapshot: list(_COLOURS).index(snapshot.verdict))
-        height = min(int(part[-1].share / 100 * len(_BLOCKS)), len(_BLOCKS) - 1)
-        strip.append(_BLOCKS[height], style=_COLOURS[worst.verdict])
-    return strip
+    drawn = Text(title)
+    for part in columns_of(history, columns):
+        worst = max(part, key=lambda snapshot: list(COLOURS).index(snapshot.verdict))
+        drawn.append(block(part[-1].share, 100), style=COLOURS[worst.verdict])
+    return drawn
+
+
+def columns_of(history: Sequence[MetricsSnapshot], columns: int) -> list[Sequence[MetricsSnapshot]]:
+    """The history in so many parts, none of them empty."""
+    columns = min(columns, len(history))
+    cuts = [column * len(history) // columns for column in range(columns + 1)]
+    return [history[first:last] for first, last in pairwise(cuts)]
+
+
+def block(value: float, full: float) -> str:
+    """A block as high as the part that `value` is of `full`."""
+    height = int(value / full * len(_BLOCKS)) if full else len(_BLOCKS)
+    return _BLOCKS[max(0, min(height, len(_BLOCKS) - 1))]
 
 
 def _reach(run: Run) -> str:
