@@ -35,6 +35,9 @@ WANTED = {
     "baseline_worse_than_canary",
     "contract_failure_on_rare_keys",
     "imperfect_validator",
+    "noisy_service_sequential",
+    "twentyfold_errors_seen",
+    "promotion_on_proof",
 }
 
 SMALL = """

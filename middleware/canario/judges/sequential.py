@@ -146,23 +146,28 @@ class SequentialJudge:
     def _proven(self, evidence: Evidence, verdict: Verdict, level: float) -> Verdict:
         """The verdict, or that the stage has not proven to be within the limits."""
         stage = evidence.stage
-        asked = (
-            (stage.errors, stage.requests, "failed", self._limits[0]),
-            (stage.slow, stage.timed, "were slow", self._limits[1]),
+        errors, slow = self._limits
+        asked = [
+            (stage.errors, stage.requests, "failed", errors),
+            (stage.slow, stage.timed, "were slow", slow),
+        ]
+        lacking = [
+            (at_least(bad, n, limit / 100, level), bad, n, what, limit)
+            for bad, n, what, limit in asked
+            if log_e_good(bad, n, limit / 100) < level
+        ]
+        if not lacking:
+            return verdict
+        needed, bad, n, what, limit = max(lacking)
+        have = _number(log_e_good(bad, n, limit / 100))
+        return self._verdict(
+            VerdictKind.INSUFFICIENT,
+            samples=n,
+            needed=needed,
+            why=f"inconclusive: {bad} of {n} requests of the stage {what}, which does not prove "
+            f"less than {limit:g} % (evidence {have} of {_number(level)}); it takes at least "
+            f"{needed}",
         )
-        for bad, n, what, limit in asked:
-            log_e = log_e_good(bad, n, limit / 100)
-            if log_e < level:
-                needed = at_least(bad, n, limit / 100, level)
-                return self._verdict(
-                    VerdictKind.INSUFFICIENT,
-                    samples=n,
-                    needed=needed,
-                    why=f"inconclusive: {bad} of {n} requests of the stage {what}, which does not "
-                    f"prove less than {limit:g} % (evidence {_number(log_e)} of "
-                    f"{_number(level)}); it takes at least {needed}",
-                )
-        return verdict
 
     def _against(self, metric: int, canary: Counts, baseline: Counts) -> str:
         """What speaks against the canary, in words."""
