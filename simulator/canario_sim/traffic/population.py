@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from canario_sim.spec import Positive, Spec
+from canario_sim.spec import Spec
 from canario_sim.streams import Floats, Ints, generator, seed_of
 
 __all__ = ["LognormalActivity", "ParetoActivity", "Population"]
@@ -19,8 +19,8 @@ __all__ = ["LognormalActivity", "ParetoActivity", "Population"]
 class _Activity(Spec, frozen=True, kw_only=True, tag_field="kind"):
     """How much single users send, as a distribution.
 
-    The users are its quantiles in the middle of equal parts, the heaviest first: no seed makes
-    one population heavier than another.
+    Of `size` users the heaviest sends what the heaviest 1/size of the distribution does, and so
+    on (its Lorenz curve): no seed makes one population heavier than another.
     """
 
     def weights(self, size: int) -> Floats:
@@ -31,12 +31,14 @@ class _Activity(Spec, frozen=True, kw_only=True, tag_field="kind"):
 class ParetoActivity(_Activity, frozen=True, kw_only=True, tag="pareto"):
     """P(activity > x) = x^-shape for x ≥ 1."""
 
-    shape: Annotated[Positive, Meta(description="Tail exponent; 1.16: a fifth sends four fifths.")]
+    shape: Annotated[
+        float, Meta(gt=1, description="Tail exponent; with 1.16 a fifth sends four fifths.")
+    ]
 
     def weights(self, size: int) -> Floats:
-        """See `_Activity`."""
-        above: Floats = (np.arange(size) + 0.5) / size
-        weights: Floats = above ** (-1 / self.shape)
+        """See `_Activity`: the heaviest part u sends u^(1 − 1/shape)."""
+        part = np.arange(size + 1) / size
+        weights: Floats = np.diff(part ** (1 - 1 / self.shape))
         return weights
 
 
@@ -46,9 +48,8 @@ class LognormalActivity(_Activity, frozen=True, kw_only=True, tag="lognormal"):
     sigma: Annotated[float, Meta(ge=0, description="Spread of its logarithm; 0: all alike.")]
 
     def weights(self, size: int) -> Floats:
-        """See `_Activity`."""
-        weights: Floats = np.exp(self.sigma * _normal_scores(size))
-        return weights
+        """See `_Activity`: the heaviest part u sends Φ(Φ⁻¹(u) + sigma)."""
+        return _lognormal_weights(size, self.sigma)
 
 
 class Population(Spec, frozen=True, kw_only=True):
@@ -117,7 +118,8 @@ _few_names = lru_cache(maxsize=4)(_names)
 
 
 @lru_cache(maxsize=8)
-def _normal_scores(size: int) -> Floats:
-    """Quantiles of the normal law, falling. Thousands of replications ask for the same ones."""
-    quantile = NormalDist().inv_cdf
-    return np.array([quantile(1 - (number + 0.5) / size) for number in range(size)])
+def _lognormal_weights(size: int, sigma: float) -> Floats:
+    """Thousands of replications ask for the same ones."""
+    normal = NormalDist()
+    upto = [normal.cdf(normal.inv_cdf(number / size) + sigma) for number in range(1, size)]
+    return np.diff([0.0, *upto, 1.0])
