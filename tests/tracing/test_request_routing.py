@@ -212,7 +212,7 @@ def test_without_a_span_a_broken_contract_has_no_trace() -> None:
     controller: Any = Controller()
     seen: list[Any] = []
     app = CanaryMiddleware(hello, controller, contract=broken, spans=False)
-    controller.report_violation = lambda arm, violation: seen.append(violation)
+    controller.report_violation = lambda arm, violation, **more: seen.append(violation)
     ask(app, user("x"))
     assert app.gate.drain(10)
     assert seen[0].trace_id is None
