@@ -166,7 +166,8 @@ def test_the_sinks_of_a_controller_are_shown_with_what_they_count() -> None:
 def test_a_receiver_that_hangs_delays_no_request_and_no_other_receiver() -> None:
     """Two webhooks through the real middleware, on real connections."""
     with receiver("hang") as slow, receiver() as quick:
-        sinks = [WebhookSink(each.url, timeout=30, exit_seconds=0) for each in (slow, quick)]
+        options: dict[str, Any] = {"timeout": 30, "attempts": 1, "exit_seconds": 0}
+        sinks = [WebhookSink(each.url, **options) for each in (slow, quick)]
         controller = Controller(sinks=sinks)
         app = CanaryMiddleware(hello, controller, contract=lambda *_: "broken")
 
@@ -184,6 +185,7 @@ def test_a_receiver_that_hangs_delays_no_request_and_no_other_receiver() -> None
         assert (sinks[0].delivered, sinks[0].failed) == (0, 0)
         assert len(slow.bodies) <= 1
         slow.going.set()
+        assert sinks[0].close(10)
 
 
 def test_a_log_sink_writes_one_line_at_the_level_of_the_severity(
