@@ -62,6 +62,7 @@ _PLACE: dict[Purpose, int] = {
     "payloads": 12,
     "clusters": 13,
     "onsets": 14,
+    "fates": 15,
 }
 
 

@@ -9,16 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .backtest import Alarms, Backtest, Judged, backtest, false_alarms
     from .read import read_sessions, read_tape
     from .recording import Recording
 
 __all__ = [
+    "Alarms",
+    "Backtest",
+    "Judged",
     "Recording",
+    "backtest",
+    "false_alarms",
     "read_sessions",
     "read_tape",
 ]
 
 _MODULES = {
+    "backtest": ("Alarms", "Backtest", "Judged", "backtest", "false_alarms"),
     "read": ("read_sessions", "read_tape"),
     "recording": ("Recording",),
 }

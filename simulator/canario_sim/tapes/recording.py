@@ -8,12 +8,22 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from canario.control.events import Event, Started
+from canario.control.events import (
+    Aborted,
+    Event,
+    Paused,
+    Promoted,
+    Restarted,
+    Resumed,
+    StageEntered,
+    Started,
+)
+from canario.control.machine import Command
 from canario.control.violation import Violation
-from canario.plan import Plan
+from canario.plan import Deployment, Plan
 from canario_sim.streams import Bytes, Flags, Floats, Ints
 
-__all__ = ["BAD", "GOOD", "NEUTRAL", "Breaking", "Noted", "Recording", "Restart"]
+__all__ = ["BAD", "GOOD", "NEUTRAL", "Breaking", "Given", "Noted", "Recording", "Restart"]
 
 # The numbers in `Recording.outcome`, as on a tape.
 GOOD, BAD, NEUTRAL = 0, 1, 2
@@ -47,6 +57,19 @@ class Noted(Struct, frozen=True):
     position: int
     broken: int
     event: Event
+
+
+class Given(Struct, frozen=True):
+    """An order of the operator, after `position` requests and `broken` broken contracts.
+
+    `known` is the instant of the event before it in the journal.
+    """
+
+    position: int
+    broken: int
+    at: float
+    order: Command
+    known: float
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -120,6 +143,29 @@ class Recording:
         return float(self.at.min()) if len(self) else 0.0
 
     @property
+    def starts(self) -> float:
+        """When what is recorded of the rollout starts: later than it, if it was taken up."""
+        return self.restarts[0].at if self.restored else self.began
+
+    @property
+    def deployment(self) -> Deployment:
+        """What the live rollout went by; the defaults where there was none."""
+        return Deployment() if self.plan is None else self.plan.deployment
+
+    @property
+    def orders(self) -> tuple[Given, ...]:
+        """What the operator ordered, as far as it was recorded with the requests."""
+        given = []
+        before = None
+        for number, noted in enumerate(self.journal):
+            order = _order_of(noted.event, before)
+            if order is not None and number >= self.restored:
+                known = noted.event.at if before is None else before.at
+                given.append(Given(noted.position, noted.broken, noted.event.at, order, known))
+            before = noted.event
+        return tuple(given)
+
+    @property
     def ends(self) -> float:
         """The last instant that the tape knows of."""
         last = [float(self.ended.max())] if len(self) else []
@@ -158,9 +204,22 @@ class Recording:
             return 0
         return self.restarts[0].past
 
-    def between(self, first: float, last: float) -> Recording:
-        """The requests that arrived from `first` on and before `last`, without a journal."""
-        return self.where((self.at >= first) & (self.at < last))
+    def window(self, first: float, last: float) -> Recording:
+        """The requests that arrived from `first` on and had ended by `last`, without a journal."""
+        upto = np.maximum.accumulate(self.ended)
+        low = int(np.searchsorted(upto, first, "left"))
+        high = int(np.searchsorted(upto, last, "right"))
+        part = replace(
+            self.taken(slice(low, high)),
+            broken=tuple(
+                Breaking(
+                    each.position - low, each.at, each.canary, each.violation, each.request - low
+                )
+                for each in self.broken
+                if low <= each.request < high
+            ),
+        )
+        return part.where(part.at >= first)
 
     def where(self, chosen: Flags) -> Recording:
         """Some of the requests, with what they broke, without a journal."""
@@ -185,7 +244,7 @@ class Recording:
             whole=False,
         )
 
-    def taken(self, rows: Flags | Ints) -> Recording:
+    def taken(self, rows: Flags | Ints | slice) -> Recording:
         """Some of the requests or another order of them, with all else as it is."""
         return replace(
             self,
@@ -198,3 +257,22 @@ class Recording:
             key=self.key[rows],
             route=self.route[rows],
         )
+
+
+def _order_of(event: Event, before: Event | None) -> Command | None:
+    """The order that an event is what came of; `before` stands before it in the journal."""
+    match event:
+        case Paused(by="operator"):
+            return Command.PAUSE
+        case Resumed():
+            return Command.RESUME
+        case Restarted():
+            return Command.RESTART
+        case Aborted():
+            return Command.ABORT
+        case Promoted(by="operator"):
+            return Command.PROMOTE
+        case StageEntered(by="operator") if not isinstance(before, Restarted):
+            return Command.SKIP
+        case _:
+            return None

@@ -1,0 +1,90 @@
+"""A tape of a live run under its own plan gives back its own journal."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.tapes.live import live, plan, traffic
+
+from canario.control.journal import dump_journal
+from canario_sim.tapes import read_tape
+from canario_sim.tapes.assign import AsRecorded, Matched
+from canario_sim.tapes.fates import Donors
+from canario_sim.tapes.recording import Recording
+from canario_sim.tapes.replay import Replay
+
+
+def replayed(recording: Recording, matched: bool = False) -> bytes:
+    assert recording.plan is not None
+    routing = Matched(recording, Donors(recording, 1, 300)) if matched else AsRecorded()
+    replay = Replay(recording, recording.plan, routing)
+    replay.run()
+    assert not len(replay.drawn)
+    return dump_journal(replay.controller.events)
+
+
+@pytest.mark.parametrize(
+    ("title", "world", "thresholds", "end"),
+    [
+        ("healthy", {}, {}, "promoted"),
+        ("errors", {"errors": 0.3}, {}, "rolled_back"),
+        ("slow", {"slower": 6}, {}, "rolled_back"),
+        ("broken", {"broken": 0.02}, {}, "rolled_back"),
+        ("tolerated", {"broken": 0.05}, {"contract_budgets": {"answers": 12.5}}, "promoted"),
+        ("used up", {"broken": 0.3}, {"contract_budgets": {"answers": 12.5}}, "rolled_back"),
+        ("few", {"rate": 0.1}, {}, "rolled_back"),
+        ("often", {"errors": 0.08}, {"check_interval_seconds": 0.7}, None),
+    ],
+)
+def test_a_tape_gives_back_its_own_journal(
+    title: str, world: dict[str, float], thresholds: dict[str, Any], end: str | None, tmp_path: Path
+) -> None:
+    events = asyncio.run(live(plan(**thresholds), traffic(7, **world), tmp_path / "a.tape.sqlite"))
+    recording = read_tape(tmp_path / "a.tape.sqlite")
+    assert recording.whole
+    assert recording.events == tuple(events)
+    assert replayed(recording) == dump_journal(events)
+    assert replayed(recording, matched=True) == dump_journal(events)
+    assert end is None or events[-1].__struct_config__.tag == end
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    errors=st.sampled_from([0.0, 0.05, 0.12]),
+    slower=st.sampled_from([1.0, 2.5]),
+    broken=st.sampled_from([0.0, 0.01, 0.1]),
+    rate=st.sampled_from([0.3, 3.0]),
+    budget=st.sampled_from([0.0, 10.0, 30.0]),
+    orders=st.lists(
+        st.tuples(
+            st.floats(0, 150),
+            st.sampled_from(["pause", "resume", "restart", "skip", "promote", "abort"]),
+        ),
+        max_size=5,
+    ),
+)
+def test_for_any_traffic_and_any_orders(
+    seed: int,
+    errors: float,
+    slower: float,
+    broken: float,
+    rate: float,
+    budget: float,
+    orders: list[tuple[float, str]],
+) -> None:
+    one = plan(contract_budgets={"answers": budget})
+    asked = traffic(seed, errors=errors, slower=slower, broken=broken, rate=rate)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "a.tape.sqlite")
+        events = asyncio.run(live(one, asked, path, orders=sorted(orders)))
+        recording = read_tape(path)
+    assert recording.events == tuple(events)
+    assert replayed(recording) == dump_journal(events)
+    assert replayed(recording, matched=True) == dump_journal(events)
