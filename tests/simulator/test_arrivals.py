@@ -57,7 +57,8 @@ def stepped(at: Floats) -> Floats:
     """∫ of the steps."""
     points = np.array([*SCHEDULE, (1000.0, 0.0)])
     work = np.concatenate([[0], np.cumsum(np.diff(points[:, 0]) * points[:-1, 1])])
-    return np.interp(at, points[:, 0], work)
+    done: Floats = np.interp(at, points[:, 0], work)
+    return done
 
 
 def sloping(at: Floats) -> Floats:
@@ -66,7 +67,8 @@ def sloping(at: Floats) -> Floats:
     rate = np.interp(grid, *np.array(SCHEDULE).T)
     middle = np.interp(grid[:-1] + 0.25, *np.array(SCHEDULE).T)
     work = np.concatenate([[0], np.cumsum((rate[:-1] + 4 * middle + rate[1:]) / 12)])
-    return np.interp(at, grid, work)
+    done: Floats = np.interp(at, grid, work)
+    return done
 
 
 @pytest.mark.parametrize("linear", [False, True])
