@@ -45,6 +45,8 @@ def test_nothing_that_threads_record_is_lost() -> None:
             monitor.record_request("a", True, 8.0)
             if number % 5 == 0:
                 monitor.record_request("a", number % 10 == 0, 300.0, contract_valid=False)
+            if number % 7 == 0:
+                monitor.record_request("a", False, 300.0)
 
     def read() -> None:
         while not reading.is_set():
@@ -66,13 +68,16 @@ def test_nothing_that_threads_record_is_lost() -> None:
         reader.join()
         sys.setswitchinterval(interval)
     broken = math.ceil(each / 5)
-    failed = broken - math.ceil(each / 10)
+    failed = math.ceil(each / 7)
+    both = broken - math.ceil(each / 10)
+    bad = broken + failed
     totals = monitor.totals("a")
-    assert totals.requests == totals.timed == 6 * (each + broken)
-    assert (totals.errors, totals.bad, totals.violations) == (6 * failed, 6 * broken, 6 * broken)
-    assert totals.slow == 6 * broken
+    assert totals.requests == totals.timed == 6 * (each + bad)
+    assert (totals.errors, totals.bad) == (6 * (both + failed), 6 * bad)
+    assert totals.violations == 6 * broken
+    assert totals.slow == 6 * bad
     assert totals.duration.count == totals.requests
-    assert totals.duration.sum_ms == 6 * (8.0 * each + 300.0 * broken)
+    assert totals.duration.sum_ms == 6 * (8.0 * each + 300.0 * bad)
     assert totals.duration.buckets[1] == 6 * each  # (5 ms, 10 ms]
 
 
@@ -85,14 +90,30 @@ class Overtaken(list[float]):
         return got
 
 
-def test_what_is_appended_while_others_fold_is_not_lost(monitor: SLOMonitor) -> None:
+@pytest.mark.parametrize("success", [True, False])
+def test_what_is_appended_while_others_fold_is_not_lost(monitor: SLOMonitor, success: bool) -> None:
     for _ in range(3):
-        monitor.record_request("a", True, 8.0)
+        monitor.record_request("a", success, 8.0)
     flow = monitor._flows["a"]
-    waiting = flow.waiting = Overtaken(flow.waiting)
+    name = "waiting" if success else "failing"
+    waiting = Overtaken(getattr(flow, name))
+    setattr(flow, name, waiting)
     for folded in (3, 4, 5):
-        assert flow.total().requests == folded
+        total = flow.total()
+        assert (total.requests, total.errors) == (folded, 0 if success else folded)
         assert waiting == [9.0]
+
+
+@pytest.mark.parametrize("success", [True, False])
+@pytest.mark.parametrize("trace_id", [None, TRACE])
+def test_little_waits_whatever_comes_in_a_slice(
+    monitor: SLOMonitor, success: bool, trace_id: str | None
+) -> None:
+    for _ in range(5 * BATCH):
+        monitor.record_request("a", success, 8.0, trace_id=trace_id)
+    flow = monitor._flows["a"]
+    assert len(flow.waiting) + len(flow.failing) < BATCH
+    assert monitor.totals("a").errors == (0 if success else 5 * BATCH)
 
 
 def test_names_past_the_limit_are_counted_as_other(caplog: pytest.LogCaptureFixture) -> None:

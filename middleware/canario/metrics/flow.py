@@ -12,7 +12,7 @@ from operator import attrgetter, sub
 
 from msgspec import Struct
 
-from .histogram import DurationTotals, SlidingHistogram
+from .histogram import BATCH, DurationTotals, SlidingHistogram
 from .ring import Ring
 
 __all__ = ["RETENTION_SECONDS", "SLICES", "FlowCounts", "FlowMetrics", "Point"]
@@ -60,11 +60,12 @@ class Point(Struct, frozen=True):
 
 
 class FlowMetrics:
-    """Counts of one flow. Every method but `waiting.append` takes one caller at a time.
+    """Counts of one flow. Every method takes one caller at a time.
 
-    A request that succeeded, kept its contract and was timed may be recorded by appending its
-    latency to `waiting` at an instant before `ends`; an append is atomic, and what waits is
-    counted before anything is read and before the present slice ends. Time never goes back.
+    A request that kept its contract and was timed may also be recorded by appending its latency
+    to `waiting`, or to `failing` if it failed, at an instant before `ends`. An append is atomic,
+    and what waits is counted before anything is read and before the present slice ends. Time
+    never goes back.
 
     Args:
         now: When it begins.
@@ -80,6 +81,7 @@ class FlowMetrics:
         "_slow_ms",
         "_total",
         "ends",
+        "failing",
         "since",
         "waiting",
     )
@@ -87,6 +89,7 @@ class FlowMetrics:
     def __init__(self, now: float, window_seconds: float, slow_ms: float) -> None:
         self.since = now
         self.waiting: list[float] = []
+        self.failing: list[float] = []
         self._slow_ms = slow_ms
         self._total = [0] * 6
         layers = ((window_seconds / SLICES, _WINDOWS * SLICES), *_LAYERS)
@@ -108,8 +111,11 @@ class FlowMetrics:
         """Count one request."""
         if now >= self.ends:
             self.settle(now)
-        if success and valid and latency_ms is not None:
-            self.waiting.append(latency_ms)
+        if valid and latency_ms is not None:
+            waiting = self.waiting if success else self.failing
+            waiting.append(latency_ms)
+            if len(waiting) >= BATCH:
+                self._fold()
             return
         total = self._total
         total[_REQUESTS] += 1
@@ -183,19 +189,27 @@ class FlowMetrics:
         ]
 
     def _fold(self) -> None:
-        waiting = self.waiting
-        n = len(waiting)
-        if not n:
-            return
+        total = self._total
+        if self.waiting:
+            total[_REQUESTS] += self._take(self.waiting)
+        if self.failing:
+            n = self._take(self.failing)
+            total[_REQUESTS] += n
+            total[_ERRORS] += n
+            total[_BAD] += n
+
+    def _take(self, waiting: list[float]) -> int:
+        """Count the latencies of requests that wait. Gives how many they were."""
         # Others go on appending: they put at the end what these two leave alone.
+        n = len(waiting)
         batch = waiting[:n]
         del waiting[:n]
         batch.sort()
         total = self._total
-        total[_REQUESTS] += n
         total[_TIMED] += n
         total[_SLOW] += n - bisect_right(batch, self._slow_ms)
         self._histogram.add_sorted(batch)
+        return n
 
     def _advance(self, now: float) -> None:
         for ring in self._rings:

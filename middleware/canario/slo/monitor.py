@@ -141,11 +141,9 @@ class SLOMonitor:
             TypeError: For a name that is no text, or a latency that is none.
         """
         now = self.clock()
-        # Nearly all requests go this way, without a lock: what is unusual, an error too, is
-        # found out below.
+        # Nearly all requests go this way, without a lock: what is unusual is found out below.
         if (
-            success
-            and contract_valid
+            contract_valid
             and trace_id is None
             and latency_ms.__class__ is float
             and 0.0 <= latency_ms < inf
@@ -156,7 +154,7 @@ class SLOMonitor:
                 pass
             else:
                 if now < flow.ends:
-                    waiting = flow.waiting
+                    waiting = flow.waiting if success else flow.failing
                     waiting.append(latency_ms)
                     if len(waiting) >= BATCH:
                         with flow.lock:
