@@ -108,6 +108,11 @@ def _sequential(limits: RollbackThresholds, judge: Sequential) -> list[str]:
             f"and {judge.tolerated_ratio:g} times the baseline's share of either, while the "
             "baseline has traffic"
         )
+    if judge.bin_seconds is not None:
+        lines.append(
+            f"the requests of {seconds_in_words(judge.bin_seconds)} are judged as one, since "
+            "failures come in clusters"
+        )
     return [
         *lines,
         f"from the first request on, looked at every "

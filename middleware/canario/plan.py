@@ -192,6 +192,13 @@ class Sequential(
         Meta(ge=1, description="Times the baseline's failed or slow requests that are tolerated."),
     ] = 1.25
     weights: Weights = Weights()
+    bin_seconds: Annotated[
+        Positive | None,
+        Meta(
+            description="Failures come in clusters, which last for less than this: the requests of "
+            "so many seconds are judged as one; no value: they fail independently."
+        ),
+    ] = None
     promotion_alpha: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
         Meta(
@@ -206,6 +213,8 @@ class Sequential(
             _check("max_error_rate", self.max_error_rate, 0, 100)
         _check("max_slow_share", self.max_slow_share, 0, 100)
         _check("tolerated_ratio", self.tolerated_ratio, 1)
+        if self.bin_seconds is not None:
+            _check("bin_seconds", self.bin_seconds, 0, above=True)
         if self.promotion_alpha is not None:
             _check_level("promotion_alpha", self.promotion_alpha)
 

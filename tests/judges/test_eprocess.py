@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit, logsumexp
 
+from canario.judges.alternatives import DELTAS
 from canario.judges.change import AT_STAGES, AT_START, LATER, Change
 from canario.judges.eprocess import (
     METRICS,
@@ -20,7 +21,7 @@ from canario.judges.eprocess import (
     metric_paths,
 )
 from canario.judges.logs import log_add, log_sum
-from canario.judges.mixture import DELTAS, Mixture
+from canario.judges.mixture import Mixture
 from canario.judges.promotion import at_least, log_e_good
 from canario.metrics.counts import Counts
 from canario.plan import Deployment, RollbackThresholds, Sequential, Stage, Weights

@@ -9,18 +9,21 @@ rate of the baseline, also for a fixed n_c and n_b. Without traffic of the basel
 
 The whole is the weighted average of the four, so it is an e-process whatever they have to do with
 each other.
+
+With `bin_seconds` the events of so many seconds are taken together, and their share is bet on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf, log
+from math import ceil, inf, log
 
 from msgspec import Struct
 
 from canario.metrics.counts import NOTHING, Counts
 from canario.plan import Deployment, Sequential
 
+from .alternatives import Bets, Odds
 from .change import Change
 from .logs import log_of, log_sum
 from .mixture import Mixture
@@ -38,6 +41,31 @@ class Increment(Struct, frozen=True):
     stage: int = 0
 
 
+class _Bin(Struct, frozen=True):
+    """What came at some checks of one stage that follow each other."""
+
+    canary: Counts
+    baseline: Counts
+    mass: float
+    stage: int
+    checks: int
+
+    @classmethod
+    def of(
+        cls, canary: Counts, baseline: Counts, mass: float, stage: int, before: _Bin | None
+    ) -> _Bin:
+        """One check, and those before it in the same bin."""
+        if before is None:
+            return cls(canary, baseline, mass, stage, 1)
+        return cls(
+            before.canary + canary,
+            before.baseline + baseline,
+            before.mass + mass,
+            stage,
+            before.checks + 1,
+        )
+
+
 class EProcess:
     """The evidence that a canary is not within its limits, check by check.
 
@@ -46,7 +74,17 @@ class EProcess:
         log_e: log E of all together.
     """
 
-    __slots__ = ("_change", "_log_weights", "_mixtures", "_nulls", "_ratio", "log_e", "metrics")
+    __slots__ = (
+        "_bin",
+        "_change",
+        "_checks",
+        "_log_weights",
+        "_mixtures",
+        "_nulls",
+        "_ratio",
+        "log_e",
+        "metrics",
+    )
 
     def __init__(self, deployment: Deployment, settings: Sequential) -> None:
         limit = settings.max_error_rate
@@ -57,18 +95,38 @@ class EProcess:
         shares = settings.weights.shares
         self._log_weights = [log_of(share / sum(shares)) for share in shares]
         self._change = Change.of(deployment)
+        interval = deployment.rollback_thresholds.check_interval_seconds
+        seconds = settings.bin_seconds
+        self._checks = None if seconds is None else ceil(seconds / interval)
         self.begin()
 
     def begin(self) -> None:
         """Forget everything: the rollout starts."""
         self._change.begin()
-        self._mixtures = [Mixture() for _ in METRICS]
+        kind = Odds if self._checks is None else Bets
+        self._mixtures = [Mixture(kind()) for _ in METRICS]
+        self._bin: _Bin | None = None
         self.metrics = [0.0] * len(METRICS)
         self.log_e = 0.0
 
     def step(self, canary: Counts, baseline: Counts, stage: int) -> float:
-        """Add what came since the last check, the check being one of `stage`. Returns log E."""
+        """Add what came since the last check, the check being one of `stage`. Returns log E.
+
+        Where there are bins, what came counts when its bin is full, or another stage begins.
+        """
         mass = self._change.mass(stage)
+        if self._checks is None:
+            return self._add(canary, baseline, mass)
+        now = self._bin
+        if now is not None and now.stage != stage:
+            self._add(now.canary, now.baseline, now.mass)
+            now = None
+        now = _Bin.of(canary, baseline, mass, stage, now)
+        full = now.checks == self._checks
+        self._bin = None if full else now
+        return self._add(now.canary, now.baseline, now.mass) if full else self.log_e
+
+    def _add(self, canary: Counts, baseline: Counts, mass: float) -> float:
         errors, slow = self._nulls
         trials = (
             (canary.errors, canary.requests, errors),

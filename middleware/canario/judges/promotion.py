@@ -1,16 +1,17 @@
 """Evidence that a stage went well: an e-process for the null hypothesis that it did not.
 
-The mirror image of `mixture`, of the stage's own requests, which began with it: the null is that
-at least a share p₀ of them is bad, the alternatives are odds e^−δ times as large. Being the
-average of likelihood ratios it is a function of two numbers, and may be looked at at any time.
+The mirror image of `alternatives.Odds`, of the stage's own requests, which began with it: the
+null is that at least a share p₀ of them is bad, the alternatives are odds e^−δ times as large.
+Being the average of likelihood ratios it is a function of two numbers, and may be looked at at
+any time.
 """
 
 from __future__ import annotations
 
 from math import ceil, expm1, inf, log, log1p
 
+from .alternatives import DELTAS
 from .logs import log_sum
-from .mixture import DELTAS
 
 __all__ = ["at_least", "log_e_good"]
 

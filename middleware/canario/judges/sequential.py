@@ -25,7 +25,8 @@ class SequentialJudge:
 
     Whatever the traffic and however often it checks: a canary whose requests fail, or are slow,
     independently of each other and within the limits is rolled back with probability α at most,
-    over the whole rollout. Contracts are judged as by the thresholds.
+    over the whole rollout; with `bin_seconds` bins, and not requests, must be independent.
+    Contracts are judged as by the thresholds.
 
     It remembers what it has seen, and takes in what has come since with each check.
     """
@@ -104,7 +105,7 @@ class SequentialJudge:
             evidence.total - canary, evidence.baseline_total - baseline, evidence.number
         )
         for metric, log_e in enumerate(self._process.metrics):
-            if log_e <= self._lowest[metric]:
+            if log_e < self._lowest[metric]:
                 self._lowest[metric] = log_e
                 self._since[metric] = self._seen
 
