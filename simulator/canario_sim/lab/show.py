@@ -14,7 +14,7 @@ from canario.control.words import seconds_in_words
 from .assessment import Assessment
 from .summary import Characteristics, Difference, Estimate, Quantile
 
-__all__ = ["show"]
+__all__ = ["in_words", "show"]
 
 
 def show(assessed: Assessment, *, intervals: bool = False, console: Console | None = None) -> None:
@@ -36,7 +36,7 @@ def show(assessed: Assessment, *, intervals: bool = False, console: Console | No
         out.print(Text(f"Against {against}, on the very same requests", style="bold"))
         _wide(out, _compared(assessed.differences))
         out.print()
-    for line in _in_words(assessed):
+    for line in in_words(assessed):
         out.print(Text(line))
     more = "" if intervals else "; --intervals shows how sure they are"
     out.print(
@@ -149,7 +149,7 @@ def _names(each: Characteristics, form: _Form) -> list[Text]:
     return [Text(each.condition), *([Text(each.policy)] if form.several else [])]
 
 
-def _in_words(assessed: Assessment) -> list[str]:
+def in_words(assessed: Assessment) -> list[str]:
     """For each policy its worst false rollback and its worst miss; and what is not there yet."""
     several = len(assessed.policies) > 1
     lines = []
