@@ -20,14 +20,32 @@ from canario.controller import CanaryDeploymentController
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage
 from canario.routing.router import TrafficRouter
 from canario_sim import Fate, RecordedRequest, Scenario, replay_tape, report, run
-from canario_sim.contracts import ByRate
+from canario_sim.clustering import Clustering
+from canario_sim.contracts import ByRate, ByRoute
 from canario_sim.faults import AddedLatency, Errors, LostCapacity
 from canario_sim.flights import BROKEN, CANARY, FAILED, SLOW, Flights
+from canario_sim.mix import Answer, Payload, Route
+from canario_sim.onset import AfterWaiting, InAStage
 from canario_sim.scenario import default_horizon
 from canario_sim.service import Component, Empirical, Gamma, Lognormal, Mixture, Service
 from canario_sim.spec import ARMS
 from canario_sim.tally import bounds, feeds, tally
-from canario_sim.traffic import Bursts, Constant, Diurnal, Poisson, Population, Ramp, Traffic
+from canario_sim.traffic import (
+    Bursts,
+    Constant,
+    Diurnal,
+    MarkovModulated,
+    ParetoActivity,
+    Poisson,
+    Population,
+    Ramp,
+    Schedule,
+    SelfExciting,
+    Sessions,
+    State,
+    Traffic,
+    Weekly,
+)
 
 # Instants and latencies on a coarse grid, so that ties and slice edges are met all the time.
 TICKS = st.integers(0, 160).map(lambda quarter: quarter / 4)
@@ -231,9 +249,50 @@ def everything(traffic: Traffic) -> Scenario:
     )
 
 
-@pytest.mark.parametrize("traffic", TRAFFICS, ids=lambda traffic: type(traffic).__name__)
-def test_a_report_depends_on_the_seed_alone(traffic: Traffic) -> None:
+SESSIONS = Sessions(requests=4, think=Lognormal(p50_ms=2000, p95_ms=9000))
+DEEP_TRAFFICS: list[Traffic] = [
+    Poisson(rate=17, keys=Population(size=50, activity=ParetoActivity(shape=1.3))),
+    Poisson(rate=17, keys=Population(size=50), sessions=SESSIONS),
+    MarkovModulated(states=(State(rate=10, mean_seconds=9), State(rate=50, mean_seconds=2))),
+    SelfExciting(rate=17, branching=0.7, decay_seconds=3, sessions=SESSIONS),
+    Weekly(rate=17, start="fri 23:59"),
+    Schedule(points=((0, 30), (50, 5)), linear=True, repeat_seconds=90),
+]
+
+
+def all_of_it(traffic: Traffic) -> Scenario:
+    """What may cluster, begin by chance and strike certain requests, on top of everything."""
     made = everything(traffic)
+    by_session = traffic.sessions is not None
+    clustering = Clustering(by="session" if by_session else "user", correlation=0.4)
+    return replace(
+        made,
+        baseline=replace(made.baseline, clustering=Clustering(prone=10)),
+        canary=replace(made.service("canary"), clustering=clustering),
+        routes=(
+            Route(name="/a", weight=3, canary=Answer(latency=Gamma(mean_ms=50), error_rate=3)),
+            Route(name="/b", baseline=Answer(latency=LATENCY)),
+        ),
+        payloads=(Payload(name="small", weight=4), Payload(name="large", factor=3)),
+        faults=(
+            *made.faults,
+            Errors(rate=9, routes=("/a",), clustering=clustering, onset=InAStage(probability=60)),
+            AddedLatency(ms=50, payloads=("large",), onset=AfterWaiting(mean_seconds=20)),
+        ),
+        contract_failures=(
+            *made.contract_failures,
+            ByRoute(arm="baseline", at=30, lasts=20, routes=("/b",), keys=("user-3",)),
+            ByRate(arm="baseline", rate=3, clustering=clustering, payloads=("small",)),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "made",
+    [everything(traffic) for traffic in TRAFFICS] + [all_of_it(each) for each in DEEP_TRAFFICS],
+    ids=lambda made: type(made.traffic).__name__,
+)
+def test_a_report_depends_on_the_seed_alone(made: Scenario) -> None:
     first = report(run(made, 5))
     assert first == report(run(made, 5))
     assert first != report(run(made, 6))

@@ -14,7 +14,8 @@ from canario.plan import (
     Stage,
 )
 from canario_sim import Run, Scenario, run
-from canario_sim.contracts import ByKey, ByRate, ContractFailure, Single
+from canario_sim.clustering import Clustering
+from canario_sim.contracts import ByKey, ByPayload, ByRate, ByRoute, ContractFailure, Single
 from canario_sim.faults import (
     AddedLatency,
     Errors,
@@ -24,9 +25,23 @@ from canario_sim.faults import (
     Outage,
     SlowLeak,
 )
+from canario_sim.mix import Answer, Payload, Route
+from canario_sim.onset import AfterWaiting, WithChance
 from canario_sim.scenario import Order
 from canario_sim.service import Empirical, Gamma, Lognormal, Service, WarmUp
-from canario_sim.traffic import Bursts, Constant, Poisson, Population, Traffic
+from canario_sim.traffic import (
+    Bursts,
+    Constant,
+    LognormalActivity,
+    MarkovModulated,
+    Poisson,
+    Population,
+    Schedule,
+    SelfExciting,
+    Sessions,
+    State,
+    Traffic,
+)
 
 WEB = Service(latency=Lognormal(p50_ms=80, p95_ms=250), error_rate=1.0)
 CALM = Service(latency=Lognormal(p50_ms=80, p95_ms=250))
@@ -57,6 +72,8 @@ def scenario(
     faults: tuple[Fault, ...] = (),
     contract_failures: tuple[ContractFailure, ...] = (),
     orders: tuple[Order, ...] = (),
+    routes: tuple[Route, ...] = (),
+    payloads: tuple[Payload, ...] = (),
 ) -> Scenario:
     return Scenario(
         name="compared",
@@ -68,6 +85,8 @@ def scenario(
         faults=faults,
         contract_failures=contract_failures,
         orders=orders,
+        routes=routes,
+        payloads=payloads,
     )
 
 
@@ -285,6 +304,81 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
             contract_failures=(Single(at=250),),
         ),
         "rolled_back",
+    ),
+    "self-exciting arrivals into queues": (
+        scenario(
+            plan=PATIENT,
+            baseline=QUEUE,
+            traffic=SelfExciting(rate=11, branching=0.85, decay_seconds=2),
+        ),
+        "rolled_back",
+    ),
+    "sessions and failures that cluster by them": (
+        scenario(
+            traffic=Poisson(
+                rate=20,
+                keys=Population(size=300, activity=LognormalActivity(sigma=1.5)),
+                sessions=Sessions(requests=5, think=Gamma(mean_ms=4000)),
+            ),
+            baseline=replace(WEB, clustering=Clustering(by="session", correlation=0.3)),
+        ),
+        "completed",
+    ),
+    "moods of the traffic, and some users prone to a fault": (
+        scenario(
+            traffic=MarkovModulated(
+                states=(State(rate=5, mean_seconds=20), State(rate=60, mean_seconds=4)),
+                keys=Population(size=300),
+            ),
+            faults=(Errors(at=100, rate=20, clustering=Clustering(prone=25)),),
+        ),
+        "rolled_back",
+    ),
+    "routes, one of which breaks, and large payloads": (
+        scenario(
+            baseline=CALM,
+            routes=(
+                Route(name="/a", weight=4, baseline=Answer(error_rate=0.5)),
+                Route(name="/b", canary=Answer(latency=Gamma(mean_ms=120), error_rate=2)),
+            ),
+            payloads=(Payload(name="small", weight=9), Payload(name="large", factor=2)),
+            faults=(
+                AddedLatency(at=50, ms=30, payloads=("large",)),
+                Errors(at=200, rate=80, routes=("/b",)),
+            ),
+        ),
+        "rolled_back",
+    ),
+    "a contract that breaks on one route for large payloads": (
+        scenario(
+            plan=deployment(contract_budgets={"schema": 3.0}),
+            routes=(Route(name="/a", weight=4), Route(name="/b")),
+            payloads=(Payload(name="small", weight=9), Payload(name="large")),
+            contract_failures=(
+                ByRoute(routes=("/b",), payloads=("large",), contract="schema"),
+                ByPayload(at=200, payloads=("large",), contract="schema"),
+            ),
+        ),
+        "rolled_back",
+    ),
+    "queues, and capacity lost by chance": (
+        scenario(
+            plan=PATIENT,
+            baseline=QUEUE,
+            traffic=Schedule(points=((0, 8), (200, 14))),
+            faults=(
+                LostCapacity(
+                    arm="both",
+                    at=20,
+                    lasts=20,
+                    servers=3,
+                    onset=AfterWaiting(mean_seconds=100),
+                ),
+                Outage(at=10, lasts=1, onset=WithChance(probability=50)),
+            ),
+            contract_failures=(Single(at=355, onset=WithChance(probability=30)),),
+        ),
+        "completed",
     ),
     "an operator pauses and resumes": (
         scenario(orders=(Order(at=33.3, order="pause"), Order(at=71, order="resume"))),
