@@ -65,8 +65,8 @@ def test_they_say_the_same_as_the_exposition(
     expected: Points = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
-            metric = METRICS.get(sample.name)
-            if metric is not None and metric.otel_name is not None:
+            metric = METRICS.get(sample.name.removesuffix("_bucket"))
+            if metric is not None:
                 labels = {
                     "canario.state" if name == sample.name else f"canario.{name}": text
                     for name, text in sample.labels.items()
@@ -90,11 +90,11 @@ def test_counts_are_monotonic_sums_and_the_rest_gauges(
     register_instruments(filled_controller(), filled_monitor(sinks=[Dropping()]), provider)
     by_name = {metric.otel_name: metric for metric in METRICS.values()}
     seen = collected(reader)
-    assert set(seen) == set(by_name) - {None}
+    assert set(seen) == set(by_name)
     for name, metric in seen.items():
-        assert metric.unit == by_name[name].unit
+        assert metric.unit == by_name[name].otel_unit
         assert metric.description == by_name[name].help
-        if by_name[name].kind == "counter":
+        if by_name[name].kind in ("counter", "histogram"):
             assert isinstance(metric.data, Sum)
             assert metric.data.is_monotonic
         else:

@@ -1,7 +1,7 @@
 """OpenTelemetry metrics by pull: observable instruments alone, so a request pays nothing.
 
-OpenTelemetry cannot take an instrument back, and has no observable histogram. So each meter
-provider gets one set of instruments, which read whatever is registered just then.
+OpenTelemetry cannot take an instrument back. So each meter provider gets one set of instruments,
+which read whatever is registered just then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from canario._version import __version__
 from canario.metrics.histogram import DurationTotals
 
 from .metrics import METRICS, Metric
-from .readings import Reading
+from .readings import Reading, buckets_of
 from .source import Source
 
 if TYPE_CHECKING:
@@ -110,17 +110,15 @@ class _Instruments:
     def create(self, meter: Meter) -> None:
         """Make every instrument, with a callback that reads when it is asked."""
         for metric in METRICS.values():
-            if metric.otel_name is None:
-                continue
             make = (
                 meter.create_observable_counter
-                if metric.kind == "counter"
+                if metric.kind in ("counter", "histogram")
                 else meter.create_observable_gauge
             )
             make(
                 metric.otel_name,
                 callbacks=[self._callback(metric)],
-                unit=metric.unit,
+                unit=metric.otel_unit,
                 description=metric.help,
             )
 
@@ -162,8 +160,7 @@ class _Instruments:
         made: dict[str, list[Observation]] = {}
         for registration in self._registrations:
             for reading in registration.source.read():
-                if reading.metric.otel_name is not None:
-                    made.setdefault(reading.metric.name, []).extend(_observed(reading))
+                made.setdefault(reading.metric.name, []).extend(_observed(reading))
         return made
 
 
@@ -173,5 +170,8 @@ def _observed(reading: Reading) -> Iterator[Observation]:
     if isinstance(value, Mapping):
         for state, present in value.items():
             yield Observation(int(present), {**labels, "canario.state": state})
-    elif not isinstance(value, DurationTotals):
+    elif isinstance(value, DurationTotals):
+        for bound, upto in buckets_of(value):
+            yield Observation(upto, {**labels, "canario.le": bound})
+    else:
         yield Observation(value, labels)

@@ -16,7 +16,8 @@ class Metric(Struct, frozen=True, kw_only=True):
 
     `name` is Prometheus' name and `otel_name` OpenTelemetry's, whose attributes are the labels
     with `canario.` before them. A metric of kind `states` has one series per state, 1 for the
-    present one. A histogram has no OpenTelemetry instrument: OpenTelemetry has none that is pulled.
+    present one. OpenTelemetry has no histogram that is pulled, so there a histogram is a counter
+    of the requests up to each boundary, which the attribute `canario.le` names.
     """
 
     name: str
@@ -24,12 +25,15 @@ class Metric(Struct, frozen=True, kw_only=True):
     unit: str
     labels: tuple[str, ...]
     help: str
-    otel_name: str | None
+    otel_name: str
+
+    @property
+    def otel_unit(self) -> str:
+        """What the OpenTelemetry instrument counts in."""
+        return "{request}" if self.kind == "histogram" else self.unit
 
 
-def metric(
-    name: str, kind: Kind, unit: str, labels: str, text: str, otel_name: str | None
-) -> Metric:
+def metric(name: str, kind: Kind, unit: str, labels: str, text: str, otel_name: str) -> Metric:
     """A metric; `labels` are separated by spaces."""
     return Metric(
         name=name,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from canario.metrics.histogram import DURATION_BOUNDS_SECONDS, DurationTotals
+from canario.metrics.histogram import DurationTotals
 
 from .metrics import METRICS, Metric
+from .readings import buckets_of
 from .source import Source
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = ["CanarioCollector"]
-
-_BOUNDS = (*(repr(float(bound)) for bound in DURATION_BOUNDS_SECONDS), "+Inf")
 
 
 class CanarioCollector(Collector):
@@ -94,9 +93,7 @@ def _add(family: Any, metric: Metric, labels: dict[str, str], value: Any) -> Non
 
 
 def _add_histogram(family: Any, name: str, labels: dict[str, str], totals: DurationTotals) -> None:
-    upto = 0
-    for bound, n in zip(_BOUNDS, totals.buckets, strict=True):
-        upto += n
+    for bound, upto in buckets_of(totals):
         family.add_sample(f"{name}_bucket", {**labels, "le": bound}, upto)
     family.add_sample(f"{name}_count", labels, totals.count)
     family.add_sample(f"{name}_sum", labels, totals.sum_ms / 1000)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from canario._version import __version__
 from canario.control.state import Phase
 from canario.judges.verdict import VerdictKind
-from canario.metrics.histogram import DurationTotals
+from canario.metrics.histogram import DURATION_BOUNDS_SECONDS, DurationTotals
 from canario.sinks import Beside
 
 from .metrics import EVENTS, INCIDENTS, METRICS, Metric
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from canario.routing.router import Arm
     from canario.slo import SLOMonitor
 
-__all__ = ["Reading", "build_readings", "controller_readings", "monitor_readings", "sink_readings"]
+__all__ = [
+    "Reading",
+    "buckets_of",
+    "build_readings",
+    "controller_readings",
+    "monitor_readings",
+    "sink_readings",
+]
+
+_BOUNDS = (*(repr(float(bound)) for bound in DURATION_BOUNDS_SECONDS), "+Inf")
 
 _ARMS: tuple[Arm, ...] = ("baseline", "canary")
 
@@ -44,6 +54,11 @@ def _reading(
 def _encodable(text: str) -> str:
     """Half of a surrogate pair, in a name that somebody made up, would fail the whole page."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def buckets_of(totals: DurationTotals) -> Iterator[tuple[str, int]]:
+    """Each boundary as Prometheus writes it, and how many durations are not above it."""
+    return zip(_BOUNDS, accumulate(totals.buckets), strict=True)
 
 
 def build_readings() -> Iterator[Reading]:

@@ -71,7 +71,7 @@ ROLLOUT_METRICS = (
         "s",
         "deployment_id arm",
         "Duration of the requests that are timed.",
-        None,
+        "canario.request.duration.buckets",
     ),
     metric(
         "canario_request_p95_seconds",

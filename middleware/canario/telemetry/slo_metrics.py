@@ -69,7 +69,7 @@ SLO_METRICS = (
         "s",
         "flow",
         "Duration of the requests of a flow that were timed.",
-        None,
+        "canario.slo.request.duration.buckets",
     ),
     metric(
         "canario_slo_availability_ratio",
