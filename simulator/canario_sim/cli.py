@@ -48,7 +48,7 @@ _PATHS = click.argument(
     help="With --watch: rehearsed seconds for each second.  [default: a rollout without a hitch "
     "takes 20 s]",
 )
-@report_options
+@report_options(junit=True)
 @click.pass_context
 def simulate(
     ctx: click.Context,

@@ -12,6 +12,8 @@ import click
 from canario.cli import EPILOG
 from canario.config import ConfigError
 
+from .report.write import report_options
+
 if TYPE_CHECKING:
     from canario.plan import Plan
 
@@ -142,6 +144,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="DIR",
     help="Write assess.json and assess.csv into DIR.",
 )
+@report_options()
 @click.pass_context
 def assess(
     ctx: click.Context,
@@ -160,6 +163,7 @@ def assess(
     intervals: bool,
     as_json: bool,
     out: Path | None,
+    reports: tuple[Path, ...],
 ) -> None:
     """Say how often a plan errs: false rollbacks, misses, time to rollback, users hurt.
 
@@ -192,6 +196,11 @@ def assess(
     if out is not None:
         _write(out / "assess.json", json_text(assessed))
         _write(out / "assess.csv", csv_text(assessed).encode())
+    if reports:
+        from .report.assessing import assessing
+        from .report.write import write_reports
+
+        write_reports(assessing(assessed), reports)
     if not made.complete:
         click.echo(f"canario: interrupted; {_how_to_go_on(rows)}", err=True)
     ctx.exit(0 if made.complete else _INTERRUPTED)

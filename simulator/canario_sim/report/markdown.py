@@ -20,7 +20,7 @@ _STORY = 30
 
 # What Markdown means something by, anywhere and at the start of a line.
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
-_LEADING = re.compile(r"^(\d*)([#+\-=.):>])")
+_LEADING = re.compile(r"^(\d*)([.)](?=\s)|(?<!\d)[#+=:-])")
 # Names of people and issues, addresses and emoji are looked for in the text that comes out.
 _FOUND = re.compile(r"[@#]|:(?=//)|(?<=www)\.|:(?=[\w+-]+:)")
 _APART = "\u200b"
@@ -54,6 +54,7 @@ def _parts(report: Report) -> Iterator[str]:
     tables = list(report.tables)
     if len(report.sections) == 1:
         (section,) = report.sections
+        yield "".join(f"{escaped(sentence)}\n\n" for sentence in section.text)
         facts = facts or section.facts
         tables += [table for table in section.tables if not table.folded]
     if facts:

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from .charts import inline, named, names, specification, top
+from .charts import inline, named, names, responsive, specification, top
 from .model import Panel, Table
 from .palette import SERIES, var
 
@@ -119,6 +119,7 @@ def _curve(
                 f"{field}:N",
                 scale=alt.Scale(domain=series, range=_dashes(len(series))),
                 title=None,
+                legend=_legend(series),
             ),
             tooltip=[
                 alt.Tooltip(f"{field}:N"),
@@ -257,13 +258,20 @@ class _Rows:
 def _colour(field: str, series: list[str], *, legend: bool = True) -> alt.Color:
     colours = [var(SERIES[number % len(SERIES)]) for number in range(len(series))]
     colour = alt.Color(f"{field}:N", scale=alt.Scale(domain=series, range=colours), title=None)
-    # None is no legend; left out it is Vega-Lite's own.
-    return colour if legend else colour.legend(None)
+    return colour.legend(_legend(series) if legend else None)
 
 
 def _shape(field: str, series: list[str]) -> alt.Shape:
     shapes = [_SHAPES[number % len(_SHAPES)] for number in range(len(series))]
-    return alt.Shape(f"{field}:N", scale=alt.Scale(domain=series, range=shapes), title=None)
+    scale = alt.Scale(domain=series, range=shapes)
+    return alt.Shape(f"{field}:N", scale=scale, title=None, legend=_legend(series))
+
+
+def _legend(series: list[str]) -> alt.Legend:
+    """In so many columns as have room for the names."""
+    longest = max(map(len, series), default=0)
+    columns = responsive(2, 5) if longest <= 12 else responsive(1, 3)
+    return alt.Legend(columns=alt.ExprRef(columns["expr"]))
 
 
 def _dashes(number: int) -> list[list[int]]:

@@ -214,8 +214,8 @@ def _summary(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Iterable[str]:
         yield (
             f"After {_time(run.ended_at)}: {run.why}. The canary served "
             f"{run.exposure.canary_requests:,} requests to {run.exposure.users:,} of "
-            f"{run.exposure.population:,} users; {run.exposure.bad_requests:,} of the requests "
-            "were bad."
+            f"{run.exposure.population:,} users; bad ones among them: "
+            f"{run.exposure.bad_requests:,}."
         )
         yield from _misses([run])
         return

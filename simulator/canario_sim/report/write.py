@@ -31,19 +31,35 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def report_options(command: _Command) -> _Command:
-    """Give a command the option `--report`, which arrives as the tuple of paths `reports`."""
-    decorate = click.option(
+def report_options(*, junit: bool = False) -> Callable[[_Command], _Command]:
+    """Give a command the option `--report`, which arrives as the tuple of paths `reports`.
+
+    `junit` is True for a command of which something is expected, so that it may fail.
+    """
+    formats = [suffix for suffix in FORMATS if junit or suffix != ".xml"]
+
+    def checked(
+        context: click.Context, parameter: click.Parameter, paths: Sequence[Path]
+    ) -> tuple[Path, ...]:
+        for path in paths:
+            if path.suffix not in formats:
+                raise click.BadParameter(
+                    f"{path} ends in none of {', '.join(formats)}", context, parameter
+                )
+            _need(path.suffix)
+        return tuple(paths)
+
+    option: Callable[[_Command], _Command] = click.option(
         "--report",
         "reports",
         multiple=True,
         type=click.Path(path_type=Path, dir_okay=False),
-        callback=_checked,
+        callback=checked,
         metavar="FILE",
-        help="Write a report; its format is FILE's ending: " + ", ".join(FORMATS) + ". Several "
-        "pictures or tables make FILE-NAME files. May be given several times.",
+        help=f"Write a report in the format of FILE's ending: {', '.join(formats)}. Several "
+        "pictures or tables make a file each, FILE-NAME. May be given several times.",
     )
-    return decorate(command)
+    return option
 
 
 def write_reports(report: Report, paths: Iterable[Path]) -> list[Path]:
@@ -71,30 +87,21 @@ def write_reports(report: Report, paths: Iterable[Path]) -> list[Path]:
     return written
 
 
-def _checked(
-    context: click.Context, parameter: click.Parameter, paths: Sequence[Path]
-) -> tuple[Path, ...]:
-    """Refuse what cannot be written before anything has run."""
-    for path in paths:
-        if path.suffix not in FORMATS:
-            raise click.BadParameter(
-                f"{path} ends in none of {', '.join(FORMATS)}", context, parameter
-            )
-        missing = [name for name in FORMATS[path.suffix][1] if find_spec(name) is None]
-        if missing:
-            raise click.ClickException(
-                f"a {path.suffix} report needs {', '.join(missing)}; install with: "
-                "pip install 'canario[report]'"
-            )
-        if path.suffix == ".parquet":
-            from .files import parquet_is_there
+def _need(suffix: str) -> None:
+    """Say what is missing before anything has run."""
+    missing = [name for name in FORMATS[suffix][1] if find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"a {suffix} report needs {', '.join(missing)}; install with: "
+            "pip install 'canario[report]'"
+        )
+    if suffix == ".parquet":
+        from .files import parquet_is_there
 
-            if not parquet_is_there():
-                raise click.ClickException(
-                    "a .parquet report needs pyarrow or polars; install with: pip install pyarrow "
-                    "(or write .csv)"
-                )
-    return tuple(paths)
+        if not parquet_is_there():
+            raise click.ClickException(
+                "a .parquet report needs polars or pyarrow; install one of them, or write .csv"
+            )
 
 
 def _contents(report: Report, path: Path) -> list[tuple[Path, str | bytes]]:
