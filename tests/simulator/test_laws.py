@@ -265,8 +265,10 @@ def all_of_it(traffic: Traffic) -> Scenario:
     made = everything(traffic)
     by_session = traffic.sessions is not None
     clustering = Clustering(by="session" if by_session else "user", correlation=0.4)
+    thresholds = RollbackThresholds(max_p95_latency_ms=5000, max_error_rate=50, min_samples=30)
     return replace(
         made,
+        plan=Plan(deployment=replace(made.deployment, rollback_thresholds=thresholds)),
         baseline=replace(made.baseline, clustering=Clustering(prone=10)),
         canary=replace(made.service("canary"), clustering=clustering),
         routes=(
