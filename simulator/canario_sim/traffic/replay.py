@@ -22,7 +22,7 @@ class Replay(TrafficBase, frozen=True, kw_only=True, tag="replay"):
     """Requests that have been recorded, once or over and over.
 
     The first request that is taken arrives at the instant 0. Without keys in the recording they
-    are drawn from the population.
+    are drawn from the population. Raises `ConfigError` for a file that cannot be read.
     """
 
     file: Annotated[
@@ -41,6 +41,11 @@ class Replay(TrafficBase, frozen=True, kw_only=True, tag="replay"):
         super().__post_init__()
         if self.sessions is not None:
             raise ValueError("sessions are drawn, a replay is not; leave them out")
+        if not len(self._rows()):
+            raise ValueError(
+                f"from_seconds is {self.from_seconds:g}; the recording {self.file!r} has no "
+                "request so late"
+            )
 
     @property
     def recording(self) -> Recording:
@@ -122,15 +127,16 @@ class Replay(TrafficBase, frozen=True, kw_only=True, tag="replay"):
                 return
             begin += period
 
-    def _instants(self) -> Floats:
+    def _rows(self) -> Floats:
+        """When the requests that are taken were recorded."""
         at = self.recording.at
-        at = at[np.searchsorted(at, at[0] + self.from_seconds, "left") :]
-        if not len(at):
-            raise ValueError(
-                f"from_seconds is {self.from_seconds:g}; the recording {self.file!r} has no "
-                "request so late"
-            )
-        instants: Floats = (at - at[0]) / self.speed
+        rows: Floats = at[np.searchsorted(at, at[0] + self.from_seconds, "left") :]
+        return rows
+
+    def _instants(self) -> Floats:
+        """When they arrive."""
+        rows = self._rows()
+        instants: Floats = (rows - rows[0]) / self.speed
         return instants
 
     @staticmethod
