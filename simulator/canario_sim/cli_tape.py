@@ -2,21 +2,380 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
 import click
+
+from canario.cli import EPILOG
+from canario.config import ConfigError
+
+from .cli_calibrate import calibrate
+from .cli_lab import _named
+
+if TYPE_CHECKING:
+    from .lab.experiment import Policy
+    from .tapes import Recording
+    from .tapes.importing import Format, Imported
+    from .tapes.parsed import Stamp, Unit
 
 __all__ = ["backtest", "calibrate", "tape"]
 
+# As in `canario.cli`.
+_BAD_INPUT = 2
 
-@click.command()
-def backtest() -> None:
-    """Judge a tape by other policies."""
-
-
-@click.command()
-def calibrate() -> None:
-    """Fit a scenario to recorded traffic."""
+_PATH = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.command(epilog=EPILOG, short_help="Say what policies would have decided on real traffic.")
+@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="TAPE… [PLAN_FILE…]")
+@click.option(
+    "--policy",
+    "named",
+    multiple=True,
+    callback=_named,
+    metavar="[NAME=]WHAT",
+    help="Another policy, as often as you like: NAME=PLAN_FILE, or another system's rule "
+    "(flagger, argo, kayenta), as `canario assess` takes them.",
+)
+@click.option(
+    "--as",
+    "as_arm",
+    type=click.Choice(["canary"]),
+    help="Take all of the traffic for a canary that changes nothing, release it again and again, "
+    "and say how often that is rolled back.",
+)
+@click.option(
+    "--every",
+    "every_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="With --as canary: from the start of one rollout to the next.  [default: a plan's holds]",
+)
+@click.option(
+    "--at-most",
+    "at_most",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="With --as canary: exit with 1 when a policy rolls back a larger share.",
+)
+@click.option(
+    "--fates",
+    type=click.Choice(["matched", "recorded"]),
+    default="matched",
+    show_default=True,
+    help="Of requests that a policy would have sent to the other arm: matched, drawn from the "
+    "recorded requests of that arm, route and time (an estimate); recorded, as they were.",
+)
+@click.option(
+    "--within",
+    "within_seconds",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How far away in time a request may be whose fate is drawn.",
+)
+@click.option("--no-orders", is_flag=True, help="Leave out what the operator ordered.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of what is drawn."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the backtest as JSON for a program.")
+@click.option("--verbose", "-v", is_flag=True, help="Show each policy's timeline.")
+@click.pass_context
+def backtest(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    *,
+    named: dict[str, str],
+    as_arm: str | None,
+    every_seconds: float | None,
+    at_most: float | None,
+    fates: Literal["matched", "recorded"],
+    within_seconds: float,
+    no_orders: bool,
+    seed: int,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Judge recorded traffic by policies: what each would have decided, when and why.
+
+    TAPE is a file that the middleware has recorded or `canario tape import` has made, or a folder
+    of them. Its own plan is judged too, and gives back its own journal. PLAN_FILEs are further
+    policies.
+    """
+    # Numpy and the like are imported when something is run, so that help and completion are quick.
+    from .tapes import backtest as judge
+    from .tapes import false_alarms, read_tape
+
+    for name, value in (("--every", every_seconds), ("--at-most", at_most)):
+        if value is not None and as_arm is None:
+            raise click.UsageError(f"{name} needs --as canary", ctx)
+    tapes, plans = _sorted_out(paths, ctx)
+    with _clear_errors():
+        recording = read_tape(*tapes)
+        policies = _policies(recording, plans, named)
+        if as_arm is None and not recording.events and (recording.arm != 1).all():
+            raise click.UsageError(
+                f"{recording.source} has no canary; --as canary takes its traffic for one", ctx
+            )
+        with _progress("backtest", [policy.name for policy in policies]) as progress:
+            if as_arm is None:
+                made = judge(
+                    recording,
+                    policies,
+                    fates=fates,
+                    within_seconds=within_seconds,
+                    seed=seed,
+                    orders=not no_orders,
+                    progress=progress,
+                )
+            else:
+                made = false_alarms(
+                    recording, policies, every_seconds=every_seconds, seed=seed, progress=progress
+                )
+    if as_json:
+        from .tapes.texts import json_text
+
+        click.echo(json_text(made), nl=False)
+    else:
+        from .tapes.show import show_backtest
+
+        show_backtest(made, verbose=verbose)
+    if not made.exact:
+        click.echo("canario: the tape's own plan does not give back its journal", err=True)
+    over = at_most is not None and any(100 * each.share > at_most for each in made.alarms)
+    ctx.exit(1 if over or not made.exact else 0)
+
+
+@click.group(epilog=EPILOG)
 def tape() -> None:
-    """Import and describe tapes."""
+    """Import and describe tapes of real traffic."""
+
+
+@tape.command(epilog=EPILOG)
+@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="TAPE…")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON for a program.")
+def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """Say what a tape holds, and how its rollout ended."""
+    from .tapes import read_tape
+    from .tapes.backtest import facts_of, happened_of
+    from .tapes.show import show_facts, show_happened
+    from .tapes.texts import json_text
+
+    with _clear_errors():
+        recording = read_tape(*paths)
+    facts = facts_of(recording)
+    happened = happened_of(recording)
+    if as_json:
+        click.echo(json_text({"tape": facts, "happened": happened}), nl=False)
+    else:
+        show_facts(facts)
+        show_happened(happened, facts)
+
+
+def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`KEY=NAME`, as often as it is given."""
+    found: dict[str, str] = {}
+    for value in values:
+        key, equals, name = value.partition("=")
+        if not (key and equals and name):
+            raise click.BadParameter(f"{value!r} is no KEY=NAME, such as at=time")
+        found[key] = name
+    return found
+
+
+def _statuses(_: click.Context, __: click.Parameter, value: str | None) -> frozenset[int]:
+    """`429,404`."""
+    if value is None:
+        return frozenset()
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and 100 <= int(part) <= 599 for part in parts):
+        raise click.BadParameter(f"{value!r} is no list of statuses, such as 429,404")
+    return frozenset(map(int, parts))
+
+
+@tape.command("import", epilog=EPILOG)
+@click.argument("log", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--out", type=_FILE, required=True, metavar="FILE", help="The tape to make.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["log", "jsonl", "csv"]),
+    help="log: an access log in common or combined format.  [default: what it looks like]",
+)
+@click.option(
+    "--unit",
+    type=click.Choice(["s", "ms", "us"]),
+    help="Of an access log's request times.  [default: s for times with a point, as nginx writes "
+    "them, us for whole numbers, as Apache's %D; %T needs s]",
+)
+@click.option(
+    "--stamp",
+    type=click.Choice(["start", "end"]),
+    help="Which end of a request an instant tells.  [default: end, and start for whole numbers]",
+)
+@click.option(
+    "--key",
+    type=click.Choice(["client", "user", "none"]),
+    default="client",
+    show_default=True,
+    help="What an access log's users are told apart by.",
+)
+@click.option(
+    "--map",
+    "names",
+    multiple=True,
+    callback=_mapping,
+    metavar="KEY=NAME",
+    help="JSON lines and CSV: what one of canario's keys is called there, such as at=time.",
+)
+@click.option(
+    "--errors",
+    callback=_statuses,
+    metavar="STATUS,…",
+    help="Statuses below 500 that count as errors; other 4xx say nothing.",
+)
+@click.option(
+    "--salt", default="import", show_default=True, help="Under which users fall into buckets."
+)
+@click.option(
+    "--secret-env",
+    metavar="VARIABLE",
+    help="Environment variable with the secret that users' keys are hashed with.  [default: a "
+    "random one]",
+)
+@click.option("--strict", is_flag=True, help="Stop at the first line that cannot be read.")
+def import_(
+    log: Path,
+    *,
+    out: Path,
+    kind: Format | None,
+    unit: Unit | None,
+    stamp: Stamp | None,
+    key: str,
+    names: dict[str, str],
+    errors: frozenset[int],
+    salt: str,
+    secret_env: str | None,
+    strict: bool,
+) -> None:
+    """Make a tape of an access log, JSON lines or a CSV file; .gz is decompressed.
+
+    Users' keys are hashed, and paths become templates: nothing else of a line is kept.
+    """
+    from .tapes.show import show_imported
+    from .tapes.write import write_tape
+
+    secret = None
+    if secret_env is not None:
+        secret = os.environ.get(secret_env, "").encode()[:64]
+        if not secret:
+            raise ConfigError(secret_env, "", "is empty or not set; --secret-env names it")
+    with _clear_errors():
+        made = _import(
+            log,
+            format=kind,
+            unit=unit,
+            stamp=stamp,
+            key=key,
+            names=names,
+            errors=errors,
+            salt=salt,
+            secret=secret,
+            strict=strict,
+        )
+        write_tape(made.recording, out)
+    show_imported(made)
+
+
+def _import(log: Path, **options: Any) -> Imported:
+    from .tapes.importing import import_log
+
+    with _bar(f"reading {log.name}") as update:
+        size = max(log.stat().st_size, 1)
+        # What is compressed is longer than its file; its bar then waits at the end.
+        return import_log(log, progress=lambda read: update(min(read / size, 1)), **options)
+
+
+def _sorted_out(paths: tuple[Path, ...], ctx: click.Context) -> tuple[list[Path], list[Path]]:
+    """Tapes, and plans."""
+    from .tapes.read import is_tape
+
+    tapes = [path for path in paths if path.is_dir() or is_tape(path)]
+    rest = [path for path in paths if path not in tapes]
+    plans = [path for path in rest if path.suffix in (".toml", ".json")]
+    for path in rest:
+        if not path.exists():
+            raise ConfigError(str(path), "", "does not exist; give tapes and plan files")
+        if path not in plans:
+            raise ConfigError(
+                str(path), "", "is no tape and no plan; `canario tape import` makes a tape of a log"
+            )
+    if not tapes:
+        raise click.UsageError("give at least one tape", ctx)
+    return tapes, plans
+
+
+def _policies(recording: Recording, plans: list[Path], named: dict[str, str]) -> tuple[Policy, ...]:
+    """The tape's own plan, the plan files, and those of `--policy`; the defaults if there is none.
+
+    Raises `ConfigError`.
+    """
+    from canario.config import load_plan
+
+    from .lab.experiment import Policy
+    from .peers import peer_named
+    from .tapes.backtest import OWN
+
+    policies = [Policy(name=OWN)] if recording.plan is not None else []
+    policies += [Policy(name=path.stem, deployment=load_plan(path).deployment) for path in plans]
+    for name, what in named.items():
+        peer = peer_named(what, "--policy")
+        own = None if peer else load_plan(Path(what)).deployment
+        policies.append(Policy(name=name, deployment=own, peer=peer))
+    if not policies:
+        policies.append(Policy(name="the defaults", deployment=load_plan().deployment))
+    names = [policy.name for policy in policies]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError("--policy", twice, "is the name of another policy too")
+    return tuple(policies)
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """What is wrong with a tape is one line, like what is wrong with a plan."""
+    from canario.tape.schema import TapeError
+
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (TapeError, ValueError) as error:
+        failed = click.ClickException(str(error))
+        failed.exit_code = _BAD_INPUT
+        raise failed from error
+
+
+@contextmanager
+def _progress(title: str, names: list[str]) -> Iterator[Callable[[int, float], object]]:
+    with _bar(title) as update:
+        count = len(names)
+        yield lambda number, part: update((number + part) / count)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[float], object]]:
+    """A bar on stderr, in a terminal; it is gone at the end."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)

@@ -43,6 +43,7 @@ __all__ = [
     "backtest",
     "facts_of",
     "false_alarms",
+    "happened_of",
 ]
 
 # What the tape's own plan is called among the policies.
@@ -239,7 +240,7 @@ def backtest(
     if not len(recording):
         raise ValueError(f"{recording.source} holds no request")
     donors = Donors(recording, seed, within_seconds)
-    happened = _happened(recording)
+    happened = happened_of(recording)
     judged = []
     for number, policy in enumerate(policies):
         plan = plan_of(policy, recording)
@@ -336,7 +337,8 @@ def facts_of(recording: Recording) -> TapeFacts:
 # -- the rollout that was recorded
 
 
-def _happened(recording: Recording) -> Happened | None:
+def happened_of(recording: Recording) -> Happened | None:
+    """What the rollout on a tape came to; None for a tape without a journal."""
     events = recording.events
     if not events:
         return None
