@@ -286,7 +286,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     fault("onset = { kind = 'once', probability = 0 }"): ("onset.probability: ", "> 0"),
     fault("onset = { kind = 'per_stage', chance = 5 }"): ("onset.chance: unknown key",),
     fault("routes = ['/a']"): (
-        "routes has '/a'; the scenario's routes are none; list them as [[ro"
+        "routes has '/a'; the scenario's routes are none; list them as [[routes]]",
     ),
     fault("payloads = []"): ("faults[0]: payloads is empty",),
     ROUTES + "[[faults]]\nkind = 'outage'\nroutes = ['/c']\n": (
