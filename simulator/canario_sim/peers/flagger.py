@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Annotated
 
 from msgspec import Meta
@@ -50,9 +51,9 @@ class Flagger(Spec, frozen=True, kw_only=True, tag_field="kind", tag="flagger"):
 
     def deployment(self) -> Deployment:
         """A stage for each weight, held for one interval."""
-        weights = [self.step_weight]
-        while weights[-1] < self.max_weight:
-            weights.append(min(round(weights[-1] + self.step_weight, 3), 100.0))
+        step = Stage(self.step_weight, self.interval_seconds).percentage  # refuses a wrong one
+        number = ceil(round(self.max_weight / step, 9))
+        weights = [min(round(step * (k + 1), 3), 100.0) for k in range(number)]
         return Deployment(
             canary_stages=tuple(Stage(weight, self.interval_seconds) for weight in weights),
             rollback_thresholds=RollbackThresholds(

@@ -127,13 +127,8 @@ def classify(
     effect = _ratio(sum(experiment) / len(experiment), sum(control) / len(control))
     if sorted(experiment) == sorted(control) or len({*experiment, *control}) == 1:
         return Classification(label="pass", effect=1.0)
-    if len(set(experiment)) == len(set(control)) == 1:
-        # Each is constant: Kayenta adds noise to tell them apart, which the difference does too.
-        low = estimate = experiment[0] - control[0]
-    else:
-        found = shift(experiment, control, confidence)
-        low, estimate = found.low, found.estimate
-    high = low > tolerance * abs(estimate) and effect >= allowed_increase
+    found = shift(experiment, control, confidence)
+    high = found.low > tolerance * abs(found.estimate) and effect >= allowed_increase
     return Classification(label="high" if high else "pass", effect=effect)
 
 

@@ -34,14 +34,12 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float) ->
     bound is the difference at which it crosses the normal quantile, found among them all; where
     no shift is rejected on one side, it is the outermost difference.
 
-    Raises `ValueError` without values, and when all of them are tied.
+    Raises `ValueError` without values.
     """
     x, y = _sample(first), _sample(second)
     differences: Floats = np.sort(np.subtract.outer(x, y), axis=None)
     number = len(differences)
     sigma = _sigma(len(x), len(y), np.concatenate([_ties(x), _ties(y)]))
-    if sigma == 0:
-        raise ValueError("all values are tied; there is no interval")
     quantile = NormalDist().inv_cdf((1 + confidence) / 2)
     # With k differences below a shift, U is number − k. The shift is rejected while U's distance
     # from its middle, less ½, is more than the quantile: for every whole k under this number.
