@@ -126,8 +126,8 @@ def inline(rows: list[dict[str, Any]]) -> alt.Chart:
 def top(*values: float) -> float:
     """The upper end of an axis that starts at 0 and holds all values: 1, 1.2, 1.5, 2, … × 10ⁿ."""
     most = max(*values, 1e-9)
-    unit = 10.0 ** (ceil(log10(most)) - 1)
-    steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    unit = 10.0 ** (ceil(log10(most)) - 1)  # the last step makes up for rounding
+    steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12)
     return next(step * unit for step in steps if step * unit >= most)
 
 
@@ -148,7 +148,7 @@ def specification(
 
 
 CONFIG: dict[str, Any] = {
-    "background": None,
+    "background": "transparent",
     "font": FONT,
     # One label for the chart and a table beside it: a label for each of a thousand marks would
     # hide both.

@@ -51,9 +51,11 @@ class RolloutCharts:
         spans = named(self._spans.name).transform_calculate(
             t=clock.of("start"), until=clock.of("end")
         )
-        colours = alt.Scale(domain=_VERDICTS, range=[var("good"), var("wait"), var("bad")])
+        colours = alt.Scale(
+            domain=_VERDICTS, range=[var(f"fill-{tone}") for tone in ("good", "wait", "bad")]
+        )
         y = alt.Y("share:Q", title="share (% of keys)", scale=alt.Scale(domain=[0, 100]))
-        area = spans.mark_rect(opacity=0.35).encode(
+        area = spans.mark_rect().encode(
             clock.axis("t", title=False),
             x2=alt.X2("until"),
             y=y,

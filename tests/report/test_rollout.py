@@ -1,0 +1,157 @@
+"""The picture of a rollout shows what happened, all of it, and nothing else."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import altair as alt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.report.samples import odds, rehearsal
+
+from canario.control.events import StageEntered
+from canario_sim.report.assessing import assessing
+from canario_sim.report.charts import CONFIG, Clock, fixed, responsive, top
+from canario_sim.report.model import Report
+from canario_sim.report.rollout import rollout
+from canario_sim.report.simulation import simulation
+
+NAMES = ("error_spike", "healthy", "flapping", "low_traffic_with_deadline", "cold_start")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_spans_of_the_share_cover_the_rollout(name: str) -> None:
+    _, made = rehearsal(name)
+    rows = rollout(made).tables[0].rows
+    assert rows[0][0] == 0
+    assert rows[-1][1] == made.ended_at
+    for (_, end, *before), (start, _, *after) in pairwise(rows):
+        assert end == start
+        assert before != after
+    shares = {
+        event.at: event.percentage for event in made.events if isinstance(event, StageEntered)
+    }
+    assert {row[3] for row in rows} == set(shares.values())
+    for start, _, _, share, _ in rows:
+        assert share == next(s for at, s in reversed(shares.items()) if at <= float(str(start)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_checks_are_those_of_the_history(name: str) -> None:
+    _, made = rehearsal(name)
+    table = rollout(made, most=100).tables[1]
+    names = [column.name for column in table.columns]
+    assert len(table.rows) == len(made.history)
+    for row, snapshot in zip(table.rows, made.history, strict=True):
+        cells = dict(zip(names, row, strict=True))
+        assert cells["at"] == snapshot.at
+        counts = snapshot.canary.counts
+        assert cells["canary_requests"] == counts.requests
+        expected = 100 * counts.errors / counts.requests if counts.requests else None
+        assert cells["canary_error_rate"] == expected
+
+
+@pytest.mark.parametrize("name", ["flapping", "healthy", "low_traffic_with_deadline"])
+@given(most=st.integers(3, 300))
+@settings(max_examples=10, deadline=None)
+def test_leaving_checks_out_keeps_peaks_and_changes(name: str, most: int) -> None:
+    _, made = rehearsal(name)
+    table = rollout(made, most=most).tables[1]
+    assert table.shown is not None
+    drawn = table.drawn
+    for place in (5, 6):
+        peaks = [
+            max((float(row[place] or 0) for row in rows), default=0) for rows in (table.rows, drawn)
+        ]
+        assert peaks[0] == peaks[1]
+    changes = sum(before[1:4] != after[1:4] for before, after in pairwise(table.rows))
+    assert sum(before[1:4] != after[1:4] for before, after in pairwise(drawn)) == changes
+    assert drawn[0] == table.rows[0]
+    assert drawn[-1] == table.rows[-1]
+    assert len(drawn) <= 3 * most + 2 * changes + 2
+
+
+def test_faults_are_shaded_from_their_start_to_their_end() -> None:
+    scenario, made = rehearsal("flapping")
+    report = simulation([(scenario, made)])
+    (faults,) = [table for table in report.all_tables if table.name == "faults"]
+    (fault,) = scenario.faults
+    assert [row[:2] for row in faults.rows] == list(fault.occurrences(made.ended_at))
+
+
+def charts_of(report: Report) -> list[dict[str, object]]:
+    return [panel.spec for picture in report.pictures for panel in picture.draw()]
+
+
+@pytest.mark.parametrize("kind", ["one", "several", "assess", "assess one"])
+def test_every_chart_is_valid_vega_lite_for_any_width(kind: str) -> None:
+    """Against Vega-Lite's own JSON Schema, as Altair brings it."""
+    made = {
+        "one": lambda: simulation([rehearsal("error_spike")]),
+        "several": lambda: simulation([rehearsal(name) for name in ("healthy", "cold_start")]),
+        "assess": lambda: assessing(odds()),
+        "assess one": lambda: assessing(odds(("alone",))),
+    }[kind]()
+    charts = charts_of(made)
+    assert charts
+    for spec in charts:
+        alt.Chart.from_dict({**spec, "config": CONFIG})
+        assert "expr" not in str(fixed(spec, 640)).replace("condition", "")
+
+
+def test_every_chart_says_what_it_shows_and_has_its_rows() -> None:
+    report = simulation([rehearsal("error_spike")])
+    for picture in report.pictures:
+        names = {table.name for table in picture.tables}
+        assert all(table.rows for table in picture.tables)
+        for panel in picture.draw():
+            assert len(panel.says) > 40
+            used = set(_names_in(panel.spec)) - set(panel.spec.get("datasets", {}))
+            assert used
+            assert used <= names
+
+
+def _names_in(spec: object) -> list[str]:
+    if isinstance(spec, dict):
+        own = [spec["data"]["name"]] if isinstance(spec.get("data"), dict) else []
+        return own + [name for value in spec.values() for name in _names_in(value)]
+    if isinstance(spec, list):
+        return [name for value in spec for name in _names_in(value)]
+    return []
+
+
+def test_where_there_are_too_many_rehearsals_those_that_failed_are_told() -> None:
+    scenario, made = rehearsal("healthy")
+    wrong = tuple(replace(each, ok=False) for each in made.expectations)
+    runs = [
+        (
+            scenario,
+            replace(
+                made, scenario=f"run-{n}", expectations=wrong if n == 37 else made.expectations
+            ),
+        )
+        for n in range(40)
+    ]
+    report = simulation(runs)
+    names = [section.name for section in report.sections]
+    assert "run-37" in names
+    assert len(names) == 26
+    assert "The table has all of them" in " ".join(report.summary)
+    assert len(report.tables[0].rows) == 40
+
+
+@given(values=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=5))
+def test_an_axis_holds_all_values_and_not_much_more(values: list[float]) -> None:
+    assert max(values) <= top(*values) <= 1.68 * max(values)
+
+
+def test_time_is_told_in_the_unit_that_fits() -> None:
+    assert [Clock(seconds).unit for seconds in (30, 600, 30_000)] == ["seconds", "minutes", "hours"]
+    assert Clock(600).at(90) == 1.5
+
+
+def test_what_is_responsive_is_fixed_for_a_width() -> None:
+    assert fixed({"a": [responsive(2, 9)]}, 300) == {"a": [2]}
+    assert fixed({"a": [responsive(2, 9)]}, 800) == {"a": [9]}
