@@ -18,7 +18,15 @@ from canario.asgi import CanaryMiddleware
 from canario.control.events import Event, RolledBack
 from canario.control.journal import dump_journal
 from canario.control.violation import Violation
-from canario.plan import Deployment, MissingEvidence, RollbackThresholds, Stage
+from canario.plan import (
+    Deployment,
+    FixedThresholds,
+    Judgement,
+    MissingEvidence,
+    RollbackThresholds,
+    Sequential,
+    Stage,
+)
 from canario.testing import ManualClock
 from canario_sim import Fate, RecordedRequest, replay_tape
 
@@ -26,13 +34,16 @@ BROKEN = Violation(
     message="the answer is wrong", contract="answers", rule="enum", path="/score", route="/evaluate"
 )
 
+THRESHOLDS = FixedThresholds()
 
-def plan(**thresholds: Any) -> Plan:
+
+def plan(judge: Judgement = THRESHOLDS, **thresholds: Any) -> Plan:
     return Plan(
         deployment=Deployment(
             deployment_id="one-controller",
             canary_stages=(Stage(20, 30), Stage(60, 21.5), Stage(100, 10)),
             rollback_thresholds=RollbackThresholds(metric_window_seconds=20, **thresholds),
+            judge=judge,
             missing_evidence=MissingEvidence(deadline_seconds=60, then="rollback"),
         )
     )
@@ -170,7 +181,7 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
         assert rehearsed.canary.violations > 3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     errors=st.sampled_from([0.0, 0.05, 0.12]),
@@ -178,12 +189,19 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
     broken=st.sampled_from([0.0, 0.01, 0.1]),
     rate=st.sampled_from([0.3, 3.0]),
     budget=st.sampled_from([0.0, 10.0, 30.0]),
+    judge=st.sampled_from([THRESHOLDS, Sequential(alpha=0.1), Sequential(bin_seconds=7)]),
 )
 def test_for_any_sequence(
-    seed: int, errors: float, slower: float, broken: float, rate: float, budget: float
+    seed: int,
+    errors: float,
+    slower: float,
+    broken: float,
+    rate: float,
+    budget: float,
+    judge: Judgement,
 ) -> None:
     requests = list(recorded(seed, errors=errors, slower=slower, broken=broken, rate=rate))
-    one = plan(min_samples=5, contract_budgets={"answers": budget})
+    one = plan(judge, min_samples=5, contract_budgets={"answers": budget})
     journal = asyncio.run(live(one, requests, 250))
     rehearsed = replay_tape(one, requests, horizon_seconds=250, violation=BROKEN)
     assert journal == list(rehearsed.events)

@@ -17,7 +17,7 @@ from tests.simulator.oracle import windows
 from canario.clock import ManualClock
 from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
-from canario.plan import Deployment, Plan, RollbackThresholds, Stage
+from canario.plan import Deployment, FixedThresholds, Plan, RollbackThresholds, Sequential, Stage
 from canario.routing.router import TrafficRouter
 from canario_sim import Fate, RecordedRequest, Scenario, replay_tape, report, run
 from canario_sim.clustering import Clustering
@@ -67,9 +67,10 @@ TAPES = st.lists(
     max_size=120,
 ).map(lambda tape: sorted(tape, key=lambda request: request.at))
 PLANS = st.builds(
-    lambda holds, window, interval, samples: Plan(
+    lambda holds, window, interval, samples, judge: Plan(
         deployment=Deployment(
             deployment_id="laws",
+            judge=judge,
             canary_stages=tuple(map(Stage, (30, 60, 100), holds)),
             rollback_thresholds=RollbackThresholds(
                 metric_window_seconds=window,
@@ -83,6 +84,7 @@ PLANS = st.builds(
     window=st.sampled_from([6.0, 15.0, 7.7]),
     interval=st.sampled_from([0.5, 1.0, 2.3]),
     samples=st.integers(1, 6),
+    judge=st.sampled_from([FixedThresholds(), Sequential(alpha=0.2), Sequential(bin_seconds=3)]),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import exp, inf, log, log1p
 
 __all__ = ["log_add", "log_of", "log_sum"]
@@ -20,10 +20,14 @@ def log_add(a: float, b: float) -> float:
     return a if b == -inf or a == inf else a + log1p(exp(b - a))
 
 
-def log_sum(terms: Iterable[float]) -> float:
+def log_sum(terms: Sequence[float]) -> float:
     """log Σ eᵗ, without forming any; −inf of none."""
-    terms = list(terms)
-    most = max(terms, default=-inf)
-    if most in (-inf, inf):
+    if not terms:
+        return -inf
+    most = max(terms)
+    if most == inf or most == -inf:
         return most
-    return most + log(sum([exp(term - most) for term in terms]))
+    total = 0.0
+    for term in terms:
+        total += exp(term - most)
+    return most + log(total)

@@ -50,13 +50,12 @@ class Mixture:
         mass = min(mass, self._rest)
         self._rest -= mass
         fresh = log_of(mass) + _LOG_SHARE
-        self._logs = [log_add(old, fresh) for old in self._logs]
         if not events:
+            self._logs = [log_add(old, fresh) for old in self._logs]
             return self.log_e  # the mass has moved, the sum has not
         factors = self._alternatives.log_factors(bad, events, null)
         self._logs = [
-            old if old == inf else old + factor
-            for old, factor in zip(self._logs, factors, strict=True)
+            log_add(old, fresh) + factor for old, factor in zip(self._logs, factors, strict=True)
         ]
         self.log_e = log_sum([*self._logs, log_of(self._rest)])
         return self.log_e
