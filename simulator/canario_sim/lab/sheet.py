@@ -52,7 +52,11 @@ class Sheet:
         self._path = file
         self._file: IO[bytes] | None = None
         if file is not None:
-            self._open(file)
+            try:
+                self._open(file)
+            except BaseException:
+                self._close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -63,8 +67,7 @@ class Sheet:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._close()
 
     def has(self, condition: int, replication: int) -> bool:
         """True when a replication is whole."""
@@ -128,6 +131,10 @@ class Sheet:
         if len(cell) == len(self._experiment.policies):
             self._whole[row.condition].add(row.replication)
             self._last[row.condition] = max(self._last[row.condition], row.replication)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def _open(self, path: Path) -> None:
         try:
