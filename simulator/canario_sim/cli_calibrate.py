@@ -2,11 +2,150 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+from canario.cli import EPILOG
+from canario.config import ConfigError
+
+from .cli_source import clear_errors, log_options, log_settings, reading
+from .report.write import report_options
+
+if TYPE_CHECKING:
+    from .fitting.sources import Kind
 
 __all__ = ["calibrate"]
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
-@click.command()
-def calibrate() -> None:
-    """Fit a scenario to recorded traffic."""
+
+@click.command(epilog=EPILOG, short_help="Fit a scenario to recorded traffic.")
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--out", type=_FILE, metavar="SCENARIO.toml", help="Where to write the scenario; else stdout."
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["tape", "log", "jsonl", "csv", "otlp", "prometheus"]),
+    help="otlp: spans in JSON; prometheus: an answer of /api/v1/query_range, or a text "
+    "exposition.  [default: what it looks like]",
+)
+@click.option("--name", help="The scenario's name.  [default: the file's]")
+@click.option("--plan", type=_FILE, help="The scenario's plan.  [default: the tape's own]")
+@click.option(
+    "--latency",
+    type=click.Choice(["lognormal", "gamma", "mixture", "empirical"]),
+    help="Take this distribution, however it fits.  [default: the best by AIC]",
+)
+@click.option(
+    "--traffic",
+    type=click.Choice(["poisson", "diurnal", "markov_modulated", "schedule"]),
+    help="Take this kind of traffic.  [default: the best by AIC]",
+)
+@click.option(
+    "--period",
+    "period_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Of a wave in the traffic.  [default: a day; for a shorter time, what stands out most]",
+)
+@click.option("--no-routes", is_flag=True, help="Fit all requests alike, whatever their route.")
+@click.option("--metric", help="prometheus: the histogram's name, without _bucket.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="prometheus: requests per second, which an exposition does not tell.",
+)
+@log_options
+@click.option("--json", "as_json", is_flag=True, help="Print the fits as JSON for a program.")
+@report_options()
+@click.pass_context
+def calibrate(
+    ctx: click.Context,
+    source: Path,
+    *,
+    out: Path | None,
+    kind: Kind | None,
+    name: str | None,
+    plan: Path | None,
+    latency: str | None,
+    traffic: str | None,
+    period_seconds: float | None,
+    no_routes: bool,
+    metric: str | None,
+    rate: float | None,
+    as_json: bool,
+    reports: tuple[Path, ...],
+    **settings: object,
+) -> None:
+    """Fit a scenario to SOURCE: a tape, a log, JSON lines, CSV, spans or Prometheus' counters.
+
+    Traffic, latencies, errors, routes and users become an ordinary scenario file, which
+    `canario simulate` rehearses. Every fit is shown beside the others that were tried.
+    """
+    # Numpy and the like are imported when something is run, so that help and completion are quick.
+    from canario.config import load_plan
+
+    from .fitting.calibration import calibrate as fit
+    from .fitting.calibration import scenario_text
+    from .fitting.sources import observe
+
+    if out is not None and out.suffix != ".toml":
+        raise click.UsageError(f"--out is {str(out)!r}; a scenario file ends in .toml", ctx)
+    given = None if plan is None else load_plan(plan)
+    with clear_errors(), reading(source) as progress:
+        observed = observe(
+            source,
+            kind=kind,
+            metric=metric,
+            rate=rate,
+            progress=progress,
+            **log_settings(settings),
+        )
+        made = fit(
+            observed,
+            name=name or _name(out or source),
+            plan=given,
+            latency=latency,
+            traffic=traffic,
+            period_seconds=period_seconds,
+            routes=not no_routes,
+        )
+    text = scenario_text(made)
+    if out is not None:
+        _write(out, text)
+    if as_json:
+        from .fitting.reporting import json_text
+
+        click.echo(json_text(made), nl=False)
+    elif out is None:
+        click.echo(text, nl=False)
+    else:
+        from .fitting.show import show_calibration
+
+        show_calibration(made)
+        click.echo(f"\nthe scenario is in {out}; rehearse it with: canario simulate {out}")
+    if reports:
+        from .fitting.reporting import calibrating
+        from .report.write import write_reports
+
+        for file in write_reports(calibrating(made), reports):
+            click.echo(f"report in {file}", err=True)
+
+
+def _name(path: Path) -> str:
+    """A scenario's name of a file's: what a name may not hold is `-`."""
+    stem = path.name.partition(".")[0]
+    plain = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in stem).strip("-")
+    return plain or "fitted"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), "", f"cannot be written: {error.strerror}") from error

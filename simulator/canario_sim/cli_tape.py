@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,17 +14,14 @@ from canario.config import ConfigError
 
 from .cli_calibrate import calibrate
 from .cli_lab import _named
+from .cli_source import clear_errors, log_options, log_settings, progress_bar, reading
 
 if TYPE_CHECKING:
     from .lab.experiment import Policy
     from .tapes import Recording
-    from .tapes.importing import Format, Imported
-    from .tapes.parsed import Stamp, Unit
+    from .tapes.importing import Format
 
 __all__ = ["backtest", "calibrate", "tape"]
-
-# As in `canario.cli`.
-_BAD_INPUT = 2
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -116,7 +112,7 @@ def backtest(
         if value is not None and as_arm is None:
             raise click.UsageError(f"{name} needs --as canary", ctx)
     tapes, plans = _sorted_out(paths, ctx)
-    with _clear_errors():
+    with clear_errors():
         recording = read_tape(*tapes)
         policies = _policies(recording, plans, named)
         if as_arm is None and not recording.events and (recording.arm != 1).all():
@@ -167,7 +163,7 @@ def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     from .tapes.show import show_facts, show_happened
     from .tapes.texts import json_text
 
-    with _clear_errors():
+    with clear_errors():
         recording = read_tape(*paths)
     facts = facts_of(recording)
     happened = happened_of(recording)
@@ -176,27 +172,6 @@ def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     else:
         show_facts(facts)
         show_happened(happened, facts)
-
-
-def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """`KEY=NAME`, as often as it is given."""
-    found: dict[str, str] = {}
-    for value in values:
-        key, equals, name = value.partition("=")
-        if not (key and equals and name):
-            raise click.BadParameter(f"{value!r} is no KEY=NAME, such as at=time")
-        found[key] = name
-    return found
-
-
-def _statuses(_: click.Context, __: click.Parameter, value: str | None) -> frozenset[int]:
-    """`429,404`."""
-    if value is None:
-        return frozenset()
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() and 100 <= int(part) <= 599 for part in parts):
-        raise click.BadParameter(f"{value!r} is no list of statuses, such as 429,404")
-    return frozenset(map(int, parts))
 
 
 @tape.command("import", epilog=EPILOG)
@@ -209,97 +184,23 @@ def _statuses(_: click.Context, __: click.Parameter, value: str | None) -> froze
     help="log: an access log in common or combined format.  [default: what it looks like]",
 )
 @click.option(
-    "--unit",
-    type=click.Choice(["s", "ms", "us"]),
-    help="Of an access log's request times.  [default: s for times with a point, as nginx writes "
-    "them, us for whole numbers, as Apache's %D; %T needs s]",
-)
-@click.option(
-    "--stamp",
-    type=click.Choice(["start", "end"]),
-    help="Which end of a request an instant tells.  [default: end, and start for whole numbers]",
-)
-@click.option(
-    "--key",
-    type=click.Choice(["client", "user", "none"]),
-    default="client",
-    show_default=True,
-    help="What an access log's users are told apart by.",
-)
-@click.option(
-    "--map",
-    "names",
-    multiple=True,
-    callback=_mapping,
-    metavar="KEY=NAME",
-    help="JSON lines and CSV: what one of canario's keys is called there, such as at=time.",
-)
-@click.option(
-    "--errors",
-    callback=_statuses,
-    metavar="STATUS,…",
-    help="Statuses below 500 that count as errors; other 4xx say nothing.",
-)
-@click.option(
     "--salt", default="import", show_default=True, help="Under which users fall into buckets."
 )
-@click.option(
-    "--secret-env",
-    metavar="VARIABLE",
-    help="Environment variable with the secret that users' keys are hashed with.  [default: a "
-    "random one]",
-)
-@click.option("--strict", is_flag=True, help="Stop at the first line that cannot be read.")
-def import_(
-    log: Path,
-    *,
-    out: Path,
-    kind: Format | None,
-    unit: Unit | None,
-    stamp: Stamp | None,
-    key: str,
-    names: dict[str, str],
-    errors: frozenset[int],
-    salt: str,
-    secret_env: str | None,
-    strict: bool,
-) -> None:
+@log_options
+def import_(log: Path, *, out: Path, kind: Format | None, salt: str, **settings: object) -> None:
     """Make a tape of an access log, JSON lines or a CSV file; .gz is decompressed.
 
     Users' keys are hashed, and paths become templates: nothing else of a line is kept.
     """
+    from .tapes.importing import import_log
     from .tapes.show import show_imported
     from .tapes.write import write_tape
 
-    secret = None
-    if secret_env is not None:
-        secret = os.environ.get(secret_env, "").encode()[:64]
-        if not secret:
-            raise ConfigError(secret_env, "", "is empty or not set; --secret-env names it")
-    with _clear_errors():
-        made = _import(
-            log,
-            format=kind,
-            unit=unit,
-            stamp=stamp,
-            key=key,
-            names=names,
-            errors=errors,
-            salt=salt,
-            secret=secret,
-            strict=strict,
-        )
+    options = log_settings(settings)
+    with clear_errors(), reading(log) as progress:
+        made = import_log(log, format=kind, salt=salt, progress=progress, **options)
         write_tape(made.recording, out)
     show_imported(made)
-
-
-def _import(log: Path, **options: Any) -> Imported:
-    from .tapes.importing import import_log
-
-    with _bar(f"reading {log.name}") as update:
-        size = max(log.stat().st_size, 1)
-        # What is compressed is longer than its file; its bar then waits at the end.
-        return import_log(log, progress=lambda read: update(min(read / size, 1)), **options)
 
 
 def _sorted_out(paths: tuple[Path, ...], ctx: click.Context) -> tuple[list[Path], list[Path]]:
@@ -348,34 +249,7 @@ def _policies(recording: Recording, plans: list[Path], named: dict[str, str]) ->
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
-    """What is wrong with a tape is one line, like what is wrong with a plan."""
-    from canario.tape.schema import TapeError
-
-    try:
-        yield
-    except ConfigError:
-        raise
-    except (TapeError, ValueError) as error:
-        failed = click.ClickException(str(error))
-        failed.exit_code = _BAD_INPUT
-        raise failed from error
-
-
-@contextmanager
 def _progress(title: str, names: list[str]) -> Iterator[Callable[[int, float], object]]:
-    with _bar(title) as update:
+    with progress_bar(title) as update:
         count = len(names)
         yield lambda number, part: update((number + part) / count)
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[float], object]]:
-    """A bar on stderr, in a terminal; it is gone at the end."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda done: bar.update(task, completed=done)

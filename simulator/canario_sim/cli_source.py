@@ -1,0 +1,143 @@
+"""What the commands that read recorded traffic share: options of a log, errors, progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from canario.config import ConfigError
+
+__all__ = ["clear_errors", "log_options", "log_settings", "progress_bar", "reading"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _BadInput(click.ClickException):
+    """A file that cannot be used; as for a plan, the exit code is 2."""
+
+    exit_code = 2
+
+
+def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`KEY=NAME`, as often as it is given."""
+    found: dict[str, str] = {}
+    for value in values:
+        key, equals, name = value.partition("=")
+        if not (key and equals and name):
+            raise click.BadParameter(f"{value!r} is no KEY=NAME, such as at=time")
+        found[key] = name
+    return found
+
+
+def _statuses(_: click.Context, __: click.Parameter, value: str | None) -> frozenset[int]:
+    """`429,404`."""
+    if value is None:
+        return frozenset()
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and 100 <= int(part) <= 599 for part in parts):
+        raise click.BadParameter(f"{value!r} is no list of statuses, such as 429,404")
+    return frozenset(map(int, parts))
+
+
+_OPTIONS = (
+    click.option(
+        "--unit",
+        type=click.Choice(["s", "ms", "us"]),
+        help="Of an access log's request times.  [default: s for times with a point, as nginx "
+        "writes them, us for whole numbers, as Apache's %D; %T needs s]",
+    ),
+    click.option(
+        "--stamp",
+        type=click.Choice(["start", "end"]),
+        help="Which end of a request an access log's instant tells.  [default: end, and start "
+        "where request times are whole numbers]",
+    ),
+    click.option(
+        "--key",
+        type=click.Choice(["client", "user", "none"]),
+        default="client",
+        show_default=True,
+        help="What an access log's users are told apart by.",
+    ),
+    click.option(
+        "--map",
+        "names",
+        multiple=True,
+        callback=_mapping,
+        metavar="KEY=NAME",
+        help="JSON lines and CSV: what one of canario's keys is called there, such as at=time.",
+    ),
+    click.option(
+        "--errors",
+        callback=_statuses,
+        metavar="STATUS,…",
+        help="Statuses below 500 that count as errors; other 4xx say nothing.",
+    ),
+    click.option(
+        "--secret-env",
+        metavar="VARIABLE",
+        help="Environment variable with the secret that users' keys are hashed with.  [default: "
+        "a random one]",
+    ),
+    click.option(
+        "--strict", is_flag=True, help="Stop at the first line of a log that cannot be read."
+    ),
+)
+
+
+def log_options(command: _Command) -> _Command:
+    """Give a command the options of a log; `log_settings` makes arguments of them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def log_settings(options: Mapping[str, object]) -> dict[str, Any]:
+    """The arguments of `import_log`. Raises `ConfigError` for a secret that is not there."""
+    settings = dict(options)
+    variable = settings.pop("secret_env")
+    if variable is not None:
+        secret = os.environ.get(str(variable), "").encode()[:64]
+        if not secret:
+            raise ConfigError(str(variable), "", "is empty or not set; --secret-env names it")
+        settings["secret"] = secret
+    return settings
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """What is wrong with recorded traffic is one line, like what is wrong with a plan."""
+    from canario.tape.schema import TapeError
+
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (TapeError, ValueError) as error:
+        raise _BadInput(str(error)) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Callable[[int], object]]:
+    """A bar while a file is read: to be told how many bytes were."""
+    with progress_bar(f"reading {path.name}") as update:
+        size = max(path.stat().st_size, 1) if path.is_file() else 1
+        # What is compressed is longer than its file; its bar then waits at the end.
+        yield lambda read: update(min(read / size, 1.0))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float], object]]:
+    """A bar on stderr, in a terminal, to be told a part from 0 to 1; it is gone at the end."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
