@@ -38,6 +38,13 @@ WANTED = {
     "noisy_service_sequential",
     "twentyfold_errors_seen",
     "promotion_on_proof",
+    "crowds_by_chance",
+    "failures_cluster_by_user",
+    "fault_by_chance",
+    "large_payload_breaks_contract",
+    "one_route_breaks",
+    "self_exciting_burst",
+    "weekly_release",
 }
 
 SMALL = """
@@ -96,10 +103,12 @@ def test_a_weakness_is_said_where_the_outcome_is_not_the_right_one() -> None:
     weak = {path.stem for path in SCENARIOS if load_scenario(path).weakness}
     assert weak == {
         "cold_start",
+        "failures_cluster_by_user",
         "flapping",
         "heavy_tail_at_low_share",
         "incident_on_both_arms",
         "noisy_service",
+        "one_route_breaks",
         "twentyfold_errors_unseen",
     }
 
