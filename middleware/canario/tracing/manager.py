@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -18,6 +19,7 @@ from canario.plan import Plan
 
 from . import propagation
 from .current import FlowMonitor, current, tracer_of
+from .run import end_collected
 from .settings import TracingSettings, read_settings
 from .setup import set_up
 
@@ -79,6 +81,7 @@ class TracingManager:
 
     def force_flush(self, timeout_seconds: float = 30.0) -> bool:
         """Export all spans that have ended. False when that took too long."""
+        end_collected()
         milliseconds = int(timeout_seconds * 1000)
         flushed = True
         for provider in {id(each): each for each in (self.provider, *self.owned)}.values():
@@ -89,6 +92,7 @@ class TracingManager:
 
     def shutdown(self) -> None:
         """Export all spans that have ended, and stop exporting. The host's provider goes on."""
+        end_collected()
         owned, self.owned = self.owned, ()
         self.ended = self.ended or bool(owned)
         if not owned or self.provider not in owned:
@@ -218,6 +222,7 @@ def initialize_tracing(
         made = TracingManager(
             tracer_provider, owned=owned, propagate_arm=propagate_arm, settings=settings
         )
+        atexit.register(end_collected)  # before what the SDK does then
         current.monitor = monitor
         current.tracer = made.tracer
         _process.manager, _process.asked = made, asked

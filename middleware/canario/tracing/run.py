@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import Callable, Mapping
-from time import perf_counter
+from contextlib import suppress
+from functools import partial
+from time import perf_counter, time_ns
 from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -24,16 +27,20 @@ from opentelemetry.trace import (
 
 from canario.control.violation import Violation
 
+from .collecting import collecting, collector
 from .current import FlowMonitor, SpanSource
 from .describe import record_error, size_of, size_of_input, trace_id_of
 
-__all__ = ["Contract", "Run", "Traced", "tell_once"]
+__all__ = ["Contract", "Run", "Traced", "end_collected", "tell_once"]
 
 logger = logging.getLogger("canario")
 
 _told: set[str] = set()
 
 _INTERNAL = SpanKind.INTERNAL
+
+# Ends of runs that the garbage collector has ended, where no lock may be waited for.
+_collected: deque[Callable[[], None]] = deque()
 
 
 class Contract(Protocol):
@@ -74,7 +81,11 @@ class Traced(NamedTuple):
 
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Run | None:
         """A run that has begun; None when there is nothing to be done about it."""
+        if collector.thread is not None and collecting():
+            return None  # what is called while something is dropped is not traced
         try:
+            if _collected:
+                end_collected()
             source = self.source
             span = source.tracer.start_span(self.name, None, _INTERNAL, self.attributes)
             monitor = self.monitor or (source.monitor if self.measured else None)
@@ -88,6 +99,13 @@ class Traced(NamedTuple):
             return None
 
 
+def end_collected() -> None:
+    """End the spans of runs that were dropped, as of then."""
+    with suppress(IndexError):  # another thread may take them too
+        while not collecting():
+            _collected.popleft()()
+
+
 def _matters(span: Span) -> bool:
     """Whether a span is one of its own: without a provider, the current one is handed back."""
     if span is INVALID_SPAN:
@@ -99,7 +117,7 @@ def _matters(span: Span) -> bool:
 
 
 class Run:
-    """One run. Ended by exactly one of `done`, `failed`, `closed`; later ones change nothing."""
+    """One run. The first of `done`, `failed`, `closed` and `cancelled` ends it."""
 
     __slots__ = (
         "_args",
@@ -172,9 +190,11 @@ class Run:
         span = self._span
         if span is None:
             return
-        if self._traced.sizes and span.is_recording():
-            span.set_attribute("canario.output.size", self._items)
-        self._end(span, True, spent)
+        if collecting():
+            self._span = None
+            _collected.append(partial(self._close, span, spent, time_ns()))
+        else:
+            self._close(span, spent)
 
     def failed(self, error: BaseException) -> None:
         """The function has raised."""
@@ -186,31 +206,44 @@ class Run:
             self.closed()
             return
         if isinstance(error, CancelledError):
-            self._cancelled(span)
+            self.cancelled()
             return
+        if collecting():
+            self._span = None
+            _collected.append(partial(self._fail, span, error, spent, time_ns()))
+        else:
+            self._fail(span, error, spent)
+
+    def cancelled(self) -> None:
+        """Someone else has stopped the function: neither a success nor a failure of it."""
+        span, self._span = self._span, None
+        if span is None:
+            return
+        if collecting():
+            _collected.append(partial(_cancel, span, time_ns()))
+        else:
+            _cancel(span)
+
+    def _elapsed(self) -> float:
+        return self._spent + perf_counter() - self._started
+
+    def _close(self, span: Span, spent: float, at: int | None = None) -> None:
+        if self._traced.sizes and span.is_recording():
+            span.set_attribute("canario.output.size", self._items)
+        self._end(span, True, spent, at)
+
+    def _fail(self, span: Span, error: BaseException, spent: float, at: int | None = None) -> None:
         try:
             if span.is_recording():
                 record_error(span, error)
         except Exception:
             tell_once("recording an exception")
-        self._end(span, False, spent)
+        self._end(span, False, spent, at)
 
-    def _elapsed(self) -> float:
-        return self._spent + perf_counter() - self._started
-
-    def _cancelled(self, span: Span) -> None:
-        """Someone else has stopped the function: neither a success nor a failure of it."""
+    def _end(self, span: Span, success: bool, seconds: float, at: int | None = None) -> None:
         self._span = None
         try:
-            span.set_attribute("canario.cancelled", True)
-            _finish(span)
-        except Exception:
-            tell_once("ending a span")
-
-    def _end(self, span: Span, success: bool, seconds: float) -> None:
-        self._span = None
-        try:
-            _finish(span)
+            _finish(span, at)
             if self._monitor is not None:
                 self._monitor.record_request(
                     self._traced.name,
@@ -242,7 +275,15 @@ class Run:
             tell_once("checking a contract")
 
 
-def _finish(span: Span) -> None:
+def _cancel(span: Span, at: int | None = None) -> None:
+    try:
+        span.set_attribute("canario.cancelled", True)
+        _finish(span, at)
+    except Exception:
+        tell_once("ending a span")
+
+
+def _finish(span: Span, at: int | None = None) -> None:
     # Without a provider this is the span around, which is not ours to end.
     if span.is_recording():
-        span.end()
+        span.end(at)

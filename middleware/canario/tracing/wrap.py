@@ -15,6 +15,7 @@ from typing import Any
 from opentelemetry import context as contexts
 from opentelemetry.context import Context
 
+from .collecting import collecting, watch
 from .describe import wrapper_codes
 from .run import Run, Traced
 
@@ -35,6 +36,8 @@ def enter(context: Context) -> Entered:
 
 def leave(entered: Entered) -> None:
     """Back to the context before; nothing where another one runs, which was not changed."""
+    if collecting():  # a coroutine was dropped, and with its task the context that it ran in
+        return
     mark, token = entered
     try:
         _entered.reset(mark)
@@ -54,6 +57,8 @@ def wrap(function: Function, traced: Traced) -> Function:
     ):
         if is_kind(function) or is_kind(call):
             make = maker
+    if make is not _plain:
+        watch()  # all others may be dropped while they are suspended
     wrapper = functools.wraps(function)(make(function, traced))
     wrapper_codes.add(wrapper.__code__)  # type: ignore[attr-defined]
     return wrapper
@@ -91,6 +96,9 @@ def _coroutine(function: Callable[..., Awaitable[Any]], traced: Traced) -> Funct
         entered = enter(run.context)
         try:
             result = await function(*args, **kwargs)
+        except GeneratorExit:
+            run.cancelled()
+            raise
         except BaseException as error:
             run.failed(error)
             raise
@@ -113,9 +121,10 @@ def _generator(function: Callable[..., Generator[Any, Any, Any]], traced: Traced
         generator = _made(run, function, args, kwargs)
         step: Callable[[Any], Any] = generator.send
         given: Any = None
+        collected = False
         while True:
             run.resume()
-            entered = enter(run.context)
+            entered = None if collected else enter(run.context)
             try:
                 item = step(given)
             except StopIteration as stop:
@@ -125,7 +134,8 @@ def _generator(function: Callable[..., Generator[Any, Any, Any]], traced: Traced
                 run.failed(error)
                 raise
             finally:
-                leave(entered)
+                if entered is not None:
+                    leave(entered)
             run.pause()
             try:
                 given = yield item
@@ -133,6 +143,7 @@ def _generator(function: Callable[..., Generator[Any, Any, Any]], traced: Traced
             except BaseException as error:
                 # Closing is thrown too: the function may answer it as if it were not wrapped.
                 given, step = error, generator.throw
+                collected = collecting()
 
     return yield_traced
 
@@ -175,7 +186,7 @@ def _resume(run: Run | None) -> Entered | None:
     if run is None:
         return None
     run.resume()
-    return enter(run.context)
+    return None if collecting() else enter(run.context)
 
 
 def _made(run: Run, function: Function, args: Any, kwargs: Any) -> Any:
