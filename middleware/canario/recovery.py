@@ -122,7 +122,10 @@ class FaultRecovery:
     def __call__(self, function: F) -> F:
         """Watch each call of a function, or of a coroutine function, as one operation."""
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function!r} is a generator function; write `with recovery:` in it")
+            raise TypeError(
+                f"{function!r} is a generator function, whose call is not its run; watch the "
+                "function that consumes it"
+            )
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
