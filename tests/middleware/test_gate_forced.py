@@ -210,7 +210,7 @@ def test_the_secret_is_read_from_the_process_by_default(monkeypatch: pytest.Monk
 def test_comparing_signatures_takes_no_hint_from_the_time() -> None:
     """The comparison is `hmac.compare_digest`; here only that no claim takes long."""
     gate, controller = setting()
-    started = time.perf_counter()
+    started = time.thread_time()
     admit(gate, claims("always." + "9" * 100_000 + ".x"))
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
     assert controller.counters == {"force_refused": 1}
