@@ -102,7 +102,7 @@ def test_the_plan_in_the_docs_is_valid(tmp_path: Path) -> None:
 
 def test_the_scenario_in_the_docs_is_valid(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
-    (shown,) = blocks(text, "toml")
+    shown, *_ = blocks(text, "toml")
     path = tmp_path / "shown.toml"
     path.write_text(shown)
     assert run(load_scenario(path)).ok

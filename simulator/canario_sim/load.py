@@ -121,8 +121,8 @@ def _traffic(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _filled_route(route: Route, folder: Path) -> Route:
-    canary = None if route.canary is None else _filled_answer(route.canary, folder)
-    return replace(route, baseline=_filled_answer(route.baseline, folder), canary=canary)
+    baseline, canary = (_filled_answer(one, folder) for one in (route.baseline, route.canary))
+    return replace(route, baseline=baseline, canary=canary)
 
 
 def _filled_answer(answer: Answer, folder: Path) -> Answer:

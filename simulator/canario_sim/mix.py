@@ -38,15 +38,18 @@ class Route(Spec, frozen=True, kw_only=True):
     ] = 1.0
     baseline: Annotated[Answer, Meta(description="What differs on the present version.")] = Answer()
     canary: Annotated[
-        Answer | None, Meta(description="What differs on the new one; by default as the present.")
-    ] = None
+        Answer, Meta(description="What differs on the new one; the rest as on the present.")
+    ] = Answer()
 
     def answer(self, arm: Arm, service: Service) -> Service:
         """How an arm that serves like `service` serves this route."""
-        own = self.baseline if arm == "baseline" or self.canary is None else self.canary
-        latency = service.latency if own.latency is None else own.latency
-        rate = service.error_rate if own.error_rate is None else own.error_rate
-        return Service(latency=latency, error_rate=rate)
+        said = (self.canary, self.baseline) if arm == "canary" else (self.baseline,)
+        latencies = [one.latency for one in said if one.latency is not None]
+        rates = [one.error_rate for one in said if one.error_rate is not None]
+        return Service(
+            latency=latencies[0] if latencies else service.latency,
+            error_rate=rates[0] if rates else service.error_rate,
+        )
 
 
 class Payload(Spec, frozen=True, kw_only=True):
