@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .lab import Condition, Conditions, Experiment, Policy, Replications, Workers
     from .scenario import Scenario
 
-__all__ = ["assess"]
+__all__ = ["INTERRUPTED", "INTERRUPTED_EPILOG", "assess", "crew_of", "read_inputs"]
 
 # The tables of a plan file; a scenario has others.
 _PLAN_TABLES = {"deployment", "tracing", "slo"}
@@ -29,9 +29,9 @@ _REPLICATIONS = 400
 _AT_MOST = 100_000
 
 # What a shell reports of a program that Ctrl-C has ended.
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
-_INTERRUPTED_EPILOG = f"{EPILOG[:-1]}, {_INTERRUPTED} interrupted (what is done is reported)."
+INTERRUPTED_EPILOG = f"{EPILOG[:-1]}, {INTERRUPTED} interrupted (what is done is reported)."
 
 
 def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(epilog=_INTERRUPTED_EPILOG, short_help="Say how often a plan errs, with intervals.")
+@click.command(epilog=INTERRUPTED_EPILOG, short_help="Say how often a plan errs, with intervals.")
 @click.argument(
     "paths",
     nargs=-1,
@@ -178,7 +178,7 @@ def assess(
 
     if workers is not None and address is not None:
         raise click.UsageError("--workers and --cluster exclude each other", ctx)
-    plans, scenarios = _read(paths)
+    plans, scenarios = read_inputs(paths)
     policies = _policies(plans, named)
     grades = load_conditions(table) if table else None
     conditions = _conditions(plans, scenarios, grades, graded=graded)
@@ -186,7 +186,7 @@ def assess(
         _make(out)
     experiment = Experiment(conditions=conditions, policies=policies, seed=seed)
     most = replications or (_REPLICATIONS if precision is None else _AT_MOST)
-    with _crew(workers, address) as crew:
+    with crew_of(workers, address) as crew:
         made = _replicate(experiment, crew, most, precision, confidence, rows)
     assessed = assessment(made, confidence=confidence)
     if as_json:
@@ -203,7 +203,7 @@ def assess(
         write_reports(assessing(assessed), reports)
     if not made.complete:
         click.echo(f"canario: interrupted; {_how_to_go_on(rows)}", err=True)
-    ctx.exit(0 if made.complete else _INTERRUPTED)
+    ctx.exit(0 if made.complete else INTERRUPTED)
 
 
 def _replicate(
@@ -242,14 +242,14 @@ def _how_to_go_on(rows: Path | None) -> str:
 
 
 @contextmanager
-def _crew(workers: int | None, address: str | None) -> Iterator[Workers]:
+def crew_of(workers: int | None, address: str | None) -> Iterator[Workers]:
     from .lab import cluster, processes
 
     with ExitStack() as stack:
         yield processes(workers) if address is None else stack.enter_context(cluster(address))
 
 
-def _read(paths: tuple[Path, ...]) -> tuple[dict[str, Plan], list[Scenario]]:
+def read_inputs(paths: tuple[Path, ...]) -> tuple[dict[str, Plan], list[Scenario]]:
     """Plans by name, and scenarios, all checked. Raises `ConfigError`."""
     from canario.config import load_plan, read_document
 

@@ -1,6 +1,8 @@
 """Tuning: every threshold from one set of trajectories, and the best plan for given goals."""
 
 from .goals import Goals, duration
+from .grid import Grid
+from .plan_file import plan_text
 from .result import (
     Check,
     HeatMap,
@@ -11,16 +13,23 @@ from .result import (
     Tuning,
     json_text,
 )
+from .search import Search, tune
+from .telling import requests_to_tell
 
 __all__ = [
     "Check",
     "Goals",
+    "Grid",
     "HeatMap",
     "Impossible",
     "Point",
     "Reason",
     "Scores",
+    "Search",
     "Tuning",
     "duration",
     "json_text",
+    "plan_text",
+    "requests_to_tell",
+    "tune",
 ]

@@ -14,10 +14,10 @@ from math import inf, log
 
 import numpy as np
 
+from canario.judges.alternatives import DELTAS
 from canario.judges.change import Change
 from canario.judges.eprocess import EProcess
 from canario.judges.logs import log_of
-from canario.judges.mixture import DELTAS
 from canario.metrics.counts import Counts
 from canario.plan import Deployment
 from canario_sim.streams import Flags, Floats, Ints

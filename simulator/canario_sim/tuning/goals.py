@@ -32,17 +32,17 @@ class Goals(Spec, frozen=True, kw_only=True):
         Positive | None, Meta(description="So soon after the regression begins; none: whenever.")
     ] = None
     at_most: Annotated[
-        int | None, Meta(ge=0, description="With at most so many bad requests; none: any number.")
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="With at most so many bad requests; none: any number."),
     ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.false_rollback < 1:
-            raise ValueError(f"false_rollback is {self.false_rollback!r}; it must be from 0 to 1")
-        if not 0 < self.detect <= 1:
-            raise ValueError(f"detect is {self.detect!r}; it must be more than 0 and at most 1")
-        if self.at_most is not None and self.at_most < 0:
-            raise ValueError(f"at_most is {self.at_most!r}; it must be at least 0")
+        if self.detect <= self.false_rollback:
+            raise ValueError(
+                f"detect is {self.detect!r} and false_rollback is {self.false_rollback!r}; more of "
+                "the bad releases must be rolled back than of the good ones"
+            )
 
 
 def duration(text: str) -> float:

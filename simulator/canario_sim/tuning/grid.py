@@ -31,13 +31,13 @@ class Grid(Spec, frozen=True, kw_only=True):
     """
 
     max_error_rate: Annotated[tuple[Percent, ...], _AT_LEAST_ONE] = (
-        0.5, 1, 1.5, 2, 3, 4, 5, 6, 7.5, 10, 12.5, 15, 20, 25, 30, 40,
+        1, 2, 3, 4, 5, 7.5, 10, 12.5, 15, 20, 30,
     )  # fmt: skip
     max_p95_latency_ms: Annotated[tuple[Positive, ...], _AT_LEAST_ONE] = (
-        100, 150, 200, 250, 300, 400, 500, 600, 750, 1000, 1500, 2000, 3000, 5000,
+        200, 250, 300, 400, 500, 600, 750, 1000, 1500, 2000, 3000,
     )  # fmt: skip
     metric_window_seconds: Annotated[tuple[Positive, ...], _AT_LEAST_ONE] = (30, 60, 120, 300)
-    min_samples: Annotated[tuple[Count, ...], _AT_LEAST_ONE] = (10, 20, 50, 100, 200)
+    min_samples: Annotated[tuple[Count, ...], _AT_LEAST_ONE] = (10, 20, 50, 100)
     alpha: tuple[float, ...] = (0.001, 0.01)
 
     def __post_init__(self) -> None:

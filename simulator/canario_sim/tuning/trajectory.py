@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from msgspec.structs import replace
 
 from canario.control.events import Restarted
 from canario.control.state import Phase
 from canario.judges.verdict import Evidence, Trigger, Verdict, VerdictKind
+from canario.metrics.window import SlidingWindow
 from canario_sim.block import Flown
 from canario_sim.expect import Outcome
 from canario_sim.flights import CANARY, FAILED, FLAGS
@@ -179,6 +181,7 @@ def record(
         enough: Is asked now and then whether what there is suffices; the rest is then left out.
     """
     thresholds = scenario.plan.deployment.rollback_thresholds
+    scenario = _in_one_slice(scenario)
     onlooker = _Onlooker(min_samples, frozenset(thresholds.tolerated))
     parts: list[Flown] = []
     due = 8
@@ -203,6 +206,17 @@ def record(
         return made(None)
     reason = str(state.reason) if state.phase is Phase.ROLLED_BACK else None
     return made((outcome_of(state), reason, world.now, state.stage))
+
+
+def _in_one_slice(scenario: Scenario) -> Scenario:
+    """The same, with a window of which one slice is longer than the rehearsal: the onlooker does
+    not look at it, and the fewer slices there are, the less there is to be counted."""
+    deployment = scenario.plan.deployment
+    seconds = SlidingWindow(1).slices * scenario.horizon
+    thresholds = replace(deployment.rollback_thresholds, metric_window_seconds=seconds)
+    deployment = replace(deployment, rollback_thresholds=thresholds)
+    plan = replace(scenario.plan, deployment=deployment)
+    return replace(scenario, plan=plan, horizon_seconds=scenario.horizon)
 
 
 def _assembled(
