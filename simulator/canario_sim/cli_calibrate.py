@@ -65,6 +65,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.pass_context
 def calibrate(
     ctx: click.Context,
+    /,
     source: Path,
     *,
     out: Path | None,

@@ -66,7 +66,9 @@ def counts_of(at: Floats, span: float | None = None) -> Counts:
     # About two requests in an interval, or there is nothing to tell them apart by.
     width = max(1.0, span / _MOST_BINS, 2 * span / len(at)) if span > 10 else span / 10
     bins = max(int(span / width), 1)
-    numbers = np.bincount(((at - start) / width).astype(np.int64), minlength=bins)[:bins]
+    width = span / bins
+    place = np.minimum(((at - start) / width).astype(np.int64), bins - 1)
+    numbers = np.bincount(place, minlength=bins)
     return Counts(tuple(numbers.tolist()), width)
 
 
@@ -98,10 +100,13 @@ def _poisson(numbers: Ints, counts: Counts) -> ArrivalFit:
 
 def _wave(numbers: Ints, counts: Counts, period: float | None) -> ArrivalFit:
     """Rate a + b cos + c sin, by Fisher's scoring for counts with the identity as link."""
-    free = 3
-    if period is None:
-        period = _DAY if counts.span >= _DAY else _strongest_period(numbers, counts)
-        free += counts.span < _DAY
+    free = 3.0
+    if period is None and counts.span >= _DAY:
+        period = _DAY
+    elif period is None:
+        period = _strongest_period(numbers, counts)
+        # The strongest of so many waves stands out by chance alone by the logarithm of that.
+        free += log(len(numbers) / 2)
     middle = (np.arange(len(numbers)) + 0.5) * counts.width
     # The mean of the wave over an interval is a little less than its middle.
     flat = np.sinc(counts.width / period)
@@ -233,7 +238,7 @@ def _tables(numbers: Ints, counts: Counts) -> list[ArrivalFit]:
     return [min(made, key=lambda fit: fit.aic)] if made else []
 
 
-def _fit(kind: str, traffic: Traffic, numbers: Ints, expected: Floats, free: int) -> ArrivalFit:
+def _fit(kind: str, traffic: Traffic, numbers: Ints, expected: Floats, free: float) -> ArrivalFit:
     likelihood = float((numbers * np.log(expected) - expected).sum()) - float(
         sum(_log_factorials(numbers))
     )
@@ -252,7 +257,7 @@ def _log_factorials(numbers: Ints) -> Floats:
     return found
 
 
-def _dispersion(numbers: Ints, expected: Floats, free: int) -> float:
+def _dispersion(numbers: Ints, expected: Floats, free: float) -> float:
     left = ((numbers - expected) ** 2 / np.maximum(expected, 1e-9)).sum()
     return float(left / max(len(numbers) - free, 1))
 

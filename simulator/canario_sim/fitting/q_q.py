@@ -37,16 +37,21 @@ def q_q(table: Table, title: str, chosen: str) -> tuple[Panel, ...]:
         .encode(
             x,
             y,
-            color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds, range=colours)),
+            color=alt.Color(
+                "kind:N",
+                title=None,
+                scale=alt.Scale(domain=kinds, range=colours),
+            ),
             shape=alt.Shape(
                 "kind:N",
                 title=None,
                 scale=alt.Scale(domain=kinds, range=list(_SHAPES)[: len(kinds)]),
+                legend=None,
             ),
             opacity=alt.condition(
                 alt.datum.kind == chosen,
-                alt.value(1.0),  # type: ignore[no-untyped-call]
-                alt.value(0.35),  # type: ignore[no-untyped-call]
+                alt.value(1.0),
+                alt.value(0.35),
             ),
             tooltip=[
                 alt.Tooltip("kind:N", title="latency"),

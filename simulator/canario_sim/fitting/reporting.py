@@ -125,10 +125,10 @@ def _section(fitted: Fitted, *, plot: bool) -> Section:
 
 
 def _q_q(fitted: Fitted, slug: str) -> Picture:
-    title = f"Q-Q plot of the latency: {fitted.name}"
+    title = "Q-Q plot"
     table = Table(
         name=f"q-q-{slug}",
-        title=title,
+        title=f"Q-Q plot of the latency: {fitted.name}",
         columns=(
             Column("kind", "latency"),
             Column("measured", "measured (ms)"),
@@ -148,7 +148,7 @@ def _q_q(fitted: Fitted, slug: str) -> Picture:
         caption=f"A point is a quantile, measured and fitted. Where the distribution fits, points "
         f"lie on the line. Chosen: {fitted.chosen}.",
         tables=(table,),
-        draw=lambda: _draw(table, title, fitted.chosen),
+        draw=lambda: _draw(table, table.title, fitted.chosen),
     )
 
 
