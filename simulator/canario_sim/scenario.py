@@ -19,7 +19,7 @@ from .expect import Expect
 from .faults import Fault
 from .mix import Payload, Route
 from .service import Service
-from .spec import Positive, Seconds, Spec
+from .spec import ARMS, Positive, Seconds, Spec
 from .streams import child, seed_of
 from .traffic import Traffic
 from .window import Timed
@@ -110,6 +110,13 @@ class Scenario(Spec, frozen=True, kw_only=True):
     def payload_names(self) -> tuple[str, ...]:
         """The payload classes by number: those that are listed, then others that are recorded."""
         return _joined([payload.name for payload in self.payloads], self.traffic.payloads)
+
+    @property
+    def serves_alike(self) -> bool:
+        """Whether the new version serves like the present one, on every route."""
+        arms = [(arm, self.service(arm)) for arm in ARMS]
+        baseline, canary = ([r.answer(arm, own) for r in self.routes] for arm, own in arms)
+        return arms[0][1] == arms[1][1] and baseline == canary
 
     def settled(self, seed: int) -> Scenario:
         """The scenario with nothing left to chance about when faults and contract failures begin.

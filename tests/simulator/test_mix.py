@@ -104,6 +104,17 @@ def test_a_mixture_as_a_route_s_latency_has_streams_of_its_own() -> None:
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
+def test_arms_serve_alike_when_they_do_on_every_route() -> None:
+    assert not SCENARIO.serves_alike
+    same = replace(SCENARIO, routes=tuple(replace(route, canary=Answer()) for route in ROUTES))
+    assert same.serves_alike
+    # What a route says of the canary is nothing new when it is what the baseline does.
+    health = replace(ROUTES[2], canary=Answer(latency=Gamma(mean_ms=2)))
+    assert replace(same, routes=(*same.routes[:2], health)).serves_alike
+    slower = Service(latency=Lognormal(p50_ms=90, p95_ms=250), error_rate=5)
+    assert not replace(same, canary=slower).serves_alike
+
+
 def struck(fault: Fault) -> Flags:
     """Which requests of the canary a fault changes."""
     calm, wild = requests(SCENARIO), requests(replace(SCENARIO, faults=(fault,)))

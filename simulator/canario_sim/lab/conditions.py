@@ -15,6 +15,7 @@ from canario.plan import Plan
 from canario_sim import faults
 from canario_sim.contracts import ByRate
 from canario_sim.load import filled
+from canario_sim.mix import Answer
 from canario_sim.scenario import Scenario
 from canario_sim.service import Lognormal, Service
 from canario_sim.spec import Positive, Seconds, Spec
@@ -251,6 +252,7 @@ class Conditions(Spec, frozen=True, kw_only=True):
             name="healthy",
             plan=replace(scenario.plan, deployment=released),
             canary=None,
+            routes=tuple(replace(route, canary=Answer()) for route in scenario.routes),
             faults=tuple(each for each in scenario.faults if each.strikes("baseline")),
             contract_failures=tuple(
                 each for each in scenario.contract_failures if each.strikes("baseline")

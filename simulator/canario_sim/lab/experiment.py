@@ -58,7 +58,7 @@ class Condition(Struct, frozen=True, kw_only=True):
         else:
             struck = [*scenario.faults, *scenario.contract_failures]
             harmed = any(each.strikes("canary") and not each.strikes("baseline") for each in struck)
-            bad = harmed or scenario.service("canary") != scenario.baseline
+            bad = harmed or not scenario.serves_alike
         return cls(scenario=scenario, kind="regression" if bad else "healthy")
 
 

@@ -142,7 +142,7 @@ def _told(
 
 def _section(scenario: Scenario | None, run: Run, most: int, *, several: bool) -> Section:
     prefix = f"{run.scenario}-" if several else ""
-    faults = _faults(scenario) if scenario else ()
+    faults = _faults(scenario, run.seed) if scenario else ()
     text = [scenario.teaches] if scenario else []
     if scenario and scenario.weakness:
         text.append(f"A weakness: {scenario.weakness}")
@@ -166,7 +166,9 @@ def _section(scenario: Scenario | None, run: Run, most: int, *, several: bool) -
     )
 
 
-def _faults(scenario: Scenario) -> tuple[Span, ...]:
+def _faults(scenario: Scenario, seed: int | None) -> tuple[Span, ...]:
+    # Those that begin by chance are shaded from where they began.
+    scenario = scenario if seed is None else scenario.settled(seed)
     return tuple(
         (start, end, fault.arm, fault.words)
         for fault in scenario.faults

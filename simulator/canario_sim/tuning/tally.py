@@ -146,7 +146,7 @@ def begins(condition: Condition) -> float:
     otherwise from the start.
     """
     scenario = condition.scenario
-    if scenario.service("canary") != scenario.baseline:
+    if not scenario.serves_alike:
         return 0.0
     struck = [*scenario.faults, *scenario.contract_failures]
     own = [
