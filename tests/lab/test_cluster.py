@@ -1,0 +1,193 @@
+"""A real Dask scheduler with two worker processes, one of which is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.lab.worlds import experiment
+
+from canario.config import ConfigError
+from canario_sim.lab import cluster, processes, replicate, run_all
+
+ROOT = Path(__file__).parents[2]
+
+# What a module of these tests needs in a worker, and no dashboard.
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "DASK_DISTRIBUTED__DASHBOARD__LINK": "",
+    "DASK_DISTRIBUTED__SCHEDULER__DASHBOARD__STATUS__TASK_STREAM_LENGTH": "0",
+}
+
+
+class Dask:
+    """A scheduler and its workers, each a process of this machine on the loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        file = folder / "scheduler.json"
+        self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        until(lambda: file.exists() and file.stat().st_size > 0)
+        self.address: str = json.loads(file.read_text())["address"]
+
+    def start(self, kind: str, *more: str) -> subprocess.Popen[bytes]:
+        """`dask scheduler` or `dask worker`, in a group of its own."""
+        command = [sys.executable, "-m", "dask", kind, "--no-dashboard", *more]
+        with (self.folder / f"{kind}-{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=ENVIRONMENT, cwd=self.folder
+            )
+        self.processes.append(process)
+        return process
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        """A worker without a nanny, so that nobody starts it again when it is killed."""
+        return self.start(
+            "worker",
+            self.address,
+            "--no-nanny",
+            "--nthreads",
+            "1",
+            "--host",
+            "127.0.0.1",
+            "--local-directory",
+            str(self.folder),
+        )
+
+    def stop(self) -> None:
+        """All of it."""
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    made = Dask(tmp_path_factory.mktemp("dask"))
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def workers_of(address: str) -> int:
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+PLAN = """
+[deployment]
+canary_stages = [{ percentage = 20, hold_seconds = 20 }, { percentage = 60, hold_seconds = 20 }]
+"""
+TABLE = 'rates = [50]\nregressions = [{ kind = "errors", points = 20 }]\n'
+
+
+def test_without_workers_nothing_is_begun(dask: Dask) -> None:
+    with pytest.raises(ConfigError, match="has no workers"), cluster(dask.address):
+        pass
+
+
+def test_a_worker_killed_in_the_middle_changes_no_byte(dask: Dask, tmp_path: Path) -> None:
+    doomed = dask.worker()
+    dask.worker()
+    until(lambda: workers_of(dask.address) == 2)
+    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "table.toml").write_text(TABLE)
+
+    def command(*more: str) -> list[str]:
+        given = ["assess", "plan.toml", "--policy", "flagger:interval_seconds=10", "--json"]
+        table = ["--conditions", "table.toml", "-n", "100"]
+        return [sys.executable, "-m", "canario", *given, *table, *more]
+
+    file = tmp_path / "cluster.jsonl"
+    with subprocess.Popen(
+        command("--cluster", dask.address, "--rows", str(file)),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as run:
+        until(lambda: file.exists() and file.read_bytes().count(b"\n") > 20)
+        os.kill(doomed.pid, signal.SIGKILL)
+        assert run.poll() is None
+        said, told = run.communicate(timeout=120)
+    assert run.returncode == 0, told.decode()
+    assert workers_of(dask.address) == 1
+    here = subprocess.run(
+        command("--workers", "2", "--rows", "here.jsonl"),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert said == here.stdout
+    assert json.loads(said)["complete"]
+    assert file.read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+    assert b"Traceback" not in told
+
+
+def _slow(folder: Path, number: int) -> int:
+    (folder / f"{number}-{os.getpid()}").touch()
+    time.sleep(0.05)
+    return number * number
+
+
+def test_any_work_goes_to_the_cluster_and_lost_work_is_done_again(
+    dask: Dask, tmp_path: Path
+) -> None:
+    until(lambda: workers_of(dask.address) >= 1)
+    doomed = dask.worker()
+    until(lambda: workers_of(dask.address) == 2)
+    done: dict[int, int] = {}
+
+    def kill(number: int, value: int) -> None:
+        done[number] = value
+        if len(done) == 20:
+            os.kill(doomed.pid, signal.SIGKILL)
+
+    with cluster(dask.address) as crew:
+        made = run_all(range(100), partial(_slow, tmp_path), crew, on_result=kill)
+    assert list(made.values.values()) == [number * number for number in range(100)]
+    assert len({mark.name.partition("-")[2] for mark in tmp_path.iterdir()}) == 2
+
+
+def test_the_library_gives_the_same_rows_there_as_here(dask: Dask) -> None:
+    until(lambda: workers_of(dask.address) >= 1)
+    with cluster(dask.address) as crew:
+        there = replicate(experiment(), crew, most=20)
+    assert there == replicate(experiment(), processes(1), most=20)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://", "ftp://127.0.0.1:1"])
+def test_an_address_at_which_nobody_answers_is_told_in_one_line(address: str) -> None:
+    with pytest.raises(ConfigError, match="--cluster") as caught, cluster(address, timeout=1):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(ConfigError, match=r"pip install 'canario\[cluster\]'"),
+        cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
