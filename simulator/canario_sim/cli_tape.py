@@ -15,6 +15,7 @@ from canario.config import ConfigError
 from .cli_calibrate import calibrate
 from .cli_lab import _named
 from .cli_source import clear_errors, log_options, log_settings, progress_bar, reading
+from .report.write import report_options
 
 if TYPE_CHECKING:
     from .lab.experiment import Policy
@@ -82,6 +83,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the backtest as JSON for a program.")
 @click.option("--verbose", "-v", is_flag=True, help="Show each policy's timeline.")
+@report_options(junit=True)
 @click.pass_context
 def backtest(
     ctx: click.Context,
@@ -97,6 +99,7 @@ def backtest(
     seed: int,
     as_json: bool,
     verbose: bool,
+    reports: tuple[Path, ...],
 ) -> None:
     """Judge recorded traffic by policies: what each would have decided, when and why.
 
@@ -142,6 +145,11 @@ def backtest(
         from .tapes.show import show_backtest
 
         show_backtest(made, verbose=verbose)
+    if reports:
+        from .report.backtested import backtested
+        from .report.write import write_reports
+
+        write_reports(backtested(made, at_most=at_most), reports)
     if not made.exact:
         click.echo("canario: the tape's own plan does not give back its journal", err=True)
     over = at_most is not None and any(100 * each.share > at_most for each in made.alarms)

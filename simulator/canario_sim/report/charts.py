@@ -56,13 +56,14 @@ class Clock:
             if self.seconds >= least
         )
 
-    def axis(self, field: str, *, title: bool = True) -> alt.X:
+    def axis(
+        self, field: str, *, title: bool = True, words: str = "from the start of the rollout"
+    ) -> alt.X:
         """The channel of an instant that `of` has put in the field `field`."""
-        words = f"{self.unit} from the start of the rollout" if title else None
         return alt.X(
             field,
             type="quantitative",
-            title=words,
+            title=f"{self.unit} {words}" if title else None,
             scale=alt.Scale(domain=[0, self.seconds / self.per], nice=False),
         )
 

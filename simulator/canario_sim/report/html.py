@@ -21,8 +21,9 @@ from canario.control.words import seconds_in_words
 from .charts import CONFIG
 from .model import Cell, Column, Panel, Report, Table
 from .palette import DARK, LIGHT, css
+from .slugs import Slugs
 
-__all__ = ["html"]
+__all__ = ["html", "shown"]
 
 # Rows that a table shows; a file of its own has all of them.
 _MOST_ROWS = 2000
@@ -31,23 +32,20 @@ _MOST_ROWS = 2000
 def html(report: Report) -> str:
     """The whole file."""
     scripts = [_library(), _resource("page.js")]
+    slug = Slugs()
     drawn = {picture.name: picture.draw() for picture in report.pictures}
     # Markup marks what is ours, or has no < and no & in it; everything else is escaped.
     page: str = _template().render(
         report=report,
         charts=drawn,
+        slug=slug,
         policy=_policy(scripts),
         scripts=[Markup(script) for script in scripts],
         style=Markup(_style()),
-        data=Markup(_embedded(_data(report, drawn))),
+        data=Markup(_embedded(_data(report, drawn, slug))),
         several=len(report.sections) > 1,
     )
     return page
-
-
-def identity(name: str) -> str:
-    """A name as part of an `id`: what else it holds becomes `-`."""
-    return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name)
 
 
 def shown(value: Cell, column: Column) -> str:
@@ -73,7 +71,7 @@ def _numeric(table: Table, place: int) -> bool:
     )
 
 
-def _data(report: Report, drawn: dict[str, tuple[Panel, ...]]) -> dict[str, Any]:
+def _data(report: Report, drawn: dict[str, tuple[Panel, ...]], slug: Slugs) -> dict[str, Any]:
     """What the page's script reads: tables by name, and charts in the order of the page."""
     tables: dict[str, Any] = {}
     for table in (table for picture in report.pictures for table in picture.tables):
@@ -88,7 +86,7 @@ def _data(report: Report, drawn: dict[str, tuple[Panel, ...]]) -> dict[str, Any]
         )
     charts = [
         {
-            "id": f"chart-{identity(picture.name)}-{number}",
+            "id": f"chart-{slug(picture.name)}-{number}",
             "says": panel.says,
             "tables": [table.name for table in picture.tables],
             "spec": panel.spec,
@@ -156,7 +154,6 @@ def _template() -> Any:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "identity": identity,
         "seconds": lambda at: seconds_in_words(round(at, 1)),
     }
     environment.globals |= {"shown": shown, "numeric": _numeric}

@@ -16,19 +16,19 @@ __all__ = ["curves", "differences", "odds", "policies", "ranges"]
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 
 
-def odds(table: Table, policies: Sequence[str], title: str, axis: str) -> tuple[Panel]:
-    """A dot and its interval for each condition and policy, in percent."""
+def odds(
+    table: Table, policies: Sequence[str], title: str, axis: str, *, row: str = "condition"
+) -> tuple[Panel]:
+    """A dot and its interval for each condition and policy, in percent; `row` names the rows."""
     rows = named(table.name)
     x = alt.X("low:Q", title=axis, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(grid=True))
     tooltip = [
-        alt.Tooltip("condition:N"),
-        alt.Tooltip("policy:N"),
+        *(alt.Tooltip(f"{name}:N") for name in dict.fromkeys((row, "policy"))),
         alt.Tooltip("percent:Q", title="rolled back (%)", format=".4~g"),
         alt.Tooltip("low:Q", title="from (%)", format=".4~g"),
         alt.Tooltip("high:Q", title="to (%)", format=".4~g"),
-        alt.Tooltip("replications:Q", title="rollouts", format=","),
     ]
-    place = _Rows(table, policies)
+    place = _Rows(table, policies, row=row)
     chart = alt.layer(
         rows.mark_rule(strokeWidth=2.5, opacity=0.55).encode(
             x, x2=alt.X2("high"), tooltip=tooltip, **place.channels(shape=False)
@@ -224,8 +224,14 @@ class _Rows:
     """A row for each condition, within it a place for each policy."""
 
     def __init__(
-        self, table: Table, policies: Sequence[str], *, without_first: bool = False
+        self,
+        table: Table,
+        policies: Sequence[str],
+        *,
+        row: str = "condition",
+        without_first: bool = False,
     ) -> None:
+        self._row = row
         self._all = list(policies)
         self._policies = self._all[1:] if without_first else self._all
         self._conditions = list(dict.fromkeys(str(row[0]) for row in table.rows))
@@ -233,21 +239,24 @@ class _Rows:
     @property
     def height(self) -> int:
         """In pixels."""
-        return len(self._conditions) * (12 + 12 * len(self._policies))
+        return len(self._conditions) * (12 + 12 * max(1, len(self._policies)))
 
     def channels(self, *, shape: bool = True) -> dict[str, Any]:
         """Place, colour and shape; a policy has the same ones in every chart."""
         several = len(self._policies) > 1
         made: dict[str, Any] = {
             "y": alt.Y(
-                "condition:N",
+                f"{self._row}:N",
                 sort=self._conditions,
                 title=None,
                 axis=names(),
                 scale=alt.Scale(paddingInner=0.2, paddingOuter=0.1),
             ),
-            "color": _colour("policy", self._all, legend=several),
         }
+        if self._all:
+            made["color"] = _colour("policy", self._all, legend=several)
+        else:
+            made["color"] = alt.ColorValue(var(SERIES[0]))
         if several:
             made["yOffset"] = alt.YOffset("policy:N", sort=self._policies)
         if several and shape:

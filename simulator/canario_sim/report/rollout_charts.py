@@ -10,6 +10,7 @@ import altair as alt
 
 from canario.control.events import StageEntered, Started
 from canario.control.words import seconds_in_words
+from canario.plan import Sequential
 from canario_sim.runner import Run
 
 from .charts import Clock, inline, named, specification, top, x_at, y_at
@@ -37,6 +38,8 @@ class RolloutCharts:
         self._run = run
         self._deployment = started.deployment
         self._clock = Clock(run.ended_at)
+        judge = started.deployment.judge
+        self._sequential = judge if isinstance(judge, Sequential) else None
         self._spans, self._checks, *rest = tables
         self._faults = rest[0] if rest else None
 
@@ -84,21 +87,21 @@ class RolloutCharts:
     def errors(self) -> Panel:
         """Both arms' error rate, and the limit."""
         limit = self._deployment.rollback_thresholds.max_error_rate
-        return self._lines(
-            "error_rate", limit, "Error rate (% of the window's requests)", "error rate (%)"
-        )
+        if self._sequential is not None and self._sequential.max_error_rate is not None:
+            limit = self._sequential.max_error_rate
+        title = "Error rate (% of the window's requests)"
+        return self._lines("error_rate", limit, title, "error rate (%)")
 
     def slow(self) -> Panel:
         """The share of requests above the latency limit: the p95 rule."""
         most = self._deployment.rollback_thresholds.max_p95_latency_ms
-        return self._lines(
-            "slow_share",
-            _SLOW_LIMIT,
-            f"p95 rule: requests slower than {most:g} ms (% of the window's); more than "
-            f"{_SLOW_LIMIT:g} % is a p95 above {most:g} ms",
-            f"over {most:g} ms (%)",
-            last=True,
-        )
+        limit = _SLOW_LIMIT if self._sequential is None else self._sequential.max_slow_share
+        title = f"Requests slower than {most:g} ms (% of the window's)"
+        if self._sequential is None:
+            title = (
+                f"p95 rule: {title[0].lower()}{title[1:]}; more than 5 % is a p95 above {most:g} ms"
+            )
+        return self._lines("slow_share", limit, title, f"over {most:g} ms (%)", last=True)
 
     def _lines(
         self, field: str, limit: float, title: str, axis: str, *, last: bool = False
@@ -127,6 +130,9 @@ class RolloutCharts:
         )
         bound = inline([{"limit": limit}])
         words = f"limit for the canary: {limit:g} %"
+        if self._sequential is not None:
+            # It is no line to be crossed: evidence against it adds up, or does not.
+            words = f"tolerated in the long run: {limit:g} %"
         limits = [
             bound.mark_rule(strokeDash=[6, 4], strokeWidth=1.5, color=var("limit")).encode(
                 y=alt.Y("limit:Q")

@@ -12,6 +12,7 @@ import click
 from canario.config import ConfigError
 
 from .model import Report
+from .slugs import Slugs
 
 __all__ = ["FORMATS", "report_options", "write_reports"]
 
@@ -148,7 +149,11 @@ def _pictures(report: Report) -> Iterable[tuple[str, Any, str]]:
 def _each(path: Path, made: Sequence[tuple[str, Any]]) -> list[tuple[Path, str | bytes]]:
     if len(made) == 1:
         return [(path, made[0][1])]
-    return [(path.with_name(f"{path.stem}-{name}{path.suffix}"), content) for name, content in made]
+    slug = Slugs()
+    return [
+        (path.with_name(f"{path.stem}-{slug(name)}{path.suffix}"), content)
+        for name, content in made
+    ]
 
 
 def _write(path: Path, content: str | bytes) -> None:
