@@ -19,6 +19,7 @@ __all__ = ["digamma", "gamma_cdf", "normal_cdf", "quantiles", "trigamma"]
 _STEPS = 500
 _PRECISION = 1e-12
 _TINY = 1e-300
+_LARGE = 5000.0
 
 _erf = np.frompyfunc(erf, 1, 1)
 
@@ -32,6 +33,9 @@ def normal_cdf(z: Floats) -> Floats:
 def gamma_cdf(x: Floats, shape: float) -> Floats:
     """P(shape, x), the regularised lower incomplete gamma function, of x at least 0."""
     x = np.asarray(x, np.float64)
+    if shape > _LARGE:
+        # Cube roots are normal by then to 1e-6 (Wilson and Hilferty 1931).
+        return normal_cdf((np.cbrt(x / shape) - 1 + 1 / (9 * shape)) * np.sqrt(9 * shape))
     found = np.zeros(x.shape)
     small = (x > 0) & (x < shape + 1)
     large = (x >= shape + 1) & np.isfinite(x)
@@ -81,7 +85,7 @@ def _fraction(x: Floats, shape: float) -> Floats:
 def digamma(x: float) -> float:
     """The derivative of ln Γ, of x above 0."""
     value = 0.0
-    while x < 6:
+    while x < 12:
         value -= 1 / x
         x += 1
     inverse = 1 / (x * x)
@@ -91,7 +95,7 @@ def digamma(x: float) -> float:
 def trigamma(x: float) -> float:
     """The derivative of `digamma`."""
     value = 0.0
-    while x < 6:
+    while x < 12:
         value += 1 / (x * x)
         x += 1
     inverse = 1 / (x * x)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,9 @@ FORMATS: tuple[Format, ...] = ("log", "jsonl", "csv")
 # Lines that are looked at to tell a format, and lines of each kind that are told of.
 _LOOK = 20
 _EXAMPLES = 3
+
+# What is a line's own in why it was left out.
+_VALUE = re.compile(r"'.*'|\".*\"|-?[\d.]+")
 
 
 class Skipped(Struct, frozen=True):
@@ -120,7 +124,9 @@ def import_log(
         guess = "s" if points else "us"
     own_stamp: Stamp = "start" if kind == "log" and guess == "us" else "end"
     return Imported(
-        recording=collector.recording(unit or guess, stamp or own_stamp, path.name),
+        recording=collector.recording(
+            unit or guess, stamp or own_stamp, path.name, rounded=kind == "log"
+        ),
         lines=number,
         format=kind,
         unit=unit or guess,
@@ -189,7 +195,7 @@ def _alike(skipped: Mapping[str, list[int]]) -> list[tuple[str, list[int]]]:
     """The reasons, but only so many of them: values in them may make each one another."""
     kinds: dict[str, tuple[str, list[int]]] = {}
     for why, lines in skipped.items():
-        kinds.setdefault(why.partition(" is ")[0], (why, []))[1].extend(lines)
+        kinds.setdefault(_VALUE.sub("", why), (why, []))[1].extend(lines)
     return [(why, sorted(lines)) for why, lines in kinds.values()]
 
 

@@ -111,9 +111,16 @@ class Collector:
         self._key.append(key)
         self._route.append(self._number(line.route))
 
-    def recording(self, unit: Unit, stamp: Stamp, source: str) -> Recording:
-        """All of it, in the order in which the requests ended."""
-        logged = _spread(np.array(self._at))
+    def recording(
+        self, unit: Unit, stamp: Stamp, source: str, *, rounded: bool = False
+    ) -> Recording:
+        """All of it, in the order in which the requests ended.
+
+        `rounded`: the instants were rounded down to whole seconds.
+        """
+        logged = np.array(self._at)
+        if rounded:
+            logged = _spread(logged)
         seconds = np.array(self._took) * SECONDS[unit]
         lasted = np.nan_to_num(seconds)
         at = logged - lasted if stamp == "end" else logged
