@@ -18,7 +18,7 @@ from .base import Rate, TrafficBase
 __all__ = ["SelfExciting"]
 
 # Requests of a stretch that is drawn at a time, whatever the size of the arrays asked for.
-_STRETCH = 4096
+_STRETCH = 16_384
 
 
 class SelfExciting(TrafficBase, frozen=True, kw_only=True, tag="self_exciting"):
