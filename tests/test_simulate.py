@@ -36,6 +36,7 @@ WANTED = {
     "contract_failure_on_rare_keys",
     "imperfect_validator",
     "noisy_service_sequential",
+    "failures_cluster_by_session",
     "twentyfold_errors_seen",
     "promotion_on_proof",
     "crowds_by_chance",

@@ -1,4 +1,7 @@
-"""Sums of numbers that are kept as their natural logarithms."""
+"""Sums of numbers that are kept as their natural logarithms.
+
+Each is one loop, since a judge does it some thousands of times in a rehearsal.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,30 @@ def log_of(x: float) -> float:
     return log(x) if x > 0 else -inf
 
 
-def log_add(a: float, b: float) -> float:
-    """log(eᵃ + eᵇ), without forming either."""
-    if a < b:
-        a, b = b, a
-    return a if b == -inf or a == inf else a + log1p(exp(b - a))
+def log_add(terms: Sequence[float], b: float) -> list[float]:
+    """log(eᵗ + eᵇ) of each term t, without forming either."""
+    if b == -inf:
+        return list(terms)
+    made = []
+    for term in terms:
+        above = term - b
+        if above == inf:
+            made.append(term)
+        elif above > 0:
+            made.append(term + log1p(exp(-above)))
+        else:
+            made.append(b + log1p(exp(above)))
+    return made
 
 
-def log_sum(terms: Sequence[float]) -> float:
-    """log Σ eᵗ, without forming any; −inf of none."""
-    if not terms:
-        return -inf
-    most = max(terms)
-    if most == inf or most == -inf:
+def log_sum(terms: Sequence[float], other: float = -inf) -> float:
+    """log(Σ eᵗ + eᵒ) of the terms t and one more, without forming any; −inf of none."""
+    most = max(terms, default=other)
+    if other > most:
+        most = other
+    if most in (-inf, inf):
         return most
-    total = 0.0
+    total = exp(other - most)
     for term in terms:
         total += exp(term - most)
     return most + log(total)

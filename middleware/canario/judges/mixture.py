@@ -16,6 +16,7 @@ reaches 1/α is at most α. It is the Shiryaev-Roberts e-detector of Shin, Ramda
 from __future__ import annotations
 
 from math import inf, log
+from operator import add
 
 from .alternatives import DELTAS, Alternatives, Odds
 from .logs import log_add, log_of, log_sum
@@ -49,13 +50,11 @@ class Mixture:
         """
         mass = min(mass, self._rest)
         self._rest -= mass
-        fresh = log_of(mass) + _LOG_SHARE
+        logs = log_add(self._logs, log_of(mass) + _LOG_SHARE)
         if not events:
-            self._logs = [log_add(old, fresh) for old in self._logs]
+            self._logs = logs
             return self.log_e  # the mass has moved, the sum has not
         factors = self._alternatives.log_factors(bad, events, null)
-        self._logs = [
-            log_add(old, fresh) + factor for old, factor in zip(self._logs, factors, strict=True)
-        ]
-        self.log_e = log_sum([*self._logs, log_of(self._rest)])
+        self._logs = list(map(add, logs, factors))
+        self.log_e = log_sum(self._logs, log_of(self._rest))
         return self.log_e
