@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -52,10 +53,9 @@ def _check_capacity(scenario: Scenario, fault: LostCapacity) -> None:
 
 def _check_mix(scenario: Scenario) -> None:
     for what, listed in (("routes", scenario.routes), ("payloads", scenario.payloads)):
-        names = [one.name for one in listed]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"{what} has {name!r} twice; give each once")
+        for name, times in Counter(one.name for one in listed).items():
+            if times > 1:
+                raise ValueError(f"{what} has {name!r} {times} times; give each once")
     for what, all_names, most in (
         ("routes", scenario.route_names, 65_536),
         ("payloads", scenario.payload_names, 256),

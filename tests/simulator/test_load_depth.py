@@ -292,7 +292,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     ROUTES + "[[faults]]\nkind = 'outage'\nroutes = ['/c']\n": (
         "routes has '/c'; the scenario's routes are /a, /b",
     ),
-    ROUTES + "[[routes]]\nname = '/a'\n": ("routes has '/a' twice",),
+    ROUTES + "[[routes]]\nname = '/a'\n": ("routes has '/a' 2 times; give each once",),
     ROUTES.replace("'/a'", "''"): ("routes[0].name: ", "length >= 1"),
     ROUTES + "weight = 0\n": ("routes[1].weight: ", "> 0"),
     ROUTES + "latency = 5\n": ("routes[1].latency: unknown key",),

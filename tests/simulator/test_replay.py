@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from tests.simulator.oracle import Oracle
 
 from canario.config import ConfigError
 from canario.control.rollout import Outcome
@@ -141,8 +142,10 @@ def test_a_replay_runs_to_its_end_whatever_the_chunks(tmp_path: Path) -> None:
         Replay(file=written(tmp_path, "at,key,route\n" + rows)),
         faults=(Outage(at=600, lasts=20, routes=("/r1",)),),
     )
-    assert run(made).reason == "error_rate"
-    assert run(made, chunk=777) == run(made)
+    done = run(made)
+    assert done.reason == "error_rate"
+    assert run(made, chunk=777) == done
+    assert Oracle(made, 1).run().events == done.events
 
 
 @pytest.mark.parametrize(
