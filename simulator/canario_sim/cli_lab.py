@@ -179,6 +179,8 @@ def assess(
     if workers is not None and address is not None:
         raise click.UsageError("--workers and --cluster exclude each other", ctx)
     plans, scenarios = read_inputs(paths)
+    if graded and not scenarios:
+        raise click.UsageError("--graded is about scenarios; give at least one", ctx)
     policies = _policies(plans, named)
     grades = load_conditions(table) if table else None
     conditions = _conditions(plans, scenarios, grades, graded=graded)

@@ -157,6 +157,8 @@ def in_words(assessed: Assessment) -> list[str]:
         own = [each for each in assessed.characteristics if each.policy == policy.name]
         prefix = f"{policy.name}: " if several else ""
         lines += [f"{prefix}{line}" for line in _worst(own)]
+    if any(each.kind == "regression" and each.promoted.value for each in assessed.characteristics):
+        lines.append("What a release costs after it has been promoted is in none of the numbers.")
     if not assessed.complete:
         done = sum(
             each.replications
