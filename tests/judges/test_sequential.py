@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from canario import create_canary_controller
 from canario.config import ConfigError, load_plan
 from canario.control.events import Checked, Event, Held, Promoted, RollbackReason, RolledBack
 from canario.control.journal import dump_journal, parse_journal
@@ -35,6 +36,8 @@ from canario.plan import (
     Stage,
     Weights,
 )
+from canario.routing.router import Arm
+from canario.testing import ManualClock
 
 STAGES = (Stage(5, 60), Stage(50, 60), Stage(100, 60))
 PLAN = Deployment(deployment_id="release", canary_stages=STAGES, judge=Sequential())
@@ -445,3 +448,25 @@ def test_the_level_is_reached_at_one_over_alpha() -> None:
         if verdict.kind is VerdictKind.UNHEALTHY:
             break
     assert n > 4
+
+
+def test_a_live_controller_obeys_a_plan_file_and_its_journal(tmp_path: Path) -> None:
+    """2 % of the canary's requests fail and 0.1 % of the baseline's: no threshold is passed."""
+    path, journal = tmp_path / "plan.toml", tmp_path / "journal.jsonl"
+    path.write_text('[deployment]\njudge = { kind = "sequential" }\n')
+    clock = ManualClock()
+    controller = create_canary_controller("v2", config=path, clock=clock, journal=journal)
+    controller.start()
+    for number in range(20_000):
+        clock.now = number / 500
+        arm: Arm = "canary" if number % 20 == 0 else "baseline"
+        every = 1000 if arm == "canary" else 999
+        controller.observe(arm, Outcome.BAD if number % every == 0 else Outcome.GOOD, 50.0)
+        if controller.state.phase.terminal:
+            break
+    assert controller.state.reason is RollbackReason.ERROR_RATE
+    last = controller.events[-1]
+    assert isinstance(last, RolledBack)
+    assert "of the baseline's" in last.verdict.why
+    again = create_canary_controller("v2", config=path, clock=clock, journal=journal)
+    assert again.state == controller.state
