@@ -101,12 +101,13 @@ def create(path: str | os.PathLike[str]) -> Connection:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
     try:
         connection = sqlite3.connect(Path(path), isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A commit is on the disk, not only in the host's memory: there is one a second.
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.executescript(f"BEGIN;{_TABLES}COMMIT;")
+        # From now on only: what the file is must stand in the file itself, whatever befalls.
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit is on the disk, not only in the host's memory: there is one a second.
+        connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
         raise OSError(f"{path} cannot be written: {error}") from error
     return connection

@@ -57,7 +57,7 @@ def read_sessions(*paths: PathLike) -> list[Recording]:
     for part in parts:
         sessions.setdefault(part.meta["session"], []).append(part)
     made = [_session(sorted(each, key=lambda part: part.number)) for each in sessions.values()]
-    return sorted(made, key=lambda recording: recording.began)
+    return sorted(made, key=lambda recording: recording.starts)
 
 
 def find_tapes(paths: Iterable[PathLike]) -> list[Path]:
