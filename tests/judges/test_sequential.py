@@ -184,6 +184,38 @@ def test_contracts_are_judged_as_by_the_thresholds() -> None:
     assert "1 broke the contract summary (1 %)" in tolerated.why
 
 
+@settings(max_examples=200)
+@given(
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.integers(0, 1),
+)
+def test_at_the_end_of_a_stage_contracts_are_judged_as_by_the_thresholds(
+    n: int, more: int, broken: int, before: int, untimed: int, other: int
+) -> None:
+    """In the window, or in the whole stage where the window is too short."""
+    limits = RollbackThresholds(contract_budgets={"summary": 4.0})
+    window = replace(counts(n, violations=broken + other), timed=max(n - untimed, 0))
+    stage = window + counts(more, violations=before)
+    seen = Evidence(
+        window=window,
+        stage=stage,
+        broken={"summary": broken},
+        broken_in_stage={"summary": broken + before},
+        total=stage,
+    )
+    fixed = ThresholdJudge(limits).end_of_stage(seen)
+    sequential = SequentialJudge(replace(PLAN, rollback_thresholds=limits), Sequential())
+    mine = sequential.end_of_stage(seen)
+    assert mine.kind is fixed.kind
+    assert mine.trigger is fixed.trigger
+    if mine.trigger is not None:
+        assert mine == fixed
+
+
 def test_a_broken_contract_rolls_back_at_once() -> None:
     rollout = rollout_of(PLAN)
     rollout.observe(1, "canary", Outcome.GOOD, 10)
@@ -469,4 +501,5 @@ def test_a_live_controller_obeys_a_plan_file_and_its_journal(tmp_path: Path) -> 
     assert isinstance(last, RolledBack)
     assert "of the baseline's" in last.verdict.why
     again = create_canary_controller("v2", config=path, clock=clock, journal=journal)
+    again.start()
     assert again.state == controller.state

@@ -90,10 +90,18 @@ class SequentialJudge:
     def end_of_stage(self, evidence: Evidence) -> Verdict:
         """Judge what ends a stage: no evidence against it, and enough requests of its own.
 
-        With a `promotion_alpha` there must be evidence for it as well; with too little of that
-        the verdict is that nothing can be said yet.
+        Where the window is too short for the budgets of contracts the whole stage is judged by
+        them, as by the thresholds. With a `promotion_alpha` there must be evidence for the stage
+        as well; with too little of that the verdict is that nothing can be said yet.
         """
         verdict = self.check(evidence)
+        if verdict.kind is VerdictKind.UNHEALTHY:
+            return verdict
+        window = evidence.window
+        if min(window.requests, window.timed) < self.needed:
+            broken = self._contracts.judge(evidence.stage, evidence.broken_in_stage)
+            if broken is not None:
+                return broken
         if verdict.kind is not VerdictKind.HEALTHY or self._promotion is None:
             return verdict
         return self._proven(evidence, verdict, -log(self._promotion))
