@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import SeedSequence
 
 from canario.routing.router import Arm
 
@@ -12,6 +13,7 @@ from .faults import Errors, Fault
 from .requests import Fates
 from .scenario import Scenario
 from .service import Sampler
+from .spec import ARMS
 from .streams import Bytes, Flags, Floats, Purpose, child, seed_of
 from .targets import Aim
 
@@ -24,11 +26,11 @@ _SERVICE, _FAULTS = 0, 1
 
 
 class ArmDraws:
-    """The fates of requests on one arm."""
+    """The fates of requests on one arm; of retries by streams of their own."""
 
-    def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
+    def __init__(self, scenario: Scenario, seed: int, arm: Arm, *, retries: bool = False) -> None:
         self._warm_up = scenario.service(arm).warm_up
-        self._latency = _Latencies(scenario, seed, arm)
+        self._latency = _Latencies(scenario, arm, _stream(seed, arm, retries=retries))
         self._errors = _OwnErrors(scenario, seed, arm)
         self._factors = _payload_factors(scenario)
         self._faults = [
@@ -54,9 +56,8 @@ class ArmDraws:
 class _Latencies:
     """Latencies in ms; a route that has its own draws them from a stream of its own."""
 
-    def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
-        purpose: Purpose = "canary latency" if arm == "canary" else "baseline latency"
-        service, stream = scenario.service(arm), seed_of(seed, purpose)
+    def __init__(self, scenario: Scenario, arm: Arm, stream: SeedSequence) -> None:
+        service = scenario.service(arm)
         self._usual: Sampler = service.latency.sampler(stream)
         self._own: dict[int, Sampler] = {}
         own = child(stream, _ROUTES)
@@ -77,6 +78,14 @@ class _Latencies:
             usual[mine] = False
         drawn[usual] = self._usual(int(np.count_nonzero(usual)))
         return drawn
+
+
+def _stream(seed: int, arm: Arm, *, retries: bool) -> SeedSequence:
+    """The seed of an arm's latencies."""
+    if retries:
+        return child(seed_of(seed, "retries"), ARMS.index(arm))
+    purpose: Purpose = "canary latency" if arm == "canary" else "baseline latency"
+    return seed_of(seed, purpose)
 
 
 class _OwnErrors:

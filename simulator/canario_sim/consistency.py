@@ -34,6 +34,7 @@ def check(scenario: Scenario) -> None:
     for targeted in chain(scenario.faults, scenario.contract_failures):
         _check_targets(scenario, targeted)
     _check_clustering(scenario)
+    _check_dependencies(scenario)
     _check_instants(scenario)
 
 
@@ -93,6 +94,20 @@ def _check_clustering(scenario: Scenario) -> None:
                 service.clustering.check(rate, f"error_rate of the route {route.name} ({arm})")
 
 
+def _check_dependencies(scenario: Scenario) -> None:
+    names = [each.name for each in scenario.dependencies]
+    for each in scenario.dependencies:
+        if names.count(each.name) > 1:
+            raise ValueError(f"dependencies has {each.name!r} twice; give each a name of its own")
+        for route in each.routes or ():
+            if route not in scenario.route_names:
+                known = ", ".join(scenario.route_names) or "none; list them as [[routes]]"
+                raise ValueError(
+                    f"the dependency {each.name!r} has the route {route!r}; the scenario's routes "
+                    f"are {known}"
+                )
+
+
 def _clusterings(scenario: Scenario) -> Iterator[tuple[str, Clustering]]:
     for arm in ARMS:
         own = scenario.service(arm).clustering
@@ -111,6 +126,7 @@ def _check_instants(scenario: Scenario) -> None:
         "faults": scenario.faults,
         "contract_failures": scenario.contract_failures,
         "orders": scenario.orders,
+        "troubles": [trouble for each in scenario.dependencies for trouble in each.troubles],
     }
     for name, values in parts.items():
         for value in values:

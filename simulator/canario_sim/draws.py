@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.random import SeedSequence
@@ -10,7 +10,7 @@ from numpy.random import SeedSequence
 from .arm_draws import ArmDraws, clusters
 from .calls import Calls, Telling, aim_of
 from .contracts import ByRate, ContractFailure, Single
-from .requests import Requests
+from .requests import Fates, Requests
 from .scenario import Scenario
 from .spec import ARMS
 from .streams import Bytes, Flags, child, generator, seed_of
@@ -42,7 +42,7 @@ class Draws:
         telling = Telling(scenario, seed)
         luck = generator(seed_of(seed, "errors")).random
         baseline, canary = (ArmDraws(scenario, seed, arm) for arm in ARMS)
-        contracts = _ContractDraws(scenario, seed)
+        contracts = _ContractDraws(scenario, seed, seed_of(seed, "contracts"))
         size = scenario.traffic.batch(size, scenario.horizon)
         for arrivals in scenario.traffic.requests(seed, size, scenario.horizon):
             if not len(arrivals.at):
@@ -60,12 +60,36 @@ class Draws:
                 calls.session,
             )
 
+    def retries(self) -> Callable[[Requests], tuple[Fates, Fates]]:
+        """Gives requests that are sent again their fates on either arm.
+
+        They must come in order of arrival. Each has draws of its own, and meets the faults of
+        its own instant.
+        """
+        scenario, seed = self._scenario, self._seed
+        streams = seed_of(seed, "retries")
+        baseline, canary = (ArmDraws(scenario, seed, arm, retries=True) for arm in ARMS)
+        luck = generator(child(streams, len(ARMS))).random
+        contracts = _ContractDraws(scenario, seed, child(streams, len(ARMS) + 1))
+
+        def give(requests: Requests) -> tuple[Fates, Fates]:
+            calls = Calls(
+                requests.at, requests.key, requests.route, requests.payload, requests.session
+            )
+            chance = luck(len(calls))
+            broken = contracts.draw(calls)
+            return (
+                baseline.fates(calls, chance, broken[0]),
+                canary.fates(calls, chance, broken[1]),
+            )
+
+        return give
+
 
 class _ContractDraws:
     """Which contract each request would break, on either arm."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        streams = seed_of(seed, "contracts")
+    def __init__(self, scenario: Scenario, seed: int, streams: SeedSequence) -> None:
         self._failures = [
             _Failing(number, failure, scenario, child(streams, number), seed)
             for number, failure in enumerate(scenario.contract_failures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from canario.plan import Plan
 from canario.routing.router import Arm
 
 from .block import Flown
+from .closed import ClosedWorld
 from .contracts import Single
 from .draws import Draws
 from .expect import Ending, Expectation, Outcome, check
@@ -31,7 +33,16 @@ from .spec import ARMS
 from .tape import BROKEN, RecordedRequest, Tape
 from .world import Note, World
 
-__all__ = ["ArmTotals", "Exposure", "Run", "outcome_of", "replay_tape", "run", "world_of"]
+__all__ = [
+    "ArmTotals",
+    "Exposure",
+    "Run",
+    "closed_world_of",
+    "outcome_of",
+    "replay_tape",
+    "run",
+    "world_of",
+]
 
 
 class ArmTotals(Struct, frozen=True, kw_only=True):
@@ -125,7 +136,7 @@ def run(
     seed = scenario.seed if seed is None else seed
     world = world_of(scenario, seed, judge=judge, chunk=chunk, watch=watch)
     world.run()
-    result = _result(world, scenario.name, seed)
+    result = result_of(world, scenario.name, seed)
     if scenario.expect is None:
         return result
     ending = Ending(
@@ -149,6 +160,10 @@ def world_of(
 ) -> World:
     """The world of a scenario before its first instant; see `run` and `World`."""
     scenario = scenario.settled(seed)
+    if scenario.closed:
+        return closed_world_of(
+            scenario, seed, judge=judge, chunk=chunk, witness=witness, watch=watch
+        )
     return World(
         replace(scenario.plan, deployment=scenario.deployment),
         Draws(scenario, seed),
@@ -160,6 +175,21 @@ def world_of(
         chunk=chunk,
         witness=witness,
         watch=watch,
+    )
+
+
+def closed_world_of(scenario: Scenario, seed: int, **others: Any) -> ClosedWorld:
+    """The same for a scenario in which requests act on each other, and for any other."""
+    scenario = scenario.settled(seed)
+    draws = Draws(scenario, seed)
+    return ClosedWorld(
+        scenario,
+        seed,
+        draws,
+        draws.retries(),
+        orders=scenario.orders,
+        notes=_notes(scenario),
+        **others,
     )
 
 
@@ -192,10 +222,11 @@ def replay_tape(
         chunk=chunk,
     )
     world.run()
-    return _result(world, name, None)
+    return result_of(world, name, None)
 
 
-def _result(world: World, name: str, seed: int | None) -> Run:
+def result_of(world: World, name: str, seed: int | None) -> Run:
+    """What came of a world that has been lived through, without what is expected of it."""
     controller = world.controller
     totals = [
         ArmTotals(requests=row[0], errors=row[1], slow=row[2], violations=row[3], in_flight=flying)

@@ -13,8 +13,10 @@ from numpy.random import SeedSequence
 from canario.plan import Deployment, Plan
 from canario.routing.router import Arm
 
+from .clients import Clients
 from .consistency import check
 from .contracts import ContractFailure
+from .dependencies import Dependency
 from .expect import Expect
 from .faults import Fault
 from .mix import Payload, Route
@@ -81,6 +83,13 @@ class Scenario(Spec, frozen=True, kw_only=True):
         tuple[Payload, ...],
         Meta(max_length=200, description="Classes of payload; none: all are alike."),
     ] = ()
+    clients: Annotated[
+        Clients | None, Meta(description="Their patience; none: they wait, and do not ask again.")
+    ] = None
+    dependencies: Annotated[
+        tuple[Dependency, ...],
+        Meta(max_length=100, description="What both arms call while they serve."),
+    ] = ()
     faults: tuple[Fault, ...] = ()
     contract_failures: Annotated[tuple[ContractFailure, ...], Meta(max_length=200)] = ()
     orders: tuple[Order, ...] = ()
@@ -100,6 +109,12 @@ class Scenario(Spec, frozen=True, kw_only=True):
     def horizon(self) -> float:
         """The instant at which the rehearsal ends if the rollout has not."""
         return self.horizon_seconds or default_horizon(self.plan.deployment)
+
+    @property
+    def closed(self) -> bool:
+        """Whether requests act on each other otherwise than by standing in line."""
+        arms = (self.baseline, self.service("canary"))
+        return bool(self.clients or self.dependencies) or any(arm.acts_back for arm in arms)
 
     @property
     def route_names(self) -> tuple[str, ...]:

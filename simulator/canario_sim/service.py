@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.random import SeedSequence
 
+from .capacity import Autoscaling, ColdStart, Pauses
 from .clustering import Clustering
 from .spec import Count, Percent, Positive, Spec
 from .streams import Floats, child, generator
@@ -168,8 +169,41 @@ class Service(Spec, frozen=True, kw_only=True):
         Meta(description="Requests served at a time, the others wait in line; none: no limit."),
     ] = None
     warm_up: WarmUp | None = None
+    autoscaling: Annotated[
+        Autoscaling | None, Meta(description="More and fewer servers; `servers` are the first.")
+    ] = None
+    cold_start: Annotated[
+        ColdStart | None, Meta(description="How slow each server is when it is new.")
+    ] = None
+    pauses: Annotated[
+        Pauses | None, Meta(description="Stops of single servers, as for garbage collection.")
+    ] = None
+    contention: Annotated[
+        float,
+        Meta(
+            ge=1,
+            description="How many times as long a request takes when all servers are busy; in "
+            "proportion when fewer are.",
+        ),
+    ] = 1.0
+
+    @property
+    def acts_back(self) -> bool:
+        """Whether how long a request takes depends on other requests, beside standing in line."""
+        parts = (self.autoscaling, self.cold_start, self.pauses)
+        return self.contention > 1 or any(part is not None for part in parts)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.acts_back and self.servers is None:
+            raise ValueError(
+                "servers is missing; autoscaling, cold_start, pauses and contention need them"
+            )
+        scaling, servers = self.autoscaling, self.servers or 0
+        if scaling and not scaling.min_servers <= servers <= scaling.max_servers:
+            raise ValueError(
+                f"servers is {servers!r}; autoscaling asks for {scaling.min_servers} to "
+                f"{scaling.max_servers}"
+            )
         if self.clustering is not None:
             self.clustering.check(self.error_rate, "error_rate")

@@ -43,6 +43,10 @@ Purpose = Literal[
     "clusters",
     "onsets",
     "fates",
+    "back-off",
+    "calls",
+    "pauses",
+    "retries",
 ]
 
 # The place of a purpose is part of what a seed means: add new ones at the end.
@@ -63,6 +67,10 @@ _PLACE: dict[Purpose, int] = {
     "clusters": 13,
     "onsets": 14,
     "fates": 15,
+    "back-off": 16,
+    "calls": 17,
+    "pauses": 18,
+    "retries": 19,
 }
 
 

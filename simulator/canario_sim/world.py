@@ -28,8 +28,9 @@ from .flights import CANARY, FAILED, SLOW, Standing
 from .requests import CHUNK, Ahead, Source
 from .scenario import Order
 from .streams import Flags, Ints
+from .tally import Feed
 
-__all__ = ["Note", "World"]
+__all__ = ["Note", "Steps", "World"]
 
 # A rehearsal's rollback must not look like a live one in the host's log, nor in its telemetry.
 _LOG = logging.getLogger("canario_sim")
@@ -140,7 +141,7 @@ class World:
         for feeds in block.feeds():
             since: Breach | float = self.now
             while breach is not None and breach.at < instant:
-                yield from self._violate(block, since, breach)
+                yield from self._violate(block.feeds_between(since, breach), breach)
                 if self.controller.state.phase.terminal:
                     self._close(block, breach.position)
                     return
@@ -157,10 +158,9 @@ class World:
                 break
         self._close(block)
 
-    def _violate(self, block: Block, since: Breach | float, breach: Breach) -> Steps:
+    def _violate(self, feeds: Sequence[Feed], breach: Breach) -> Steps:
         """Let the canary break a contract: it ends the rollout at that very instant, unless the
         contract has a budget."""
-        feeds = block.feeds_between(since, breach)
         yield self._until(breach.at)
         self.controller.observe_slices(feeds)
         failed, slow = (int(breach.code & flag > 0) for flag in (FAILED, SLOW))

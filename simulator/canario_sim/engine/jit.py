@@ -2,8 +2,8 @@
 
 A loop is ordinary Python in a module of its own, which runs as it stands without numba. Compiled
 code is kept on disk, beside the source or in the user's cache, so that it is made once for each
-installation. It uses nothing that numba may round otherwise than Python: sums, products,
-quotients and comparisons of floats, and no functions.
+installation; that may take half a minute. A loop uses nothing that numba may round otherwise than
+Python: sums, products, quotients and comparisons of floats, and no functions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import FunctionType, ModuleType
+from typing import Any
 
 __all__ = ["compiled", "installed"]
 
@@ -45,8 +46,14 @@ def compiled(module: ModuleType) -> ModuleType | None:
     spec.loader.exec_module(copy)
     for key, value in list(vars(copy).items()):
         if isinstance(value, FunctionType) and value.__module__ == name:
+            # Only what is called from outside needs a way in from Python: it costs most of the
+            # time of compiling.
+            options: dict[str, Any] = {
+                "no_cfunc_wrapper": True,
+                "no_cpython_wrapper": key.startswith("_"),
+            }
             try:
-                setattr(copy, key, njit(cache=True)(value))
+                setattr(copy, key, njit(cache=True, **options)(value))
             except RuntimeError:  # no folder to keep it in can be written
-                setattr(copy, key, njit(value))
+                setattr(copy, key, njit(**options)(value))
     return copy

@@ -1,0 +1,209 @@
+"""Requests that act on each other: event for event what a process for each of them gives."""
+
+from __future__ import annotations
+
+import pytest
+from tests.simulator.closed_oracle import ClosedOracle, Seen
+from tests.simulator.oracle import windows
+from tests.simulator.test_oracle import SCENARIOS as OPEN
+
+from canario.plan import Deployment, Plan, RollbackThresholds, Stage
+from canario_sim import Run, Scenario, report, run
+from canario_sim.capacity import Autoscaling, ColdStart, Pauses
+from canario_sim.clients import Clients, RetryBudget
+from canario_sim.closed import ClosedWorld
+from canario_sim.contracts import ByRate, Single
+from canario_sim.dependencies import Breaker, Dependency, Trouble
+from canario_sim.engine import steps
+from canario_sim.engine.seen import Attempts
+from canario_sim.faults import AddedLatency, Errors, LostCapacity
+from canario_sim.flights import BROKEN, CANARY, FAILED, FLAGS, SLOW
+from canario_sim.mix import Route
+from canario_sim.runner import closed_world_of, result_of
+from canario_sim.service import Gamma, Lognormal, Service
+from canario_sim.spec import ARMS
+from canario_sim.traffic import Poisson, Population
+
+STAGES = (Stage(20, 40), Stage(50, 40), Stage(100, 40))
+
+
+def plan(**thresholds: float | dict[str, float]) -> Plan:
+    patient: dict[str, float | dict[str, float]] = {
+        "max_error_rate": 100.0,
+        "max_p95_latency_ms": 60_000.0,
+    }
+    return Plan(
+        deployment=Deployment(
+            canary_stages=STAGES,
+            rollback_thresholds=RollbackThresholds(**(patient | thresholds)),  # type: ignore[arg-type]
+        )
+    )
+
+
+def scenario(baseline: Service, **parts: object) -> Scenario:
+    return Scenario(
+        **{
+            "name": "closed",
+            "teaches": "that two simulators agree",
+            "plan": plan(),
+            "traffic": Poisson(rate=20, keys=Population(size=200)),
+            "baseline": baseline,
+        }
+        | parts  # type: ignore[arg-type]
+    )
+
+
+FREE = Service(latency=Gamma(mean_ms=100), error_rate=5)
+QUEUE = Service(latency=Gamma(mean_ms=150), error_rate=3, servers=4)
+DATABASE = Dependency(
+    name="database",
+    latency=Gamma(mean_ms=20),
+    servers=2,
+    timeout_ms=80,
+    error_rate=1,
+    breaker=Breaker(failures=3, calls=6, open_seconds=4, trials=2),
+    troubles=(
+        Trouble(at=30, lasts=15, error_rate=60, factor=3),
+        Trouble(at=80, lasts=5, every=20, lost_servers=1, added_ms=10),
+    ),
+)
+CACHE = Dependency(
+    name="cache", latency=Lognormal(p50_ms=5, p95_ms=20), optional=True, error_rate=10, arm="canary"
+)
+SLOWED = Service(
+    latency=Gamma(mean_ms=100),
+    servers=4,
+    contention=1.4,
+    cold_start=ColdStart(seconds=30, factor=3),
+    pauses=Pauses(ms=500, every_seconds=5, kind="periodic"),
+)
+SCALED = Service(
+    latency=Gamma(mean_ms=150),
+    servers=3,
+    autoscaling=Autoscaling(
+        min_servers=2,
+        max_servers=9,
+        interval_seconds=7,
+        provisioning_seconds=12,
+        scale_down_seconds=20,
+    ),
+    cold_start=ColdStart(seconds=10, factor=2),
+)
+
+SCENARIOS = {
+    "retries of what failed": scenario(FREE, clients=Clients(attempts=3)),
+    "time-outs, and a budget": scenario(
+        FREE,
+        clients=Clients(attempts=4, timeout_ms=150, budget=RetryBudget(percent=20, burst=5)),
+    ),
+    "a retry storm": scenario(QUEUE, clients=Clients(attempts=3, timeout_ms=400)),
+    "a retry storm, the line left": scenario(
+        QUEUE, clients=Clients(attempts=3, timeout_ms=400, abandoned="dropped", jitter=0.3)
+    ),
+    "clients that leave after too long": scenario(
+        QUEUE,
+        plan=plan(max_p95_latency_ms=300, min_samples=400),
+        clients=Clients(attempts=3, timeout_ms=400, abandoned="dropped", backoff_ms=0),
+    ),
+    "a rollback": scenario(
+        QUEUE,
+        plan=plan(max_error_rate=10),
+        clients=Clients(attempts=2, timeout_ms=2000),
+        faults=(Errors(at=45, rate=50),),
+    ),
+    "pauses": scenario(
+        Service(latency=Gamma(mean_ms=150), servers=4, pauses=Pauses(ms=500, every_seconds=5))
+    ),
+    "cold, crowded, and pausing": scenario(SLOWED),
+    "autoscaling": scenario(SCALED, clients=Clients(attempts=2, timeout_ms=900)),
+    "autoscaling, up and down": scenario(
+        SCALED,
+        faults=(
+            AddedLatency(arm="both", at=20, lasts=5, every=33, ms=300),
+            LostCapacity(arm="canary", at=50, lasts=30, servers=2),
+        ),
+    ),
+    "a database with a breaker": scenario(FREE, dependencies=(DATABASE,)),
+    "pools behind pools": scenario(
+        SLOWED, dependencies=(DATABASE, CACHE), clients=Clients(attempts=2, timeout_ms=700)
+    ),
+    "capacity lost": scenario(
+        QUEUE,
+        faults=(LostCapacity(at=30, lasts=20, servers=2, arm="both"),),
+        clients=Clients(attempts=3, timeout_ms=700),
+    ),
+    "contracts broken, with a budget": scenario(
+        QUEUE,
+        plan=plan(contract_budgets={"contract": 50.0}),
+        clients=Clients(attempts=3, timeout_ms=700),
+        contract_failures=(ByRate(rate=2), Single(at=100, contract="score")),
+    ),
+    "routes": scenario(
+        FREE,
+        routes=(Route(name="/a", weight=3), Route(name="/b", weight=1)),
+        dependencies=(
+            Dependency(name="one", latency=Gamma(mean_ms=10), routes=("/b",)),
+            Dependency(name="two", latency=Gamma(mean_ms=10), routes=("/a",), servers=1),
+        ),
+        clients=Clients(attempts=3),
+    ),
+}
+
+
+def lived(made: Scenario, seed: int, *, compiled: bool) -> tuple[ClosedWorld, Run, list[Seen]]:
+    """A world that has been lived through, and every attempt that ended in it."""
+    world = closed_world_of(made, seed, compiled=compiled)
+    seen: list[Seen] = []
+    advance = world.loop.advance
+
+    def listen(until: float, weight: int) -> tuple[Attempts, int | None]:
+        ended, place = advance(until, weight)
+        codes = ended.flights.code.tolist()
+        for done, code, neutral in zip(
+            ended.flights.done.tolist(), codes, ended.neutral.tolist(), strict=True
+        ):
+            arm, broken = ARMS[code & CANARY > 0], code // FLAGS if code & BROKEN else 0
+            failed, slow = code & FAILED > 0, code & SLOW > 0
+            seen.append(Seen(done, arm, failed, slow, neutral, broken))
+        return ended, place
+
+    world.loop.advance = listen  # type: ignore[method-assign]
+    world.run()
+    return world, result_of(world, made.name, seed), seen
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["interpreted", "compiled"])
+@pytest.mark.parametrize("title", SCENARIOS)
+def test_every_attempt_is_the_oracles(title: str, compiled: bool) -> None:
+    made = SCENARIOS[title]
+    for seed in (1, 2) if compiled else (3,):
+        slow = ClosedOracle(made, seed).run()
+        world, fast, seen = lived(made, seed, compiled=compiled)
+        assert len(seen) > 200
+        assert seen == slow.seen
+        assert fast.events == slow.controller.events
+        assert windows(fast.history) == windows(slow.controller.metrics_history)
+        assert world.in_flight == tuple(slow.flying.values())
+        kinds = {steps.OPENED: "opened", steps.RECOVERED: "recovered", steps.SCALED: "scaled"}
+        signals = [
+            (signal.at, kinds[signal.kind], ARMS[signal.arm], signal.value)
+            for signal in world.loop.signals
+        ]
+        assert signals == slow.signals
+
+
+@pytest.mark.parametrize("title", OPEN)
+def test_where_nothing_acts_back_it_is_the_open_world_to_the_byte(title: str) -> None:
+    made, _ = OPEN[title]
+    world = closed_world_of(made, 1, compiled=True)
+    world.run()
+    assert report(result_of(world, made.name, 1)) == report(run(made, 1))
+
+
+@pytest.mark.parametrize("title", ["a retry storm, the line left", "pools behind pools"])
+def test_a_closed_world_depends_on_the_seed_alone(title: str) -> None:
+    made = SCENARIOS[title]
+    expected = report(run(made, 5))
+    for chunk in (1, 77, 1000, 60_000):
+        assert report(run(made, 5, chunk=chunk)) == expected
+    assert report(run(made, 6)) != expected
