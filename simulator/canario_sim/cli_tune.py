@@ -230,6 +230,8 @@ def tune(
     closest plan is given even so.
     """
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
+    from msgspec.structs import replace
+
     from .tuning import Goals, Grid, Search, json_text
     from .tuning.plan_file import plan_text
     from .tuning.show import show
@@ -260,7 +262,7 @@ def tune(
                 within_seconds=within,
                 at_most=at_most,
             ),
-            grid=Grid(**{name: own for name, own in values.items() if own is not None}),
+            grid=replace(Grid(), **{k: own for k, own in values.items() if own is not None}),
             slow_above_ms=slow_above,
             trials=trials,
             replications=replications,
@@ -318,12 +320,12 @@ def _inputs(paths: tuple[Path, ...]) -> tuple[Plan, list[Scenario]]:
         )
     if plans:
         return next(iter(plans.values())), scenarios
-    own = {scenario.plan for scenario in scenarios} if scenarios else {Plan()}
-    if len(own) > 1:
+    own = scenarios[0].plan if scenarios else Plan()
+    if any(scenario.plan != own for scenario in scenarios):
         raise ConfigError(
             str(paths[0]), "plan", "is not that of every scenario; give the plan's own file as well"
         )
-    return own.pop(), scenarios
+    return own, scenarios
 
 
 def _conditions(

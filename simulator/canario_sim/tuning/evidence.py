@@ -50,6 +50,7 @@ class Evidence:
         self._settings = sequential_of(like)
         self._checks = np.flatnonzero(trajectory.kind != Look.BROKEN)
         self._counts = _Counts(trajectory, self._checks, np.array(grid.max_p95_latency_ms))
+        self._priors = [self._masses(part) for part in self._counts.parts]
         shares = self._settings.weights.shares
         weights = [log_of(share / sum(shares)) for share in shares]
         errors, slow, relative_errors, relative_slow = (
@@ -117,22 +118,9 @@ class Evidence:
         """log E of one metric at each check, for each row of what is given."""
         bad, events, null = np.broadcast_arrays(np.atleast_2d(bad), events, null)
         path = np.empty(bad.shape)
-        for part in self._counts.parts:
-            path[:, part] = self._one_mixture(bad[:, part], events[:, part], null[:, part], part)
+        for part, prior in zip(self._counts.parts, self._priors, strict=True):
+            path[:, part] = _one_mixture(bad[:, part], events[:, part], null[:, part], *prior)
         return path
-
-    def _one_mixture(self, bad: Ints, events: Ints, null: Floats, part: slice) -> Floats:
-        deltas = np.array(DELTAS)[:, None, None]
-        masses, rests = self._masses(part)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            said = deltas * bad - events * np.log1p(null * np.expm1(deltas))
-            upto = np.cumsum(said, axis=-1)
-            fresh = np.log(masses) - log(len(DELTAS)) - (upto - said)
-            logs = upto + np.logaddexp.accumulate(fresh, axis=-1)
-            whole = np.logaddexp(np.logaddexp.reduce(logs, axis=0), np.log(rests))
-        # What must not happen has happened, and cannot be undone.
-        never = np.logical_or.accumulate((null == 0) & (bad > 0) & (events > 0), axis=-1)
-        return np.where(never, np.inf, whole)
 
     def _masses(self, part: slice) -> tuple[Floats, Floats]:
         """The prior's mass at each check, and what remains of it afterwards."""
@@ -144,6 +132,20 @@ class Evidence:
             masses.append(mass)
             rests.append(rest)
         return np.array(masses), np.array(rests)
+
+
+def _one_mixture(bad: Ints, events: Ints, null: Floats, masses: Floats, rests: Floats) -> Floats:
+    """log E at each check of one start of the rollout."""
+    deltas = np.array(DELTAS)[:, None, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        said = deltas * bad - events * np.log1p(null * np.expm1(deltas))
+        upto = np.cumsum(said, axis=-1)
+        fresh = np.log(masses) - log(len(DELTAS)) - (upto - said)
+        logs = upto + np.logaddexp.accumulate(fresh, axis=-1)
+        whole = np.logaddexp(np.logaddexp.reduce(logs, axis=0), np.log(rests))
+    # What must not happen has happened, and cannot be undone.
+    never = np.logical_or.accumulate((null == 0) & (bad > 0) & (events > 0), axis=-1)
+    return np.where(never, np.inf, whole)
 
 
 class _Counts:

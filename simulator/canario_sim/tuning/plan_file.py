@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from canario.plan import Plan
+from canario.plan import Plan, Sequential
 
 from .result import Check, Tuning
 
@@ -82,6 +82,8 @@ def _table(
             inner.append(list(_stages(where, value, reasons)))
         elif isinstance(value, dict) and key != "contract_budgets":
             theirs = default if isinstance(default, dict) else None
+            if value.get("kind") == "sequential":
+                theirs = {**msgspec.to_builtins(Sequential()), "kind": None, "alpha": None}
             inner.append(list(_table((*path, key), value, reasons, theirs)))
         else:
             own += [*_comment(*filter(None, [reasons.get(where)])), f"{key} = {_value(value)}"]

@@ -50,7 +50,7 @@ def _rule(scored: Scored, place: Place, present: Point) -> Reason:
         values = grid.metric_window_seconds
         why = _beside(scored, place, 0, values, " s")
         if isinstance(before.judge, Sequential):
-            why += f"; the sequential judge of before: {_said(present.scores)}"
+            why += f"; with the sequential judge of before {_said(present.scores)}"
         else:
             window = before.rollback_thresholds.metric_window_seconds
             why += _before(window, values, rule, " s")
@@ -63,7 +63,7 @@ def _rule(scored: Scored, place: Place, present: Point) -> Reason:
     why = "evidence adds up over the whole rollout"
     if best is not None:
         window = best.deployment.rollback_thresholds.metric_window_seconds
-        why += f"; fixed thresholds over {window:g} s would: {_instead(own, best.scores)}"
+        why += f"; with fixed thresholds over {window:g} s: {_instead(own, best.scores)}"
     alpha = grid.alpha[rule - windows]
     return Reason(key="deployment.judge", value=f"sequential, alpha {alpha:g}", why=why)
 
@@ -71,12 +71,13 @@ def _rule(scored: Scored, place: Place, present: Point) -> Reason:
 def _beside(scored: Scored, place: Place, axis: int, values: tuple[float, ...], unit: str) -> str:
     own = scored.point(place).scores
     said = []
-    for step, word in ((-1, "at"), (1, "at")):
-        other = place[axis] + step
+    for other in (place[axis] - 1, place[axis] + 1):
         if 0 <= other < len(values):
-            there = (*place[:axis], other, *place[axis + 1 :])
-            theirs = scored.point((there[0], there[1], there[2], there[3])).scores
-            said.append(f"{word} {values[other]:g}{unit} {_instead(own, theirs)}")
+            there = [*place]
+            there[axis] = other
+            rule, sample, rate, limit = there
+            theirs = scored.point((rule, sample, rate, limit)).scores
+            said.append(f"at {values[other]:g}{unit}: {_instead(own, theirs)}")
     return "; ".join(said) or "nothing else was tried"
 
 
@@ -121,7 +122,7 @@ def _shape(own: Point, present: Point) -> Iterator[Reason]:
         yield Reason(key=key, value=f"{interval:g}", why="as it was")
         return
     compared = (
-        f"with these and the thresholds below {_said(own.scores)}; the present plan: "
+        f"with these and the thresholds below {_said(own.scores)}; with the present plan "
         f"{_said(present.scores)}"
     )
     yield Reason(

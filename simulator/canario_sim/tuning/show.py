@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +35,8 @@ def show(tuning: Tuning, *, console: Console | None = None) -> None:
     _wide(out, _front(tuning))
     out.print()
     out.print(Text("The recommended plan", style="bold"))
-    _wide(out, _plan(tuning))
+    for text in _plan(tuning, out.width):
+        out.print(text)
     out.print()
     if tuning.checks:
         out.print(
@@ -48,7 +50,8 @@ def show(tuning: Tuning, *, console: Console | None = None) -> None:
     if tuning.impossible:
         out.print(Text("What cannot be had", style="bold"))
         for each in tuning.impossible:
-            out.print(Text(f"  {each.why}"))
+            for number, line in enumerate(wrap(each.why, max(out.width - 6, 40))):
+                out.print(Text(f"{'      ' if number else '  '}{line}"))
         out.print()
     for line in _in_words(tuning):
         out.print(Text(line))
@@ -115,14 +118,11 @@ def _values(deployment: Deployment) -> Iterator[str]:
     yield f"{limits.check_interval_seconds:g} s"
 
 
-def _plan(tuning: Tuning) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(3):
-        table.add_column(overflow="fold")
+def _plan(tuning: Tuning, width: int) -> Iterator[Text]:
     for each in tuning.reasons:
-        name = each.key.rpartition(".")[2]
-        table.add_row(Text(name), Text(each.value, style="bold"), Text(each.why, style="dim"))
-    return table
+        yield Text.assemble(f"  {each.key.rpartition('.')[2]} = ", (each.value, "bold"))
+        for line in wrap(each.why, max(width - 6, 40), break_on_hyphens=False):
+            yield Text(f"      {line}", style="dim")
 
 
 def _checks(tuning: Tuning) -> Table:
