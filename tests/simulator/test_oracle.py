@@ -309,7 +309,7 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
         scenario(
             plan=PATIENT,
             baseline=QUEUE,
-            traffic=SelfExciting(rate=14, branching=0.85, decay_seconds=2),
+            traffic=SelfExciting(rate=15, branching=0.85, decay_seconds=2),
         ),
         "rolled_back",
     ),
