@@ -36,7 +36,9 @@ from .measure import (
 FLOW = "decalogo_evaluation"
 FLOWS = tuple(str(flow) for flow in FlowType)
 WINDOW_SECONDS = 300.0
-LATENCIES = [Random(17).lognormvariate(4.5, 0.4) for _ in range(997)]
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+_random = Random(17)
+LATENCIES = [_random.lognormvariate(4.5, 0.4) for _ in range(997)]
 
 
 def main() -> None:
@@ -108,6 +110,9 @@ def recording(calls: int, rounds: int) -> Table:
             flow_name=FLOW, success=success, latency_ms=latency_ms, contract_valid=True
         )
 
+    def traced(success: bool, latency_ms: float) -> None:
+        monitor.record_request(FLOW, success, latency_ms, trace_id=TRACE_ID)
+
     def listed(success: bool, latency_ms: float) -> None:
         recorder.record_request(
             flow_name=FLOW, success=success, latency_ms=latency_ms, contract_valid=True
@@ -118,13 +123,14 @@ def recording(calls: int, rounds: int) -> Table:
             "nothing": _recorded(nothing, calls),
             "canario": _recorded(canario, calls),
             "failing": _recorded(canario, calls, success=False),
+            "traced": _recorded(traced, calls),
             "list": _recorded(listed, calls),
             "prometheus": _recorded(prometheus, calls),
             "otel": _recorded(opentelemetry, calls),
         },
         rounds,
     )
-    expected = (rounds + 1) * calls * 2
+    expected = (rounds + 1) * calls * 3
     if monitor.totals(FLOW).requests != expected:
         raise RuntimeError(f"{monitor.totals(FLOW).requests} of {expected} were recorded")
 
@@ -139,7 +145,8 @@ def recording(calls: int, rounds: int) -> Table:
         "Recording one SLO observation",
         [
             row("`monitor.record_request`", "canario", 0.4e-6),
-            row("the same for a request that failed", "failing"),
+            row("the same for a request that failed", "failing", 0.4e-6),
+            row("the same with a trace id, as the decorators have one", "traced"),
             row("a list of (instant, success, latency, valid), with its expiry", "list"),
             row("prometheus-client, a labelled histogram and a counter", "prometheus"),
             row("OpenTelemetry SDK, `Histogram.record` alone", "otel"),

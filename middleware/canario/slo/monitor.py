@@ -144,9 +144,9 @@ class SLOMonitor:
         # Nearly all requests go this way, without a lock: what is unusual is found out below.
         if (
             contract_valid
-            and trace_id is None
             and latency_ms.__class__ is float
             and 0.0 <= latency_ms < inf
+            and (trace_id is None or (success and latency_ms <= self._slow_ms))
         ):
             try:
                 flow = self._flows[flow_name]
