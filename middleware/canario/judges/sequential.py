@@ -76,7 +76,26 @@ class SequentialJudge:
 
     def check(self, evidence: Evidence) -> Verdict:
         """Take in what has come since the last check, and judge."""
+        return self._judge(evidence, self.broken(evidence))
+
+    def end_of_stage(self, evidence: Evidence) -> Verdict:
+        """Judge what ends a stage: no evidence against it, and enough requests of its own.
+
+        Where the window is too short for the budgets of contracts the whole stage is judged by
+        them, as by the thresholds. With a `promotion_alpha` there must be evidence for the stage
+        as well; with too little of that the verdict is that nothing can be said yet.
+        """
         broken = self.broken(evidence)
+        window = evidence.window
+        if broken is None and min(window.requests, window.timed) < self.needed:
+            broken = self._contracts.judge(evidence.stage, evidence.broken_in_stage)
+        verdict = self._judge(evidence, broken)
+        if verdict.kind is not VerdictKind.HEALTHY or self._promotion is None:
+            return verdict
+        return self._proven(evidence, verdict, -log(self._promotion))
+
+    def _judge(self, evidence: Evidence, broken: Verdict | None) -> Verdict:
+        """The verdict, given that on contracts, which comes first."""
         self._take_in(evidence)
         if broken is not None:
             return broken
@@ -86,25 +105,6 @@ class SequentialJudge:
         if min(stage.requests, stage.timed) < self.needed:
             return self._insufficient(stage)
         return self._healthy(evidence)
-
-    def end_of_stage(self, evidence: Evidence) -> Verdict:
-        """Judge what ends a stage: no evidence against it, and enough requests of its own.
-
-        Where the window is too short for the budgets of contracts the whole stage is judged by
-        them, as by the thresholds. With a `promotion_alpha` there must be evidence for the stage
-        as well; with too little of that the verdict is that nothing can be said yet.
-        """
-        verdict = self.check(evidence)
-        if verdict.kind is VerdictKind.UNHEALTHY:
-            return verdict
-        window = evidence.window
-        if min(window.requests, window.timed) < self.needed:
-            broken = self._contracts.judge(evidence.stage, evidence.broken_in_stage)
-            if broken is not None:
-                return broken
-        if verdict.kind is not VerdictKind.HEALTHY or self._promotion is None:
-            return verdict
-        return self._proven(evidence, verdict, -log(self._promotion))
 
     def _take_in(self, evidence: Evidence) -> None:
         canary, baseline = self._seen

@@ -127,11 +127,8 @@ class _Sight:
 
     def crossed(self, starts: Ints, least: int) -> tuple[Ints, NDArray[np.uint8]]:
         """The first look of every error rate × latency, and the reason; see `Crossings`."""
-        seen = self._seen
-        # Where the window holds too few at the end of a stage, the whole stage is judged.
-        short = self._ends & (seen.seen - starts < least)
-        starts = np.where(short, seen.begun, starts)
-        n = seen.seen - starts
+        starts = self._judged(starts, least)
+        n = self._seen.seen - starts
         enough = n >= least
         contract = self._contracts(starts, n, enough)
         judged = enough & self._checks
@@ -143,9 +140,17 @@ class _Sight:
         return look, why
 
     def broken(self, starts: Ints, least: int) -> int:
-        """The first look at which a contract ends it, the window alone being judged."""
+        """The first look at which a contract ends it."""
+        starts = self._judged(starts, least)
         n = self._seen.seen - starts
         return self._contracts(starts, n, n >= least)
+
+    def _judged(self, starts: Ints, least: int) -> Ints:
+        """Where the window holds too few at the end of a stage, the whole stage is judged."""
+        seen = self._seen
+        short = self._ends & (seen.seen - starts < least)
+        judged: Ints = np.where(short, seen.begun, starts)
+        return judged
 
     def _rates(self, starts: Ints, n: Ints, judged: NDArray[np.bool_]) -> Ints:
         """For each error rate the first look at which it is exceeded."""
