@@ -24,6 +24,7 @@ from .contracts import Single
 from .draws import Draws
 from .expect import Ending, Expectation, Outcome, check
 from .faults import Fault, LostCapacity
+from .feedback import Feedback, feedback_of
 from .flights import Single as PendingSingle
 from .flights import Standing
 from .pool import Loss, Pool
@@ -93,6 +94,7 @@ class Run(Struct, frozen=True, kw_only=True):
         exposure: Whom the canary has reached.
         history: What each check saw, of the last 5,000.
         expectations: What the scenario expects, and whether it came true.
+        feedback: What requests did to each other; None where they only stand in line.
     """
 
     scenario: str
@@ -109,6 +111,7 @@ class Run(Struct, frozen=True, kw_only=True):
     exposure: Exposure
     history: tuple[MetricsSnapshot, ...]
     expectations: tuple[Expectation, ...] = ()
+    feedback: Feedback | None = None
 
     @property
     def ok(self) -> bool:
@@ -233,6 +236,9 @@ def result_of(world: World, name: str, seed: int | None) -> Run:
         for row, flying in zip(world.served.tolist(), world.in_flight, strict=True)
     ]
     state, deployment = controller.state, controller.deployment
+    feedback = None
+    if isinstance(world, ClosedWorld):
+        feedback = feedback_of(world, controller.plan.slo.p99_recovery_time_ms)
     return Run(
         scenario=name,
         seed=seed,
@@ -252,6 +258,7 @@ def result_of(world: World, name: str, seed: int | None) -> Run:
             population=len(world.exposed),
         ),
         history=controller.metrics_history,
+        feedback=feedback,
     )
 
 
@@ -307,6 +314,12 @@ def _notes(scenario: Scenario) -> Iterator[Note]:
             yield Note(start, f"fault on {_where(fault)} starts: {fault.words}")
             if end < inf:
                 yield Note(end, f"fault on {_where(fault)} ends: {fault.words}")
+    for dependency in scenario.dependencies:
+        for trouble in dependency.troubles:
+            for start, end in trouble.occurrences(scenario.horizon):
+                yield Note(start, f"trouble with {dependency.name} starts: {trouble.words}")
+                if end < inf:
+                    yield Note(end, f"trouble with {dependency.name} ends: {trouble.words}")
 
 
 def _where(fault: Fault) -> str:

@@ -15,6 +15,7 @@ from canario.control.rollout import MetricsSnapshot
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
 
+from .feedback import in_words
 from .report.plain import printable
 from .runner import Run
 from .scenario import Scenario
@@ -57,6 +58,8 @@ class Show:
         if run.history:
             out.print(strip(run.history, _STRIP, title="share over time "))
         out.print(Text(_reach(run), style="dim"))
+        for line in in_words(run.feedback) if run.feedback else ():
+            out.print(Text(line, style="dim"))
         for expectation in run.expectations:
             if not expectation.ok:
                 out.print(

@@ -213,7 +213,8 @@ class ClosedOracle:
     def patience(self, attempt: Attempt) -> Steps:
         assert self.clients.timeout_ms is not None
         yield until(self.env, attempt.at + self.clients.timeout_ms / 1000, LEAVE)
-        if not attempt.over:
+        self.tick()
+        if not (attempt.over or self.ended.triggered):
             attempt.left = True
             if attempt.turn is not None and self.clients.abandoned == "dropped":
                 attempt.turn.wanted = False

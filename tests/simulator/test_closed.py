@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from tests.simulator.closed_oracle import ClosedOracle, Seen
 from tests.simulator.oracle import windows
 from tests.simulator.test_oracle import SCENARIOS as OPEN
@@ -197,7 +198,8 @@ def test_where_nothing_acts_back_it_is_the_open_world_to_the_byte(title: str) ->
     made, _ = OPEN[title]
     world = closed_world_of(made, 1, compiled=True)
     world.run()
-    assert report(result_of(world, made.name, 1)) == report(run(made, 1))
+    closed = replace(result_of(world, made.name, 1), feedback=None)
+    assert report(closed) == report(run(made, 1))
 
 
 @pytest.mark.parametrize("title", ["a retry storm, the line left", "pools behind pools"])
@@ -207,3 +209,21 @@ def test_a_closed_world_depends_on_the_seed_alone(title: str) -> None:
     for chunk in (1, 77, 1000, 60_000):
         assert report(run(made, 5, chunk=chunk)) == expected
     assert report(run(made, 6)) != expected
+
+
+def test_a_run_says_what_clients_and_breakers_did() -> None:
+    made = SCENARIOS["pools behind pools"]
+    slow = ClosedOracle(made, 1).run()
+    told = run(made, 1).feedback
+    assert told is not None
+    opened = sum(kind == "opened" for _, kind, _, _ in slow.signals)
+    times = sorted(ms for _, kind, _, ms in slow.signals if kind == "recovered")
+    assert len(times) > 2
+    assert (told.recovery.recoveries, told.recovery.unfinished) == (len(times), opened - len(times))
+    assert told.recovery.limit_ms == made.plan.slo.p99_recovery_time_ms == 1500
+    assert told.recovery.met is False
+    if opened == len(times):
+        assert told.recovery.p99_ms == times[-1]
+    assert told.retries == slow.retries > 100
+    assert told.gave_up == slow.gave_up
+    assert run(OPEN["healthy"][0]).feedback is None
