@@ -108,8 +108,7 @@ def backtest(
     policies.
     """
     # Numpy and the like are imported when something is run, so that help and completion are quick.
-    from .tapes import backtest as judge
-    from .tapes import false_alarms, read_tape
+    from .tapes import false_alarms, judge_tape, read_tape
 
     for name, value in (("--every", every_seconds), ("--at-most", at_most)):
         if value is not None and as_arm is None:
@@ -124,7 +123,7 @@ def backtest(
             )
         with _progress("backtest", [policy.name for policy in policies]) as progress:
             if as_arm is None:
-                made = judge(
+                made = judge_tape(
                     recording,
                     policies,
                     fates=fates,
@@ -167,7 +166,7 @@ def tape() -> None:
 def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what a tape holds, and how its rollout ended."""
     from .tapes import read_tape
-    from .tapes.backtest import facts_of, happened_of
+    from .tapes.judging import facts_of, happened_of
     from .tapes.show import show_facts, show_happened
     from .tapes.texts import json_text
 

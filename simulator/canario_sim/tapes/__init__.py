@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .backtest import Alarms, Backtest, Judged, backtest, false_alarms
+    from .alarms import false_alarms
+    from .backtest import Alarms, Backtest, Judged
+    from .judging import judge_tape
     from .read import read_sessions, read_tape
     from .recording import Recording
 
@@ -18,14 +20,16 @@ __all__ = [
     "Backtest",
     "Judged",
     "Recording",
-    "backtest",
     "false_alarms",
+    "judge_tape",
     "read_sessions",
     "read_tape",
 ]
 
 _MODULES = {
-    "backtest": ("Alarms", "Backtest", "Judged", "backtest", "false_alarms"),
+    "alarms": ("false_alarms",),
+    "backtest": ("Alarms", "Backtest", "Judged"),
+    "judging": ("judge_tape",),
     "read": ("read_sessions", "read_tape"),
     "recording": ("Recording",),
 }
