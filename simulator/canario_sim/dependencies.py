@@ -10,6 +10,7 @@ from msgspec import Meta, field
 
 from canario.routing.router import Arm
 
+from .onset import Onset
 from .service import Latency
 from .spec import ArmOrBoth, Count, Percent, Positive, Seconds, Spec
 
@@ -57,6 +58,9 @@ class Trouble(Spec, frozen=True, kw_only=True):
     ] = field(default=None, name="for")
     every: Annotated[
         Positive | None, Meta(description="Seconds from one occurrence's start to the next's.")
+    ] = None
+    onset: Annotated[
+        Onset | None, Meta(description="How it begins by chance, at the earliest at `at`.")
     ] = None
     error_rate: Annotated[
         Percent, Meta(description="Calls that it makes fail, in percent; 100 is an outage.")

@@ -45,6 +45,9 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
         baseline=filled(scenario.baseline, folder),
         canary=None if scenario.canary is None else filled(scenario.canary, folder),
         routes=tuple(_filled_route(route, folder) for route in scenario.routes),
+        dependencies=tuple(
+            replace(each, latency=_read(each.latency, folder)) for each in scenario.dependencies
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from canario.routing.router import Arm
 from .clients import Clients
 from .consistency import check
 from .contracts import ContractFailure
-from .dependencies import Dependency
+from .dependencies import Dependency, Trouble
 from .expect import Expect
 from .faults import Fault
 from .mix import Payload, Route
@@ -26,7 +26,7 @@ from .streams import child, seed_of
 from .traffic import Traffic
 from .window import Timed
 
-T = TypeVar("T", bound=Timed)
+T = TypeVar("T", bound=Timed | Trouble)
 
 __all__ = ["Order", "Scenario", "default_horizon"]
 
@@ -134,34 +134,42 @@ class Scenario(Spec, frozen=True, kw_only=True):
         return arms[0][1] == arms[1][1] and baseline == canary
 
     def settled(self, seed: int) -> Scenario:
-        """The scenario with nothing left to chance about when faults and contract failures begin.
+        """The scenario with nothing left to chance about when faults, contract failures and the
+        troubles of dependencies begin.
 
         Those that do not begin before the horizon are left out.
         """
-        parts = (self.faults, self.contract_failures)
-        if all(part.onset is None for part in chain(*parts)):
+        troubles = chain.from_iterable(each.troubles for each in self.dependencies)
+        struck = chain(self.faults, self.contract_failures, troubles)
+        if all(one.onset is None for one in struck):
             return self
-        streams = seed_of(seed, "onsets")
-        faults, failures = (
-            tuple(
-                settled
-                for number, timed in enumerate(part)
-                if (settled := self._begun(timed, child(child(streams, which), number)))
-            )
-            for which, part in enumerate(parts)
+        faults, failures, troubled = (child(seed_of(seed, "onsets"), place) for place in range(3))
+        dependencies = tuple(
+            replace(each, troubles=self._begun(each.troubles, child(troubled, number)))
+            for number, each in enumerate(self.dependencies)
         )
-        return replace(self, faults=faults, contract_failures=failures)
+        return replace(
+            self,
+            faults=self._begun(self.faults, faults),
+            contract_failures=self._begun(self.contract_failures, failures),
+            dependencies=dependencies,
+        )
 
     def service(self, arm: Arm) -> Service:
         """How an arm serves."""
         return self.baseline if arm == "baseline" or self.canary is None else self.canary
 
-    def _begun(self, timed: T, seed: SeedSequence) -> T | None:
-        """What begins by chance, at the instant at which it does; None when it does not."""
-        if timed.onset is None:
-            return timed
-        at = timed.onset.begins(timed.at, self.plan.deployment.canary_stages, seed)
-        return replace(timed, at=at, onset=None) if at < self.horizon else None
+    def _begun(self, listed: tuple[T, ...], seed: SeedSequence) -> tuple[T, ...]:
+        """Those that begin, each at an instant that is settled."""
+        stages = self.plan.deployment.canary_stages
+        begun = []
+        for number, one in enumerate(listed):
+            at = one.at
+            if one.onset is not None:
+                at = one.onset.begins(at, stages, child(seed, number))
+            if at < self.horizon:
+                begun.append(replace(one, at=at, onset=None))
+        return tuple(begun)
 
 
 def default_horizon(deployment: Deployment) -> float:

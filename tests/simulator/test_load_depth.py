@@ -172,6 +172,14 @@ TRAFFICS: dict[str, Traffic] = {
 }
 
 
+def test_a_dependency_s_latencies_may_be_measured_ones(tmp_path: Path) -> None:
+    (tmp_path / "measured.csv").write_text("ms\n12\n14.5\n")
+    store = "[[dependencies]]\nname = 'store'\nlatency = { kind = 'empirical', FILE }\n"
+    store = store.replace("FILE", "file = 'measured.csv'")
+    (made,) = load_scenario(write(tmp_path, LEAST + store)).dependencies
+    assert made.latency == Empirical(values_ms=(12, 14.5))
+
+
 @pytest.mark.parametrize("text", TRAFFICS)
 def test_every_kind_of_traffic_arrives(text: str, tmp_path: Path) -> None:
     whole = f"traffic = {{ {text} }}" + REST

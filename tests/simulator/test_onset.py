@@ -15,6 +15,7 @@ from scipy.stats import kstest
 from canario.plan import Deployment, Plan, Stage
 from canario_sim import Scenario, run
 from canario_sim.contracts import Single
+from canario_sim.dependencies import Dependency, Trouble
 from canario_sim.draws import Draws
 from canario_sim.faults import Errors, LostCapacity, Outage
 from canario_sim.onset import AfterWaiting, InAStage, Onset, WithChance
@@ -98,6 +99,28 @@ def test_what_is_settled_has_no_chance_left_and_is_what_runs() -> None:
     assert kinds["Errors"] >= 36
     assert 10 <= kinds["Outage"] <= 30
     assert 28 <= kinds["LostCapacity"] <= 40
+
+
+def test_a_dependency_may_fail_by_chance() -> None:
+    """Its trouble begins at an instant that is settled, for both arms alike."""
+    trouble = Trouble(at=20, lasts=60, error_rate=100, onset=AfterWaiting(mean_seconds=150))
+    store = Dependency(
+        name="store", latency=Gamma(mean_ms=5), troubles=(Trouble(at=1, lasts=1, factor=2), trouble)
+    )
+    made = scenario(dependencies=(store,))
+    ends = set()
+    for seed in range(6):
+        settled = made.settled(seed)
+        assert settled.settled(seed) is settled
+        (each,) = settled.dependencies
+        assert each.troubles[0] == store.troubles[0]
+        begins = [one.at for one in each.troubles[1:]]
+        assert all(20 <= at < made.horizon for at in begins)
+        done = run(made, seed)
+        assert done == run(settled, seed)
+        assert done.reason in (None, "error_rate")
+        ends.add((done.reason, begins and begins[0] < done.ended_at))
+    assert ("error_rate", True) in ends
 
 
 def test_the_notes_tell_when_it_began() -> None:
