@@ -14,6 +14,8 @@ from msgspec import Struct
 from canario_sim.streams import Floats, Ints
 from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, State, Traffic
 
+from .better import ranked
+
 __all__ = ["ARRIVALS", "ArrivalFit", "Counts", "counts_of", "fit_arrivals"]
 
 ARRIVALS = ("poisson", "diurnal", "markov_modulated", "schedule")
@@ -43,13 +45,14 @@ class Counts(Struct, frozen=True):
 class ArrivalFit(Struct, frozen=True, kw_only=True):
     """One kind of traffic beside the counts.
 
-    `dispersion` is Pearson's χ² over its degrees of freedom, of the counts around the fitted
-    rates: about 1 where nothing is left to explain.
+    `free` is how many numbers were chosen. `dispersion` is Pearson's χ² over its degrees of
+    freedom, of the counts around the fitted rates: about 1 where nothing is left to explain.
     """
 
     kind: str
     traffic: Traffic
     log_likelihood: float
+    free: float
     aic: float
     dispersion: float
 
@@ -73,7 +76,7 @@ def counts_of(at: Floats, span: float | None = None) -> Counts:
 
 
 def fit_arrivals(counts: Counts, *, period_seconds: float | None = None) -> tuple[ArrivalFit, ...]:
-    """Every kind that the counts allow, the one of the lowest AIC first.
+    """Every kind that the counts allow, the best first; see `canario_sim.fitting.better`.
 
     Args:
         counts: What is fitted.
@@ -85,7 +88,7 @@ def fit_arrivals(counts: Counts, *, period_seconds: float | None = None) -> tupl
     if len(numbers) >= 16:
         made += [_wave(numbers, counts, period_seconds), _bursts(numbers, counts)]
         made += _tables(numbers, counts)
-    return tuple(sorted(made, key=lambda fit: fit.aic))
+    return tuple(ranked(made))
 
 
 def _poisson(numbers: Ints, counts: Counts) -> ArrivalFit:
@@ -177,6 +180,7 @@ def _bursts(numbers: Ints, counts: Counts) -> ArrivalFit:
         kind="markov_modulated",
         traffic=traffic,
         log_likelihood=total,
+        free=4,
         aic=8 - 2 * total,
         dispersion=_dispersion(numbers, expected, 4),
     )
@@ -246,6 +250,7 @@ def _fit(kind: str, traffic: Traffic, numbers: Ints, expected: Floats, free: flo
         kind=kind,
         traffic=traffic,
         log_likelihood=likelihood,
+        free=free,
         aic=2 * free - 2 * likelihood,
         dispersion=_dispersion(numbers, expected, free),
     )

@@ -160,9 +160,9 @@ def _comments(made: Calibration) -> Iterator[str]:
         others = "".join(
             f", {each.kind} {each.aic:.6g}"
             for each in fitted.fits
-            if each.aic is not None and each.kind != fit.kind
+            if isfinite(each.aic) and each.kind != fit.kind
         )
-        aic = "" if fit.aic is None else f", AIC {fit.aic:.6g}"
+        aic = f", AIC {fit.aic:.6g}" if isfinite(fit.aic) else ""
         yield (
             f"Latency of {_line(fitted.name)}: {fit.kind}{aic}{others}; KS distance {fit.ks:.3g} "
             f"of {fitted.latencies:,} latencies."

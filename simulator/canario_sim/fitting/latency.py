@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, lgamma, log, pi, sqrt
+from math import exp, inf, lgamma, log, pi, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -18,6 +18,7 @@ from msgspec import Struct
 from canario_sim.service import Component, Empirical, Gamma, Latency, Lognormal, Mixture
 from canario_sim.streams import Floats
 
+from .better import ranked
 from .samples import Binned, Latencies, Sample
 from .special import digamma, gamma_cdf, normal_cdf, quantiles, trigamma
 
@@ -101,7 +102,8 @@ class LatencyFit(Struct, frozen=True, kw_only=True):
         kind: One of `KINDS`.
         latency: As a scenario file says it.
         log_likelihood: Of the values that were used (or the buckets); None for the empirical.
-        aic: Akaike's information criterion: less is better.
+        free: Numbers that were chosen.
+        aic: Akaike's information criterion: less is better; inf for the empirical.
         held_out: Log-likelihood for each value of one half, fitted to the other; None for buckets.
         ks: The greatest distance between the two distribution functions.
         q_q: Quantiles of the measured latencies and of the distribution (ms), pairwise.
@@ -110,7 +112,8 @@ class LatencyFit(Struct, frozen=True, kw_only=True):
     kind: str
     latency: Latency
     log_likelihood: float | None
-    aic: float | None
+    free: float
+    aic: float
     held_out: float | None
     ks: float
     q_q: tuple[tuple[float, float], ...]
@@ -129,19 +132,20 @@ def fit_all(latencies: Latencies) -> tuple[LatencyFit, ...]:
                 kind=kind,
                 latency=model.spec(),
                 log_likelihood=likelihood,
+                free=model.free,
                 aic=2 * model.free - 2 * likelihood,
                 held_out=_held_out(latencies, kind, fitter),
                 ks=_distance(model, latencies),
                 q_q=_pairs(model, latencies),
             )
         )
-    made.sort(key=lambda fit: fit.aic if fit.aic is not None else 0.0)
+    best = ranked(made)
     measured = _empirical(latencies)
-    return (measured, *made) if made[0].ks > FAR else (*made, measured)
+    return (measured, *best) if best[0].ks > FAR else (*best, measured)
 
 
 def choose(fits: Sequence[LatencyFit], kind: str | None = None) -> LatencyFit:
-    """The one of a kind, or else the one of the lowest AIC; the empirical where all are far off."""
+    """The one of a kind, or else the best by AIC; the empirical where all are far off."""
     return fits[0] if kind is None else next(fit for fit in fits if fit.kind == kind)
 
 
@@ -327,7 +331,8 @@ def _empirical(latencies: Latencies) -> LatencyFit:
         kind="empirical",
         latency=Empirical(values_ms=tuple(_short(value) for value in values.tolist())),
         log_likelihood=None,
-        aic=None,
+        free=count,
+        aic=inf,
         held_out=None,
         ks=ks,
         q_q=tuple(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from math import isfinite
 
 from msgspec import to_builtins
 
 from canario.control.words import seconds_in_words
 from canario_sim.report.model import Column, Fact, Panel, Picture, Report, Section, Table
+from canario_sim.tapes.texts import finite
 
 from .calibration import Calibration, Fitted
 from .words import latency_in_words, traffic_in_words
@@ -22,7 +24,7 @@ _PLOTS = 8
 
 def json_text(made: Calibration) -> str:
     """The whole for a program; it ends in a line feed."""
-    return json.dumps(to_builtins(made), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(finite(to_builtins(made)), indent=2, ensure_ascii=False) + "\n"
 
 
 def calibrating(made: Calibration) -> Report:
@@ -102,7 +104,7 @@ def _section(fitted: Fitted, *, plot: bool) -> Section:
             (
                 fit.kind,
                 fit.log_likelihood,
-                fit.aic,
+                fit.aic if isfinite(fit.aic) else None,
                 fit.held_out,
                 fit.ks,
                 latency_in_words(fit.latency),
@@ -137,7 +139,7 @@ def _q_q(fitted: Fitted, slug: str) -> Picture:
         rows=tuple(
             (fit.kind, measured, quantile)
             for fit in sorted(fitted.fits, key=lambda fit: fit.kind != fitted.chosen)
-            if fit.kind == fitted.chosen or fit.aic is not None
+            if fit.kind == fitted.chosen or isfinite(fit.aic)
             for measured, quantile in fit.q_q
         ),
         folded=True,

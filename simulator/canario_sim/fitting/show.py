@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -76,7 +78,7 @@ def _latencies(fitted: Fitted) -> Table:
 
 def _cells(fit: LatencyFit) -> tuple[str, str, str]:
     return (
-        "" if fit.aic is None else f"{fit.aic:,.1f}",
+        f"{fit.aic:,.1f}" if isfinite(fit.aic) else "",
         "" if fit.held_out is None else f"{fit.held_out:.4f}",
         f"{fit.ks:.4f}",
     )

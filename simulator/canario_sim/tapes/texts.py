@@ -8,7 +8,7 @@ from msgspec import to_builtins
 
 from .backtest import Backtest
 
-__all__ = ["json_text"]
+__all__ = ["finite", "json_text"]
 
 
 def json_text(made: Backtest | dict[str, object]) -> str:
@@ -16,15 +16,15 @@ def json_text(made: Backtest | dict[str, object]) -> str:
 
     It holds nothing but what the tape, the policies and the seed decide: no date and no path.
     """
-    return json.dumps(_finite(to_builtins(made)), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(finite(to_builtins(made)), indent=2, ensure_ascii=False) + "\n"
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """JSON knows no infinity: null."""
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return None
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return value
