@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom, chisquare
 
-from canario_sim import Scenario
+from canario.plan import Deployment, Plan, RollbackThresholds
+from canario_sim import Scenario, run
+from canario_sim.clients import Clients
 from canario_sim.clustering import Clustering
 from canario_sim.contracts import ByRate
 from canario_sim.draws import Draws
@@ -156,3 +158,19 @@ def test_never_and_always_leave_nothing_to_cluster(rate: float) -> None:
     found = requests(scenario(failing(rate, Clustering(correlation=0.5))))
     assert found.baseline.failed.all() == (rate == 100)
     assert found.baseline.failed.any() == (rate == 100)
+
+
+def test_asking_again_does_not_help_the_prone() -> None:
+    """Where ten percent of the users have all failures every one of their attempts fails."""
+    plan = Plan(deployment=Deployment(rollback_thresholds=RollbackThresholds(max_error_rate=100)))
+    for clustering, errors in ((None, 0.1 + 0.01 + 0.001), (Clustering(prone=10), 0.1 * 3)):
+        made = scenario(
+            failing(10, clustering),
+            plan=plan,
+            clients=Clients(attempts=3, backoff_ms=0),
+            horizon_seconds=500,
+        )
+        done = run(made)
+        assert done.ended_at == 500
+        failed = done.baseline.errors + done.canary.errors
+        assert failed / (20 * 500) == pytest.approx(errors, rel=0.08)
