@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import math
+import pathlib
 import subprocess
 import sys
 import threading
@@ -35,6 +36,14 @@ class Scores(pydantic.BaseModel):
 
 class Part(msgspec.Struct):
     total: int
+
+
+class Scored(msgspec.Struct):
+    by_right: dict[int, Any]
+
+
+class Rights(pydantic.BaseModel):
+    by_right: dict[int, int]
 
 
 @pytest.mark.parametrize(
@@ -165,13 +174,10 @@ def test_many_threads_may_ask_at_once() -> None:
 
 
 data = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**60), 2**60)
-    | st.floats()
-    | st.text()
-    | st.binary(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -193,8 +199,17 @@ def test_different_values_have_different_digests(one: Any, two: Any) -> None:
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
+        return {key: _sorted(value[key]) for key in sorted(value, key=repr)}
     return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+@given(st.sets(st.text() | st.integers() | st.binary(), min_size=1, max_size=5), st.randoms())
+def test_nor_does_it_on_that_of_items(items: set[Any], random: Any) -> None:
+    turned = list(items)
+    random.shuffle(turned)
+    assert digest({1: items}) == digest({1: set(turned)})
+    assert digest(frozenset(items)) == digest(set(turned))
+    assert digest(items) != digest(items - {turned[0]})
 
 
 @dataclasses.dataclass
@@ -213,11 +228,18 @@ def test_digests_of_what_apps_pass_around() -> None:
         lambda: decimal.Decimal("1.10"),
         lambda: np.arange(6.0).reshape(2, 3),
         lambda: (1, [2, {"x": math.nan}]),
+        lambda: {right: Part(right) for right in range(1, 11)},
+        lambda: Scored(by_right={1: 0.5, 2: {("D1", 1), "whole"}}),
+        lambda: Rights(by_right={1: 2**80}),
+        lambda: pathlib.PurePosixPath("/plans/17"),
     ):
         assert digest(made()) == digest(made())
     assert digest(np.zeros(6)) != digest(np.zeros((2, 3)))
     assert digest(math.nan) != digest(None)
     assert digest(Scores(total=1)) != digest(Scores(total=2))
+    assert digest(Scored(by_right={1: 2})) != digest(Scored(by_right={1: 3}))
+    assert digest(Rights(by_right={1: 2})) != digest(Rights(by_right={2: 2}))
+    assert digest({1: "a"}) != digest({"1": "a"})
 
 
 def test_a_digest_is_the_same_in_every_process() -> None:
@@ -247,8 +269,11 @@ def test_what_is_no_data_has_no_digest(value: object) -> None:
 def test_what_holds_itself_has_no_digest() -> None:
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(UndigestibleError):
-        digest(value)
+    numbered: dict[int, Any] = {}
+    numbered[1] = numbered
+    for each in (value, numbered):
+        with pytest.raises(UndigestibleError):
+            digest(each)
 
 
 # -- reporting
