@@ -11,10 +11,10 @@ import numpy as np
 from canario.control.words import seconds_in_words
 from canario.plan import Deployment
 from canario_sim.draws import Draws
-from canario_sim.lab.experiment import Condition
+from canario_sim.lab.experiment import Condition, seed_number
 from canario_sim.requests import CHUNK, Fates
 from canario_sim.scenario import Scenario
-from canario_sim.streams import Flags, Floats
+from canario_sim.streams import Flags
 
 from .goals import Goals
 from .result import Impossible
@@ -26,6 +26,9 @@ __all__ = ["cannot_be_told", "impossible"]
 
 # Requests that a condition's shares are estimated from.
 _SAMPLE = 200_000
+
+# Rehearsals that they may come from.
+_REHEARSALS = 200
 
 
 def impossible(
@@ -74,9 +77,9 @@ def cannot_be_told(
 
 @dataclass(frozen=True, slots=True)
 class _World:
-    """What a condition's canary is like: arrivals of the app, and its requests' fates."""
+    """What a condition's canary is like: requests of the app per second, and their fates."""
 
-    at: Floats
+    pace: float
     fates: Fates
 
     def slow(self, limit_ms: float) -> float:
@@ -251,40 +254,38 @@ def _arrived(
     if world is None or until <= start:
         return 0.0, 0.0
     entered, whole = 0.0, 0.0
-    last = float(world.at[-1])
-    pace = len(world.at) / last if last else 0.0
     for stage in deployment.canary_stages:
         first, end = max(entered, start), min(entered + stage.hold_seconds, until)
         if end > first:
-            whole += pace * (end - first) * stage.percentage / 100
+            whole += world.pace * (end - first) * stage.percentage / 100
         entered += stage.hold_seconds
     return whole, whole / (min(until, max(entered, start)) - start or 1.0)
 
 
 def _drawn(scenario: Scenario | None, seed: int, since: float) -> _World | None:
-    """The fates of the canary's requests from an instant on; None when there is none."""
+    """The canary's requests from an instant on, of as many rehearsals as it takes for a sample;
+    None when there is none."""
     if scenario is None:
         return None
-    at: list[Floats] = []
+    paces: list[float] = []
     parts: list[Fates] = []
     number = 0
-    for chunk in Draws(scenario, seed).chunks(CHUNK):
-        later: Flags = chunk.at >= since
-        at.append(chunk.at)
-        parts.append(
-            Fates(
-                chunk.canary.seconds[later],
-                chunk.canary.failed[later],
-                chunk.canary.broken[later],
-            )
-        )
-        number += int(later.sum())
+    for replication in range(_REHEARSALS):
+        arrived = 0
+        for chunk in Draws(scenario, seed_number(seed, replication)).chunks(CHUNK):
+            inside: Flags = chunk.at < scenario.horizon
+            arrived += int(inside.sum())
+            inside &= chunk.at >= since
+            own = chunk.canary
+            parts.append(Fates(own.seconds[inside], own.failed[inside], own.broken[inside]))
+            number += int(inside.sum())
+        paces.append(arrived / scenario.horizon)
         if number >= _SAMPLE:
             break
     if not number:
         return None
     return _World(
-        np.concatenate(at),
+        float(np.mean(paces)),
         Fates(
             np.concatenate([part.seconds for part in parts]),
             np.concatenate([part.failed for part in parts]),

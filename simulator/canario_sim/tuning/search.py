@@ -187,15 +187,17 @@ class _Crew:
         self._workers = workers
         self._interruption = interruption
         self._progress = progress
-        number = len(search.conditions)
+        first, whole = (
+            len(_bounds(search, upto)) - 1 for upto in (search.first_look, search.replications)
+        )
         finals = 1 + min(_FINALS, search.trials)
-        self._planned = number * (
-            _parts(search.first_look) * (search.trials + 1)
-            + _parts(search.replications) * finals
-            - _parts(search.first_look) * finals
-            + 2 * _parts(search.held_out)
+        self._planned = len(search.conditions) * (
+            first * (search.trials + 1)
+            + (whole - first) * finals
+            + 2 * (len(_cuts(search.held_out)) - 1)
         )
         self._before = self._taken_up = 0
+        self._made: set[str] = set()
         self._seconds = 0.0
         self.complete = True
 
@@ -209,18 +211,25 @@ class _Crew:
         """The results of tasks; None for those that Ctrl-C was faster than."""
         decoder = msgspec.json.Decoder(kind)
         names = [f"{name}/{_digest(task)}" for task in tasks]
-        there = [number for number, own in enumerate(names) if self._notes.get(own) is not None]
+        # What this run has made already is no work any more, nor was it taken up from a file.
+        fresh = [number for number, own in enumerate(names) if own not in self._made]
+        there = [
+            place
+            for place, number in enumerate(fresh)
+            if self._notes.get(names[number]) is not None
+        ]
         self._taken_up += len(there)
         made = run_all(
-            tasks,
+            [tasks[number] for number in fresh],
             work,
             self._workers,
             interruption=self._interruption,
-            on_result=lambda number, value: self._notes.put(names[number], value),
+            on_result=lambda place, value: self._notes.put(names[fresh[place]], value),
             progress=self._tell,
             done=there,
         )
-        self._before += len(tasks)
+        self._made.update(names)
+        self._before += len(fresh)
         self._seconds = self._now
         self.complete = self.complete and made.complete
         found = (self._notes.get(own) for own in names)
@@ -271,12 +280,15 @@ def _shapes(search: Search, crew: _Crew) -> list[_Shape]:
                 break
             known[shape_of(deployment)] = shape
         else:
-            crew.skip(len(search.conditions) * _parts(first))
+            crew.skip(len(search.conditions) * (len(_bounds(search, first)) - 1))
         tell(shape.scored)
     price = _price(search, present.scored)
     others = list(known.values())[1:]
     ranked = sorted(others, key=lambda shape: best(shape.scored, price, search.present)[1])
     finals = [present, *ranked[:_FINALS]]
+    missing = min(_FINALS, search.trials) + 1 - len(finals)
+    more = len(_bounds(search, search.replications)) - len(_bounds(search, first))
+    crew.skip(len(search.conditions) * missing * more)
     full = [
         _rehearsed(search, each.scored.deployment, crew, search.replications) for each in finals
     ]
@@ -350,9 +362,7 @@ def _rehearsed(
         held_out.under(condition, deployment, grid.longest_window)
         for condition in search.conditions
     ]
-    # Cut at the first look as well, so that what was counted for it is not counted again.
-    cuts = {*range(0, search.replications, _PART), search.first_look, search.replications}
-    bounds = sorted(cut for cut in cuts if cut <= replications)
+    bounds = _bounds(search, replications)
     tasks = [
         Task(
             condition=condition,
@@ -433,7 +443,7 @@ def _result(search: Search, shapes: list[_Shape], crew: _Crew) -> Tuning:
 def _held_out(search: Search, experiment: Experiment, crew: _Crew) -> list[Row]:
     """Both plans on the held-out seeds."""
     window = search.candidates.longest_window
-    bounds = [*range(0, search.held_out, _PART), search.held_out]
+    bounds = _cuts(search.held_out)
     trials = [
         held_out.Trial(
             condition=held_out.under(condition, policy.deployment, window),
@@ -470,8 +480,16 @@ def _heat(scored: Scored, place: Place, present: Place) -> HeatMap:
     )
 
 
-def _parts(replications: int) -> int:
-    return -(-replications // _PART)
+def _cuts(replications: int) -> list[int]:
+    """Where so many replications are cut into tasks."""
+    return [*range(0, replications, _PART), replications]
+
+
+def _bounds(search: Search, replications: int) -> list[int]:
+    """The same in the search, cut at the first look as well: what was counted for it is not
+    counted again."""
+    cuts = {*_cuts(search.replications), search.first_look}
+    return sorted(cut for cut in cuts if cut <= replications)
 
 
 def _digest(value: object) -> str:
