@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from canario.plan import Deployment, FixedThresholds
+from canario.plan import Deployment, Sequential
 
-from .sequential import SequentialJudge
 from .thresholds import ThresholdJudge
 from .verdict import Judge
 
@@ -13,6 +12,9 @@ __all__ = ["make_judge"]
 
 def make_judge(deployment: Deployment) -> Judge:
     """The judge that a plan asks for: a new one, for one rollout alone."""
-    if isinstance(deployment.judge, FixedThresholds):
-        return ThresholdJudge(deployment.rollback_thresholds)
-    return SequentialJudge(deployment, deployment.judge)
+    if isinstance(deployment.judge, Sequential):
+        # Whoever does without it does not wait for its import either.
+        from .sequential import SequentialJudge
+
+        return SequentialJudge(deployment, deployment.judge)
+    return ThresholdJudge(deployment.rollback_thresholds)
