@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -168,6 +169,18 @@ def test_any_work_goes_to_the_cluster_and_lost_work_is_done_again(
         made = run_all(range(100), partial(_slow, tmp_path), crew, on_result=kill)
     assert list(made.values.values()) == [number * number for number in range(100)]
     assert len({mark.name.partition("-")[2] for mark in tmp_path.iterdir()}) == 2
+
+
+def test_tasks_grow_with_the_cluster_so_that_its_scheduler_can_feed_it(
+    dask: Dask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until(lambda: workers_of(dask.address) >= 1)
+    with cluster(dask.address) as crew:
+        assert crew.task_seconds == 0.5
+    monkeypatch.setitem(inspect.unwrap(cluster).__globals__, "_check", lambda *_: 1000)
+    with cluster(dask.address) as crew:
+        assert crew.task_seconds == 3
+        assert crew.slots == 3000
 
 
 def test_the_library_gives_the_same_rows_there_as_here(dask: Dask) -> None:

@@ -25,7 +25,8 @@ from canario_sim.lab import (
     processes,
     run_all,
 )
-from canario_sim.lab.crowd import TASK_SECONDS, fitting
+from canario_sim.lab.crowd import fitting
+from canario_sim.lab.workers import TASK_SECONDS
 
 NUMBERS = list(range(200))
 
@@ -59,6 +60,7 @@ def test_tasks_grow_to_half_a_second_and_no_larger() -> None:
     assert size == int(TASK_SECONDS / 0.001)
     assert fitting(500, 500, 5.0) == 50
     assert fitting(1, 1, 60.0) == 1
+    assert fitting(1000, 1000, 1.0, 3.0) == 2000
 
 
 def _square(folder: Path, number: int) -> int:

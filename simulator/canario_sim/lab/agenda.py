@@ -36,6 +36,7 @@ class Agenda:
         precision: A condition is done when half the width of Wilson's interval of the
             probability of a rollback is at most this under every policy; None: at `most`.
         confidence: Of that interval.
+        task_seconds: How long a task should take.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Agenda:
         most: int,
         precision: float | None,
         confidence: float,
+        task_seconds: float,
     ) -> None:
         self._sheet = sheet
         self._policies = range(len(experiment.policies))
         self._most = most
         self._precision = precision
         self._confidence = confidence
+        self._task_seconds = task_seconds
         count = len(experiment.conditions)
         first = most if precision is None else min(FIRST_LOOK, most)
         self.upto = [first] * count
@@ -86,7 +89,8 @@ class Agenda:
     def took(self, task: Task, seconds: float) -> None:
         """Learn how long a replication takes, to cut tasks of the right size."""
         size = self._size[task.condition]
-        self._size[task.condition] = fitting(size, task.last - task.first, seconds)
+        pieces = task.last - task.first
+        self._size[task.condition] = fitting(size, pieces, seconds, self._task_seconds)
 
     def forget(self) -> None:
         """What was under way is lost: hand it out again."""

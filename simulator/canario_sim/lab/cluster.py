@@ -10,11 +10,15 @@ from typing import Any
 from canario import __version__
 from canario.config import ConfigError
 
-from .workers import Workers
+from .workers import TASK_SECONDS, Workers
 
 __all__ = ["cluster"]
 
 _SOURCE = "--cluster"
+
+# What the scheduler needs for a task, twice over (s). Each goes through it, so with 1,000 workers a
+# task of half a second would keep it busy with nothing but tasks; see docs/cluster.md.
+_HANDED_OUT = 0.003
 
 # At least so many tasks are handed out at a time, for clusters that grow while they work.
 _SLOTS = 256
@@ -53,6 +57,7 @@ def cluster(address: str, *, timeout: float = 10.0) -> Iterator[Workers]:
             lambda: _opened(client),
             slots=max(_SLOTS, 3 * threads),
             lost=(KilledWorker, CancelledError, OSError),
+            task_seconds=max(TASK_SECONDS, _HANDED_OUT * threads),
         )
 
 

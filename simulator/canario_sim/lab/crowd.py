@@ -9,12 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from .workers import Interruption, Workers, interruptible, processes
+from .workers import TASK_SECONDS, Interruption, Workers, interruptible, processes
 
-__all__ = ["TASK_SECONDS", "Jobs", "Progress", "Results", "fitting", "run_all", "work"]
-
-# A task takes about so long (s): long beside what it costs to hand it out, short beside a wait.
-TASK_SECONDS = 0.5
+__all__ = ["Jobs", "Progress", "Results", "fitting", "run_all", "work"]
 
 # How often in a row workers may be lost, without anything done in between, before it is taken
 # for more than bad luck.
@@ -59,7 +56,7 @@ class Jobs(Protocol[T, R]):
         """Those of them that are there."""
 
     def next(self) -> T | None:
-        """A task of about `TASK_SECONDS`; None when all is done or under way."""
+        """A task of about `Workers.task_seconds`; None when all is done or under way."""
 
     def call(self, task: T) -> tuple[Callable[..., R], tuple[Any, ...]]:
         """What a worker does for it: a function and its arguments, both to be pickled."""
@@ -171,10 +168,13 @@ class _Crowd(Generic[T, R]):
             )
 
 
-def fitting(size: int, pieces: int, seconds: float) -> int:
-    """How many pieces the next task should have, when `pieces` took so long and it was `size`."""
+def fitting(size: int, pieces: int, seconds: float, aim: float = TASK_SECONDS) -> int:
+    """How many pieces the next task should have to take `aim` seconds.
+
+    The last one was to have `size`, had `pieces` and took so long. It at most doubles.
+    """
     each = max(seconds / pieces, 1e-6)
-    return max(1, min(int(TASK_SECONDS / each), 2 * size))
+    return max(1, min(int(aim / each), 2 * size))
 
 
 class Results(Struct, Generic[R], frozen=True, kw_only=True):
@@ -196,7 +196,7 @@ def run_all(
 ) -> Results[R]:
     """Call `function` with each of the items, on any executor.
 
-    Items are sent in tasks of about `TASK_SECONDS`, and those of a lost worker again.
+    Items are sent in tasks of about `Workers.task_seconds`, and those of a lost worker again.
 
     Args:
         items: What it is called with. They are pickled, as the function is: what is large and
@@ -213,7 +213,8 @@ def run_all(
 
     Raises what `work` does.
     """
-    jobs = _Calls(items, function, on_result, frozenset(done))
+    workers = workers or processes()
+    jobs = _Calls(items, function, on_result, frozenset(done), workers.task_seconds)
     complete = work(jobs, workers, interruption, progress)
     return Results(values=dict(sorted(jobs.values.items())), complete=complete)
 
@@ -227,12 +228,14 @@ class _Calls(Generic[T, R]):
         function: Callable[[T], R],
         on_result: Callable[[int, R], object] | None,
         before: frozenset[int],
+        task_seconds: float,
     ) -> None:
         self.values: dict[int, R] = {}
         self._items = items
         self._function = function
         self._on_result = on_result
         self._before = before
+        self._task_seconds = task_seconds
         self._size = 1
         self._next = 0
 
@@ -261,7 +264,7 @@ class _Calls(Generic[T, R]):
             self.values[number] = value
             if self._on_result is not None:
                 self._on_result(number, value)
-        self._size = fitting(self._size, len(task), seconds)
+        self._size = fitting(self._size, len(task), seconds, self._task_seconds)
 
     def forget(self) -> None:
         self._next = 0

@@ -14,7 +14,7 @@ from .agenda import Agenda, Task
 from .crowd import Progress, work
 from .experiment import Condition, Experiment, Policy, Row, rehearse
 from .sheet import Sheet
-from .workers import Workers
+from .workers import Workers, processes
 
 __all__ = ["Replications", "replicate", "run_task"]
 
@@ -85,7 +85,15 @@ def replicate(
         if value is not None and not 0 < value < 1:
             raise ValueError(f"{name} is {value!r}; it must lie between 0 and 1")
     with Sheet(experiment, file) as sheet:
-        agenda = Agenda(experiment, sheet, most=most, precision=precision, confidence=confidence)
+        workers = workers or processes()
+        agenda = Agenda(
+            experiment,
+            sheet,
+            most=most,
+            precision=precision,
+            confidence=confidence,
+            task_seconds=workers.task_seconds,
+        )
         complete = work(_Cells(experiment, sheet, agenda), workers, progress=progress)
         if complete:
             sheet.tidy()

@@ -46,7 +46,8 @@ class Sheet:
 
     def __init__(self, experiment: Experiment, file: Path | None = None) -> None:
         self._experiment = experiment
-        self._cells: dict[tuple[int, int], dict[int, Row]] = {}
+        # By condition and replication, a row for each policy. There may be millions: a list is small.
+        self._cells: list[dict[int, list[Row | None]]] = [{} for _ in experiment.conditions]
         self._whole: list[set[int]] = [set() for _ in experiment.conditions]
         self._last = [-1] * len(experiment.conditions)
         self._path = file
@@ -82,11 +83,9 @@ class Sheet:
 
     def rollbacks(self, condition: int, policy: int, upto: int) -> int:
         """How many of them were rolled back."""
-        return sum(
-            self._cells[condition, replication][policy].outcome == "rolled_back"
-            for replication in self._whole[condition]
-            if replication < upto
-        )
+        cells = self._cells[condition]
+        rows = (cells[number][policy] for number in self._whole[condition] if number < upto)
+        return sum(row is not None and row.outcome == "rolled_back" for row in rows)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Keep rows, and write them. Raises `ConfigError` when they cannot be written."""
@@ -106,11 +105,12 @@ class Sheet:
         With `upto` only those of each condition that are numbered under its number there.
         """
         return tuple(
-            self._cells[condition, replication][policy]
+            row
             for condition, whole in enumerate(self._whole)
             for replication in sorted(whole)
             if upto is None or replication < upto[condition]
-            for policy in range(len(self._experiment.policies))
+            for row in self._cells[condition][replication]
+            if row is not None
         )
 
     def tidy(self) -> None:
@@ -126,9 +126,12 @@ class Sheet:
             raise _problem(self._path, "written", error) from error
 
     def _keep(self, row: Row) -> None:
-        cell = self._cells.setdefault((row.condition, row.replication), {})
+        cell = self._cells[row.condition].get(row.replication)
+        if cell is None:
+            cell = [None] * len(self._experiment.policies)
+            self._cells[row.condition][row.replication] = cell
         cell[row.policy] = row
-        if len(cell) == len(self._experiment.policies):
+        if None not in cell:
             self._whole[row.condition].add(row.replication)
             self._last[row.condition] = max(self._last[row.condition], row.replication)
 

@@ -13,7 +13,10 @@ from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["Interruption", "Workers", "interruptible", "processes"]
+__all__ = ["TASK_SECONDS", "Interruption", "Workers", "interruptible", "processes"]
+
+# A task takes about so long (s): long beside what it costs to hand it out, short beside a wait.
+TASK_SECONDS = 0.5
 
 
 class Workers(Struct, frozen=True):
@@ -23,11 +26,14 @@ class Workers(Struct, frozen=True):
         open: Opens an executor; another one when its workers were lost.
         slots: Tasks handed out at a time. A few for each worker keep all of them busy.
         lost: What an executor raises when a worker is lost; its tasks are then done again.
+        task_seconds: How long a task should take. Each goes through one process that hands it
+            out, so where there are hundreds of workers it must be longer.
     """
 
     open: Callable[[], AbstractContextManager[Executor]]
     slots: int = 64
     lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
+    task_seconds: float = TASK_SECONDS
 
 
 def processes(number: int | None = None) -> Workers:
