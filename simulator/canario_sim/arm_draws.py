@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.random import SeedSequence
 
@@ -10,9 +12,10 @@ from canario.routing.router import Arm
 from .calls import Calls, aim_of
 from .clustering import Clustering, Clusters
 from .faults import Errors, Fault
+from .models import Asked
 from .requests import Fates
 from .scenario import Scenario
-from .service import Sampler
+from .service import Latency, Model
 from .spec import ARMS
 from .streams import Bytes, Flags, Floats, Purpose, child, seed_of
 from .targets import Aim
@@ -21,6 +24,7 @@ __all__ = ["ArmDraws", "clusters"]
 
 # Streams of routes lie apart from those of a mixture's components.
 _ROUTES = 1000
+_MODEL = 2000
 
 _SERVICE, _FAULTS = 0, 1
 
@@ -41,8 +45,7 @@ class ArmDraws:
 
     def fates(self, calls: Calls, chance: Floats, broken: Bytes) -> Fates:
         """Fates of the next requests; one fails where its `chance` is below the probability."""
-        seconds = self._latency.draw(calls)
-        seconds /= 1000
+        seconds, failed = self._latency.draw(calls)
         if self._factors is not None:
             seconds *= self._factors[calls.payload]
         if self._warm_up is not None and calls.at[0] < self._warm_up.seconds:
@@ -50,34 +53,68 @@ class ArmDraws:
         failing = self._errors.failing(calls)
         for fault in self._faults:
             fault.strike(calls, seconds, failing)
-        return Fates(seconds, chance < failing, broken)
+        failed |= chance < failing
+        return Fates(seconds, failed, broken)
 
 
 class _Latencies:
-    """Latencies in ms; a route that has its own draws them from a stream of its own."""
+    """Seconds, and failures by a model; a route that has its own draws from a stream of its own."""
 
     def __init__(self, scenario: Scenario, arm: Arm, stream: SeedSequence) -> None:
         service = scenario.service(arm)
-        self._usual: Sampler = service.latency.sampler(stream)
-        self._own: dict[int, Sampler] = {}
+        self._usual = _source(service.latency, stream)
+        self._own: dict[int, _Source] = {}
         own = child(stream, _ROUTES)
         for number, route in enumerate(scenario.routes):
             latency = route.answer(arm, service).latency
             if latency is not service.latency:
-                self._own[number] = latency.sampler(child(own, number))
+                self._own[number] = _source(latency, child(own, number))
 
-    def draw(self, calls: Calls) -> Floats:
+    def draw(self, calls: Calls) -> tuple[Floats, Flags]:
         """Those of the next requests."""
         if not self._own:
-            return self._usual(len(calls))
-        drawn = np.empty(len(calls))
+            return self._usual(calls)
+        seconds, failed = np.empty(len(calls)), np.empty(len(calls), np.bool_)
         usual = np.ones(len(calls), np.bool_)
-        for number, sample in self._own.items():
+        for number, source in self._own.items():
             mine = np.flatnonzero(calls.route == number)
-            drawn[mine] = sample(len(mine))
+            seconds[mine], failed[mine] = source(calls[mine])
             usual[mine] = False
-        drawn[usual] = self._usual(int(np.count_nonzero(usual)))
-        return drawn
+        seconds[usual], failed[usual] = self._usual(calls[np.flatnonzero(usual)])
+        return seconds, failed
+
+
+# Gives the next requests seconds, and failures of their own.
+_Source = Callable[[Calls], tuple[Floats, Flags]]
+
+
+def _source(latency: Latency, stream: SeedSequence) -> _Source:
+    if isinstance(latency, Model):
+        return _modelled(latency, stream)
+    sample = latency.sampler(stream)
+
+    def draw(calls: Calls) -> tuple[Floats, Flags]:
+        seconds = sample(len(calls))
+        seconds /= 1000
+        return seconds, np.zeros(len(calls), np.bool_)
+
+    return draw
+
+
+def _modelled(model: Model, stream: SeedSequence) -> _Source:
+    own = model.instance(child(stream, _MODEL))
+    sample = None if model.base is None else model.base.sampler(stream)
+
+    def draw(calls: Calls) -> tuple[Floats, Flags]:
+        n = len(calls)
+        if not n:
+            return np.empty(0), np.empty(0, np.bool_)
+        base = np.zeros(n) if sample is None else sample(n) / 1000
+        return own.serve(
+            Asked(calls.at, calls.key, calls.route, calls.payload, calls.session, base)
+        )
+
+    return draw
 
 
 def _stream(seed: int, arm: Arm, *, retries: bool) -> SeedSequence:

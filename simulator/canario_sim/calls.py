@@ -28,6 +28,15 @@ class Calls:
     def __len__(self) -> int:
         return len(self.at)
 
+    def __getitem__(self, part: Ints) -> Calls:
+        return Calls(
+            self.at[part],
+            self.key[part],
+            self.route[part],
+            self.payload[part],
+            self.session[part],
+        )
+
 
 class Telling:
     """Gives arrivals the routes and payload classes that are not recorded."""

@@ -29,8 +29,16 @@ _PATHS = click.argument(
 )
 
 
+_MODELS = click.option(
+    "--allow-models",
+    is_flag=True,
+    help="Run the Python code that scenarios name as their models. Only for files that you trust.",
+)
+
+
 @click.command(epilog=EPILOG)
 @_PATHS
+@_MODELS
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of each scenario's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON for a program.")
 @click.option(
@@ -54,6 +62,7 @@ def simulate(
     ctx: click.Context,
     paths: tuple[Path, ...],
     *,
+    allow_models: bool,
     seed: int | None,
     as_json: bool,
     out: Path | None,
@@ -72,7 +81,7 @@ def simulate(
         raise click.UsageError("--watch and --json exclude each other", ctx)
     if speed is not None and not watch:
         raise click.UsageError("--speed is the speed of --watch", ctx)
-    scenarios = _load(paths)
+    scenarios = _load(paths, models=allow_models)
     if out is not None:
         _make(out)
     runs: list[Run] = []
@@ -131,9 +140,10 @@ def scenario() -> None:
 
 @scenario.command(epilog=EPILOG)
 @_PATHS
-def check(paths: tuple[Path, ...]) -> None:
+@_MODELS
+def check(paths: tuple[Path, ...], *, allow_models: bool) -> None:
     """Say what each scenario teaches, or what is wrong with it."""
-    for made in _load(paths):
+    for made in _load(paths, models=allow_models):
         click.echo(f"{made.name}: {made.teaches}")
 
 
@@ -145,13 +155,13 @@ def schema() -> None:
     click.echo(json.dumps(scenario_schema(), indent=2, ensure_ascii=False))
 
 
-def _load(paths: Iterable[Path]) -> list[Scenario]:
+def _load(paths: Iterable[Path], *, models: bool) -> list[Scenario]:
     """All scenarios, checked before the first one runs. Raises `ConfigError`."""
     from .load import find_scenarios, load_scenario
 
     scenarios: dict[str, tuple[Path, Scenario]] = {}
     for path in find_scenarios(paths):
-        made = load_scenario(path)
+        made = load_scenario(path, models=models)
         if made.name in scenarios:
             other = scenarios[made.name][0]
             raise ConfigError(str(path), "name", f"{made.name!r} is the name of {other} too")

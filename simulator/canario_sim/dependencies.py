@@ -11,7 +11,7 @@ from msgspec import Meta, field
 from canario.routing.router import Arm
 
 from .onset import Onset
-from .service import Latency
+from .service import BuiltIn
 from .spec import ArmOrBoth, Count, Percent, Positive, Seconds, Spec
 
 __all__ = ["Breaker", "Dependency", "Trouble"]
@@ -116,7 +116,7 @@ class Dependency(Spec, frozen=True, kw_only=True):
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=100, description="What it is called.")]
-    latency: Annotated[Latency, Meta(description="Time that one call takes to serve.")]
+    latency: Annotated[BuiltIn, Meta(description="Time that one call takes to serve.")]
     error_rate: Annotated[Percent, Meta(description="Calls that fail, in percent.")] = 0.0
     servers: Annotated[
         Count | None,

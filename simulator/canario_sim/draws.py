@@ -10,6 +10,7 @@ from numpy.random import SeedSequence
 from .arm_draws import ArmDraws, clusters
 from .calls import Calls, Telling, aim_of
 from .contracts import ByRate, ContractFailure, Single
+from .models import BATCH
 from .requests import Fates, Requests
 from .scenario import Scenario
 from .spec import ARMS
@@ -38,6 +39,15 @@ class Draws:
 
     def chunks(self, size: int) -> Iterator[Requests]:
         """The requests before the horizon, and perhaps some after it; see `Source`."""
+        if not self._scenario.modelled:
+            yield from self._chunks(size)
+            return
+        # A model may draw as much as it likes, so it is always asked about as many.
+        for chunk in self._chunks(BATCH):
+            for first in range(0, len(chunk), size):
+                yield chunk[first : first + size]
+
+    def _chunks(self, size: int) -> Iterator[Requests]:
         scenario, seed = self._scenario, self._seed
         telling = Telling(scenario, seed)
         luck = generator(seed_of(seed, "errors")).random

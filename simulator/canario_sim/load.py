@@ -7,27 +7,44 @@ import os
 from collections.abc import Iterable
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
+from numpy.random import SeedSequence
 
 from canario.config import ConfigError, decode, read_document
 from canario.plan import Plan
 
 from .mix import Answer, Route
 from .scenario import Scenario
-from .service import Empirical, Latency, Mixture, Service
+from .service import (
+    AllowedModel,
+    Empirical,
+    Gamma,
+    Latency,
+    Lognormal,
+    Mixture,
+    Model,
+    Service,
+)
 from .traffic.recording import read_recording
 from .traffic.tables import read_points
 
 __all__ = ["filled", "find_scenarios", "library_path", "load_scenario", "scenario_schema"]
 
+LatencyT = TypeVar("LatencyT", bound=Latency | None)
+
 _SUFFIXES = (".toml", ".json")
 
 
-def load_scenario(path: str | os.PathLike[str]) -> Scenario:
+def load_scenario(path: str | os.PathLike[str], *, models: bool = False) -> Scenario:
     """The scenario in a TOML or JSON file; paths in it are relative to it.
+
+    Args:
+        path: The file.
+        models: Whether Python code that the file names as a model may run: say so of files that
+            you trust as you trust code.
 
     Raises `ConfigError` for the first thing that is wrong, in the file or in one it names.
     """
@@ -40,7 +57,7 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
         raw["traffic"] = _traffic(raw["traffic"], path.parent)
     scenario = decode(raw, Scenario, str(path))
     folder = path.parent
-    return replace(
+    filled_in = replace(
         scenario,
         baseline=filled(scenario.baseline, folder),
         canary=None if scenario.canary is None else filled(scenario.canary, folder),
@@ -49,6 +66,7 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
             replace(each, latency=_read(each.latency, folder)) for each in scenario.dependencies
         ),
     )
+    return _settled_models(filled_in, path, allowed=models)
 
 
 def find_scenarios(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -129,8 +147,43 @@ def _filled_route(route: Route, folder: Path) -> Route:
 
 
 def _filled_answer(answer: Answer, folder: Path) -> Answer:
-    latency = None if answer.latency is None else _read(answer.latency, folder)
-    return replace(answer, latency=latency)
+    return replace(answer, latency=_read(answer.latency, folder))
+
+
+def _settled_models(scenario: Scenario, path: Path, *, allowed: bool) -> Scenario:
+    """The same scenario, whose models may run; refused when it has some and may not."""
+
+    def settled(latency: LatencyT, key: str) -> LatencyT:
+        if not isinstance(latency, Model):
+            return latency
+        kept = {name: getattr(latency, name) for name in latency.__struct_fields__}
+        made = AllowedModel(**kept, folder=str(path.parent.resolve())) if allowed else latency
+        try:
+            made.instance(SeedSequence(0))
+        except ConfigError as error:
+            raise ConfigError(str(path), f"{key}.latency", str(error)) from error
+        return cast("LatencyT", made)
+
+    def service(one: Service, key: str) -> Service:
+        return replace(one, latency=settled(one.latency, key))
+
+    def answer(one: Answer, key: str) -> Answer:
+        return replace(one, latency=settled(one.latency, key))
+
+    routes = [
+        replace(
+            route,
+            baseline=answer(route.baseline, f"routes[{number}].baseline"),
+            canary=answer(route.canary, f"routes[{number}].canary"),
+        )
+        for number, route in enumerate(scenario.routes)
+    ]
+    return replace(
+        scenario,
+        baseline=service(scenario.baseline, "baseline"),
+        canary=None if scenario.canary is None else service(scenario.canary, "canary"),
+        routes=tuple(routes),
+    )
 
 
 def filled(service: Service, folder: Path) -> Service:
@@ -141,9 +194,15 @@ def filled(service: Service, folder: Path) -> Service:
     return replace(service, latency=_read(service.latency, folder))
 
 
-def _read(latency: Latency, folder: Path) -> Latency:
+def _read(latency: LatencyT, folder: Path) -> LatencyT:
     """The same latency, with the values of its files."""
+    return cast("LatencyT", _read_any(latency, folder))
+
+
+def _read_any(latency: Latency | None, folder: Path) -> Latency | None:
     match latency:
+        case Model(base=Lognormal() | Gamma() | Mixture() | Empirical() as base):
+            return replace(latency, base=_read(base, folder))
         case Empirical(file=str(name)):
             return Empirical(values_ms=_values(folder / name))
         case Mixture():

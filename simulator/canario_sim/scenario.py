@@ -20,7 +20,7 @@ from .dependencies import Dependency, Trouble
 from .expect import Expect
 from .faults import Fault
 from .mix import Payload, Route
-from .service import Service
+from .service import Model, Service
 from .spec import ARMS, Positive, Seconds, Spec
 from .streams import child, seed_of
 from .traffic import Traffic
@@ -115,6 +115,13 @@ class Scenario(Spec, frozen=True, kw_only=True):
         """Whether requests act on each other otherwise than by standing in line."""
         arms = (self.baseline, self.service("canary"))
         return bool(self.clients or self.dependencies) or any(arm.acts_back for arm in arms)
+
+    @property
+    def modelled(self) -> bool:
+        """Whether a model of one's own serves requests."""
+        services = [self.service(arm) for arm in ARMS]
+        services += [route.answer(arm, self.service(arm)) for route in self.routes for arm in ARMS]
+        return any(isinstance(service.latency, Model) for service in services)
 
     @property
     def route_names(self) -> tuple[str, ...]:

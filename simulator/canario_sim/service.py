@@ -8,21 +8,27 @@ from statistics import NormalDist
 from typing import Annotated
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, field
 from numpy.random import SeedSequence
+
+from canario.config import ConfigError
 
 from .capacity import Autoscaling, ColdStart, Pauses
 from .clustering import Clustering
+from .models import Modelled, load_model
 from .spec import Count, Percent, Positive, Spec
 from .streams import Floats, child, generator
 
 __all__ = [
+    "AllowedModel",
+    "BuiltIn",
     "Component",
     "Empirical",
     "Gamma",
     "Latency",
     "Lognormal",
     "Mixture",
+    "Model",
     "Sampler",
     "Service",
     "WarmUp",
@@ -142,7 +148,57 @@ class Mixture(_Latency, frozen=True, kw_only=True, tag="mixture"):
         return sample
 
 
-Latency = Lognormal | Gamma | Mixture | Empirical
+BuiltIn = Lognormal | Gamma | Mixture | Empirical
+
+
+class Model(_Latency, frozen=True, kw_only=True, tag="model"):
+    """A model of one's own, in Python: see `models.ServiceModel`. It says which requests fail, too.
+
+    A scenario file is data, so the code that it names runs only when whoever loads it allows it;
+    then `load_scenario` makes it an `AllowedModel`.
+    """
+
+    model: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
+            description="module:Class; the module lies beside the scenario, or can be imported.",
+        ),
+    ]
+    options: Annotated[
+        dict[str, bool | int | float | str],
+        Meta(description="What its class is called with, by name."),
+    ] = field(default_factory=dict)
+    base: Annotated[
+        BuiltIn | None, Meta(description="Latencies that it is given to build on; none: zeros.")
+    ] = None
+
+    def sampler(self, seed: SeedSequence) -> Sampler:  # noqa: ARG002
+        """Raises `ValueError`: it takes more than a number of requests."""
+        raise ValueError(f"{self.model} is a model; only an arm or a route can have one")
+
+    def instance(self, seed: SeedSequence) -> Modelled:  # noqa: ARG002
+        """A new instance of the model. Raises `ConfigError` when its code may not run."""
+        raise ConfigError(
+            self.model,
+            "",
+            "is Python code, which runs only when it is allowed: canario simulate --allow-models, "
+            "or load_scenario(path, models=True)",
+        )
+
+
+class AllowedModel(Model, frozen=True, kw_only=True, tag="model"):
+    """A model whose code may run; `folder` is where its module may lie."""
+
+    folder: str
+
+    def instance(self, seed: SeedSequence) -> Modelled:
+        """See `Model`."""
+        make = load_model(self.model, self.folder, self.options)
+        return Modelled(self.model, make, seed)
+
+
+Latency = Lognormal | Gamma | Mixture | Empirical | Model
 
 
 class WarmUp(Spec, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from canario.control.words import seconds_in_words
-from canario_sim.service import Empirical, Gamma, Latency, Lognormal, Mixture
+from canario_sim.service import Empirical, Gamma, Latency, Lognormal, Mixture, Model
 from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, Traffic
 
 __all__ = ["latency_in_words", "traffic_in_words"]
@@ -22,6 +22,8 @@ def latency_in_words(latency: Latency) -> str:
             )
         case Empirical(values_ms=values):
             return f"{len(values)} measured quantiles"
+        case Model(model=name):
+            return f"by {name}"
 
 
 def traffic_in_words(traffic: Traffic) -> str:
