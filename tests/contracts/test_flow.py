@@ -89,7 +89,8 @@ def test_a_shape_is_shown_the_argument_or_all_of_them() -> None:
     assert shown("text", 3) == ["text", 3]
     assert shown(text="text", depth=3) == {"text": "text", "depth": 3}
     assert shown("text", depth=3) == {"args": ["text"], "depth": 3}
-    assert shown(object(), "text", parameters=("self", "text")) == {"text": "text"}
+    assert shown("text", parameters=("text", "depth")) == {"text": "text"}
+    assert shown("text", depth=3, parameters=("text",)) == {"text": "text", "depth": 3}
 
 
 def test_a_callable_gets_the_arguments_themselves() -> None:

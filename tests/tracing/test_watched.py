@@ -174,6 +174,31 @@ def test_a_broken_contract_is_reported_and_changes_nothing(
         assert [each is not None for each in shown] == [False, False, True, True]
 
 
+@pytest.mark.parametrize("parameters", [None, ["text"], ["self", "text"]])
+def test_a_contract_of_a_method_is_not_shown_the_object(parameters: list[str] | None) -> None:
+    """Which has no digest: determinism would not be checked."""
+    shape = {"minLength": 3} if parameters is None else {"properties": {"text": {"minLength": 3}}}
+    contract = FlowContract(input=shape, deterministic=True, parameters=parameters)
+    answers = iter(range(10))
+
+    class Scorer:
+        @trace_flow("scoring", contract=contract)
+        def score(self, text: str) -> int:
+            return next(answers)
+
+        @trace_flow("scoring", contract=contract)
+        @classmethod
+        def score_all(cls, text: str) -> int:
+            return next(answers)
+
+    with mock.patch.object(contract, "report", wraps=contract.report) as report:
+        for scores in (Scorer().score, Scorer().score, Scorer.score_all):
+            scores("a")
+    told = [violation.rule for call in report.call_args_list for violation in call.args[0]]
+    assert told == ["input.minLength"] * 2 + ["determinism"] + ["input.minLength", "determinism"]
+    assert contract.not_checked == 0
+
+
 def test_a_contract_sees_the_input_before_the_function_changes_it() -> None:
     seen: list[list[int]] = []
 

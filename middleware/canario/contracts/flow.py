@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FlowContract"]
 
-_ITSELF = ("self", "cls")
+_ITSELF = ("self", "cls")  # no input: the decorators leave it out of the arguments
 
 
 class FlowContract:
@@ -28,7 +28,7 @@ class FlowContract:
 
     A JSON Schema or a type is shown the argument where there is one, a list where all are
     positional, a mapping where all are named. With `parameters` it is always shown a mapping, of
-    names to arguments, without `self` and `cls`. A callable gets the very arguments, or the very
+    names to arguments. A callable gets the very arguments, or the very
     result, and returns or raises what is wrong: nothing (None or True), False, a text or a
     `Violation`.
 
@@ -41,7 +41,7 @@ class FlowContract:
         deterministic: Whether the same input must give the same output. Versions are not
             compared with each other: each arm has outputs of its own.
         name: Names the contract, for budgets; by default the flow.
-        parameters: Names of the positional parameters, `self` included for a method.
+        parameters: Names of the positional parameters, `self` left out.
         remembered: How many inputs' digests are kept, the latest used.
 
     Attributes:
@@ -70,7 +70,9 @@ class FlowContract:
         self.not_checked = 0
         self._input = _check_of(input, "input", starred=True)
         self._output = _check_of(output, "output", starred=False)
-        self._parameters = None if parameters is None else tuple(parameters)
+        self._parameters = None
+        if parameters is not None:
+            self._parameters = tuple(name for name in parameters if name not in _ITSELF)
         self._remembered = remembered
         self._seen: OrderedDict[tuple[str, str, bytes], bytes] = OrderedDict()
         self._lock = threading.Lock()
@@ -115,8 +117,7 @@ class FlowContract:
 
     def _shown(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if self._parameters is not None:
-            named = dict(zip(self._parameters, args, strict=False)) | dict(kwargs)
-            return {name: value for name, value in named.items() if name not in _ITSELF}
+            return dict(zip(self._parameters, args, strict=False)) | dict(kwargs)
         if len(args) + len(kwargs) == 1:
             return args[0] if args else next(iter(kwargs.values()))
         if not args:

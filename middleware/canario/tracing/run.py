@@ -66,8 +66,8 @@ def tell_once(what: str) -> None:
 class Traced(NamedTuple):
     """What the runs of one decorated function have in common.
 
-    `skipped` is 1 for a method, whose first argument is no input; `sizes` whether
-    the sizes of inputs and outputs are noted.
+    `skipped` is 1 for a method, whose first argument is no input, neither for a contract nor for
+    its size; `sizes` whether the sizes of inputs and outputs are noted.
     """
 
     name: str
@@ -145,13 +145,14 @@ class Run:
         self._monitor = monitor
         self._valid = True
         self._args = self._kwargs = None
+        args = args[traced.skipped :]
         if traced.contract is not None:
             self._args, self._kwargs = args, kwargs
             self._check(lambda contract: contract.check_input(traced.name, args, kwargs))
         # Where tracing is off, the span around stays the current one.
         self.context = set_span_in_context(span) if _matters(span) else contexts.get_current()
         if traced.sizes and span.is_recording():
-            size = size_of_input(args[traced.skipped :], kwargs)
+            size = size_of_input(args, kwargs)
             if size is not None:
                 span.set_attribute("canario.input.size", size)
         self._items = 0
