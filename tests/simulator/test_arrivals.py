@@ -206,6 +206,19 @@ def test_self_excitation_begins_in_its_steady_state() -> None:
     assert early.mean(axis=0) == pytest.approx([20] * 4, abs=4.7)
 
 
+def test_a_past_too_long_to_draw_leaves_the_same_steady_state() -> None:
+    """26 million requests would have to be drawn; the first windows have the mean and variance
+    that they have at any time."""
+    traffic = SelfExciting(rate=200, branching=0.97, decay_seconds=250)
+    seen = np.array([counts(traffic, seed, 5, 3) for seed in range(300)])
+    ratio, gamma = 1 / 0.03**2, 0.03 / 250
+    exact = ratio + (1 - ratio) * (1 - exp(-gamma * 5)) / (gamma * 5)
+    # A third more than Poisson's: all of that comes from the past.
+    assert exact == pytest.approx(1.333, abs=0.001)
+    assert seen.mean(axis=0) == pytest.approx([1000] * 3, abs=3.5 * (exact * 1000 / 300) ** 0.5)
+    assert seen.var(axis=0).mean() == pytest.approx(exact * 1000, rel=0.2)
+
+
 # -- users
 
 

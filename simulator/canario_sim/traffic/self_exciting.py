@@ -20,6 +20,9 @@ __all__ = ["SelfExciting"]
 # Requests of a stretch that is drawn at a time, whatever the size of the arrays asked for.
 _STRETCH = 16_384
 
+# A past of more requests is not drawn; how excited it leaves the process is.
+_PAST = 250_000
+
 
 class SelfExciting(TrafficBase, frozen=True, kw_only=True, tag="self_exciting"):
     """Hawkes with an exponential kernel: a request sets off `branching` others in the mean, each
@@ -53,13 +56,17 @@ class SelfExciting(TrafficBase, frozen=True, kw_only=True, tag="self_exciting"):
         return replace(self, rate=self.rate * factor)
 
     def arrivals(self, seed: int, size: int, until: float = inf) -> Iterator[Floats]:
-        """Instants from 0 on; what came before is drawn too, for what it sets off."""
+        """Instants from 0 on, where the process has been going on for long."""
         stretch = _STRETCH / self.rate
-        # A lineage lives for decay / (1 − branching) or so: e^−16 of the effect is missed.
+        # A lineage lives for decay / (1 − branching) or so: e^−16 of its effect is missed.
         before = ceil(16 * self.decay_seconds / (1 - self.branching) / stretch)
-        family = _Family(self, seed, -before * stretch)
-        for number in range(-before, 0):
-            family.upto((number + 1) * stretch)
+        if before * _STRETCH > _PAST:
+            family = _Family(self, seed, 0.0)
+            family.excite()
+        else:
+            family = _Family(self, seed, -before * stretch)
+            for number in range(-before, 0):
+                family.upto((number + 1) * stretch)
         number, last = 0, 0.0
         while last < until:
             number += 1
@@ -75,11 +82,26 @@ class _Family:
     def __init__(self, traffic: SelfExciting, seed: int, start: float) -> None:
         self._first = generator(seed_of(seed, "arrivals"))
         self._others = generator(seed_of(seed, "offspring"))
+        self._rate = traffic.rate
         self._alone = traffic.rate * (1 - traffic.branching)
         self._branching = traffic.branching
         self._decay = traffic.decay_seconds
         self._start = start
         self._later: Floats = np.empty(0)
+
+    def excite(self) -> None:
+        """Add what a long past sets off from now on, without drawing that past.
+
+        The excitation of the intensity is drawn from the gamma distribution that has the mean
+        n λ and the variance n² λ / (2 τ (1 − n)) of its steady state: in the limits of many
+        requests and of n → 1 it is that law (Jaisson and Rosenbaum 2015). Given it, the number
+        set off is Poisson's, each after an exponential time.
+        """
+        mean = self._branching * self._rate
+        spread = self._branching / (2 * self._decay * (1 - self._branching))
+        excitation = self._others.gamma(mean / spread, spread)
+        number = self._others.poisson(excitation * self._decay)
+        self._later = self._start + self._others.standard_exponential(number) * self._decay
 
     def upto(self, end: float) -> Floats:
         """All requests from the end of the stretch before to this one's, in order."""
