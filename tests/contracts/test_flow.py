@@ -142,11 +142,14 @@ def test_versions_are_not_compared_with_each_other() -> None:
         present.reset(token)
 
 
-def test_what_has_no_digest_is_counted_and_never_valid() -> None:
+def test_what_has_no_digest_is_counted_and_never_valid(caplog: pytest.LogCaptureFixture) -> None:
     contract = FlowContract(deterministic=True)
     assert contract.check_output(FLOW, (object(),), {}, 1) == []
     assert contract.check_output(FLOW, ("a",), {}, iter(())) == []
     assert contract.not_checked == 2
+    assert caplog.messages == [
+        f"a run of {FLOW} is not checked for determinism: object is not data"
+    ]
 
 
 def test_no_more_inputs_than_that_are_remembered() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController
 
 __all__ = ["FlowContract"]
+
+logger = logging.getLogger("canario")
 
 _ITSELF = ("self", "cls")  # no input: the decorators leave it out of the arguments
 
@@ -45,7 +48,8 @@ class FlowContract:
         remembered: How many inputs' digests are kept, the latest used.
 
     Attributes:
-        not_checked: How often determinism could not be checked, since a value has no digest.
+        not_checked: How often determinism could not be checked, since a value has no digest; the
+            first time is logged.
 
     Raises:
         ImportError: When a validator is not installed.
@@ -150,9 +154,13 @@ class FlowContract:
             given = self._shown(args, kwargs)
         try:
             key, output = (current_arm(), flow, digest(given)), digest(result)
-        except UndigestibleError:
+        except UndigestibleError as error:
             with self._lock:
                 self.not_checked += 1
+                first = self.not_checked == 1
+            if first:
+                why = error.__cause__
+                logger.warning("a run of %s is not checked for determinism: %s", flow, why)
             return []
         with self._lock:
             before = self._seen.setdefault(key, output)
