@@ -116,18 +116,18 @@ def gathered(
     waits = generator(child(thinks, 1)).random(alive)
     waits *= sessions.think_met.sampler(child(thinks, 2))(alive) / 1000
     left = sessions.left(lengths, alive) if alive else np.empty(0, np.int64)
-    pending = _spread(waits, left, keys(alive), 0, think)
+    pending: Sequence[Any] = _spread(waits, left, keys(alive), 0, think)
     number = alive
     for at in begins:
         if not len(at):
             continue
         made = _spread(at, sessions.lengths(lengths, len(at)), keys(len(at)), number, think)
         number += len(at)
-        pending = _sorted([np.concatenate(pair) for pair in zip(pending, made, strict=True)])
+        pending = [np.concatenate(pair) for pair in zip(pending, made, strict=True)]
         # Sessions to come begin no earlier than the last one has begun.
-        ready = int(np.searchsorted(pending[0], at[-1], "left"))
-        yield from _cut([part[:ready] for part in pending], size)
-        pending = (pending[0][ready:], pending[1][ready:], pending[2][ready:])
+        ready = pending[0] < at[-1]
+        yield from _cut(_sorted([part[ready] for part in pending]), size)
+        pending = [part[~ready] for part in pending]
     yield from _cut(_sorted(pending), size)
 
 
