@@ -201,13 +201,16 @@ class _Slow:
         """For each look, how many limits at least `needed` of the requests from `starts` exceed."""
         edges, places = np.unique(np.concatenate([starts, self._seen]), return_inverse=True)
         # Those before an edge, by the number of limits that each exceeds.
-        cell = np.searchsorted(edges, self._slow, "right")
+        before = np.searchsorted(self._slow, edges, "left")
+        cell = np.repeat(
+            np.arange(len(edges) + 1), np.diff(before, prepend=0, append=len(self._slow))
+        )
         size = (len(edges) + 1, self._count + 1)
         table = np.bincount(cell * size[1] + self._class, minlength=size[0] * size[1])
         upto = np.cumsum(table.reshape(size), axis=0)[:-1, :0:-1]
         upto = np.cumsum(upto, axis=1)[:, ::-1]
         first, last = np.split(places, 2)
-        exceeded: Ints = np.count_nonzero(upto[last] - upto[first] >= needed[:, None], axis=1)
+        exceeded: Ints = (upto[last] - upto[first] >= needed[:, None]).sum(axis=1)
         return exceeded
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from math import lcm
 from typing import Annotated
 
@@ -129,9 +130,14 @@ class Grid(Spec, frozen=True, kw_only=True):
     def rates(self) -> tuple[list[int], int]:
         """The error rates as exact integer parts of one whole, and that whole: errors · whole >
         requests · part says that the rate is exceeded."""
-        exact = [Fraction(str(rate)) / 100 for rate in self.max_error_rate]
-        whole = lcm(*(rate.denominator for rate in exact))
-        return [int(rate * whole) for rate in exact], whole
+        return _parts(self.max_error_rate)
+
+
+@cache
+def _parts(rates: tuple[float, ...]) -> tuple[list[int], int]:
+    exact = [Fraction(str(rate)) / 100 for rate in rates]
+    whole = lcm(*(rate.denominator for rate in exact))
+    return [int(rate * whole) for rate in exact], whole
 
 
 def sequential_of(deployment: Deployment) -> Sequential:
