@@ -31,6 +31,7 @@ from canario_sim.traffic import (
     Traffic,
     Weekly,
 )
+from canario_sim.traffic.lookup import Lookup
 
 HOUR = 3600.0
 
@@ -244,6 +245,21 @@ def test_users_are_drawn_by_their_activity() -> None:
     expected = 100_000 * population.shares()
     # χ² with 299 degrees of freedom: a standard deviation of 24.
     assert ((drawn - expected) ** 2 / expected).sum() == pytest.approx(299, abs=4 * 24)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    weights=st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=60),
+    parts=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=60),
+)
+def test_the_lookup_finds_what_a_search_finds(weights: list[float], parts: list[float]) -> None:
+    shares = np.array(weights) / sum(weights)
+    upto = np.cumsum(shares)
+    # The sums themselves and the edges of cells are where a mistake would show.
+    lower = np.nextafter(upto, 0)
+    given = np.concatenate([parts, upto[upto < 1], lower[lower < 1], np.arange(256) / 256])
+    found = np.minimum(np.searchsorted(upto, given, "right"), len(shares) - 1)
+    assert Lookup(shares).find(given).tolist() == found.tolist()
 
 
 # -- laws

@@ -13,6 +13,8 @@ from msgspec import Meta
 from canario_sim.spec import Spec
 from canario_sim.streams import Floats, Ints, generator, seed_of
 
+from .lookup import Lookup
+
 __all__ = ["LognormalActivity", "ParetoActivity", "Population"]
 
 
@@ -101,12 +103,11 @@ class Population(Spec, frozen=True, kw_only=True):
         random, size = generator(seed_of(seed, "keys")).random, self.size
         if self.skew == 0 and self.activity is None:
             return lambda n: (random(n) * size).astype(np.int64)
-        upto = np.cumsum(self.shares())
-        # The last sum may fall short of 1 by rounding.
-        return lambda n: np.minimum(np.searchsorted(upto, random(n), "right"), size - 1)
+        find = (_few_lookup if size <= _FEW else _lookup)(self).find
+        return lambda n: find(random(n))
 
 
-# Names of so many keys are kept: thousands of replications ask for the same ones.
+# What is made of so many keys is kept: thousands of replications ask for the same.
 _FEW = 100_000
 
 
@@ -115,6 +116,13 @@ def _names(prefix: str, size: int) -> tuple[str, ...]:
 
 
 _few_names = lru_cache(maxsize=4)(_names)
+
+
+def _lookup(population: Population) -> Lookup:
+    return Lookup(population.shares())
+
+
+_few_lookup = lru_cache(maxsize=4)(_lookup)
 
 
 @lru_cache(maxsize=8)
