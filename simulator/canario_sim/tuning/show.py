@@ -15,7 +15,7 @@ from canario_sim.lab.summary import Estimate
 
 from .result import Check, Point, Tuning
 
-__all__ = ["show"]
+__all__ = ["in_words", "show", "values_of"]
 
 # Points of the front that are printed; all of them are in the JSON.
 _POINTS = 12
@@ -53,7 +53,7 @@ def show(tuning: Tuning, *, console: Console | None = None) -> None:
             for number, line in enumerate(wrap(each.why, max(out.width - 6, 40))):
                 out.print(Text(f"{'      ' if number else '  '}{line}"))
         out.print()
-    for line in _in_words(tuning):
+    for line in in_words(tuning):
         out.print(Text(line))
     out.print(
         Text(
@@ -87,7 +87,7 @@ def _front(tuning: Tuning) -> Table:
             Text(_interval(scores.false_rollback)),
             f"{scores.exposure:,.1f}",
             seconds_in_words(round(scores.duration_seconds)),
-            *_values(point.deployment),
+            *values_of(point.deployment),
         )
     return table
 
@@ -100,7 +100,7 @@ def _some(front: Sequence[Point]) -> list[Point]:
     return [front[round(number * step)] for number in range(_POINTS)]
 
 
-def _values(deployment: Deployment) -> Iterator[str]:
+def values_of(deployment: Deployment) -> Iterator[str]:
     limits = deployment.rollback_thresholds
     yield (
         f"{limits.max_error_rate:g} %, {limits.max_p95_latency_ms:g} ms, "
@@ -155,7 +155,7 @@ def _met(check: Check) -> tuple[Text, Text]:
     return Text(_interval(check.share)), Text(said, style=style)
 
 
-def _in_words(tuning: Tuning) -> Iterator[str]:
+def in_words(tuning: Tuning) -> Iterator[str]:
     own = [check for check in tuning.checks if check.policy == "recommended"]
     missed = [check for check in own if not check.met]
     if not tuning.recommended.meets_goals:
