@@ -75,4 +75,5 @@ def _share(weights: list[float], seed: int, purpose: Purpose) -> Share | None:
 
 def _places(recorded: tuple[str, ...], names: tuple[str, ...]) -> Ints:
     """The scenario's numbers of the recorded names."""
-    return np.array([names.index(name) for name in recorded], np.int64)
+    places = {name: number for number, name in enumerate(names)}
+    return np.array([places[name] for name in recorded], np.int64)

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
-from .streams import Flags, Ints
+from .streams import Bytes, Flags, Ints, Numbers
 from .window import Timed
 
 __all__ = ["Aim", "Targeted"]
@@ -71,8 +72,9 @@ class Aim:
             for names, way in zip(named, ways, strict=True)
         ]
 
-    def narrow(self, met: Flags, key: Ints, route: Any, payload: Any) -> None:
+    def narrow(self, met: Flags, key: Ints, route: Numbers, payload: Bytes) -> None:
         """Take out of `met` the requests that are no targets."""
-        for numbers, of in zip(self._numbers, (key, route, payload), strict=True):
+        parts: tuple[NDArray[Any], ...] = (key, route, payload)
+        for numbers, of in zip(self._numbers, parts, strict=True):
             if numbers is not None:
                 met &= np.isin(of, numbers)
