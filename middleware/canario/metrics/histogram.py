@@ -40,8 +40,8 @@ DURATION_BOUNDS_SECONDS = (
 )
 
 # So many latencies wait to be sorted into buckets together: sorted, those of one bucket are found
-# by two bisections. Twice as many would save a tenth, and take twice as long at once (0.1 ms).
-BATCH = 1024
+# by two bisections. More would save little, and take longer at once: these take 0.2 ms.
+BATCH = 2048
 
 _DURATION_BOUNDS_MS = [1000 * bound for bound in DURATION_BOUNDS_SECONDS]
 _ALPHA = 0.99 * RELATIVE_ERROR
