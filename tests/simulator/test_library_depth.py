@@ -15,7 +15,7 @@ def load(name: str) -> Scenario:
 
 
 def test_the_same_failures_spread_evenly_do_no_harm() -> None:
-    """One rollout in three is rolled back where eight tenants in a hundred have all failures."""
+    """Three rollouts in ten are rolled back where eight tenants in a hundred have all failures."""
     made = load("failures_cluster_by_user")
     even = replace(made, baseline=replace(made.baseline, clustering=None))
     ends = [
