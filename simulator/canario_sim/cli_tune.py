@@ -10,6 +10,7 @@ import click
 from canario.config import ConfigError
 
 from .cli_lab import INTERRUPTED, INTERRUPTED_EPILOG, crew_of, read_inputs
+from .report.write import report_options
 
 if TYPE_CHECKING:
     from canario.plan import Plan
@@ -45,18 +46,24 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
 
     name = "numbers"
 
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
+
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
         try:
-            return tuple(sorted({_number(part) for part in str(value).split(",")}))
+            numbers = sorted({_number(part) for part in str(value).split(",")})
         except ValueError:
             self.fail(f"{value!r} is no list of numbers, such as 2,5,10", param, ctx)
+        if self._whole and not all(isinstance(number, int) for number in numbers):
+            self.fail(f"{value!r} is no list of whole numbers, such as 10,20", param, ctx)
+        return tuple(numbers)
 
 
 def _number(text: str) -> float:
     number = float(text)
-    return int(number) if number.is_integer() else number
+    return int(number) if number.is_integer() and number < 1e15 else number
 
 
 @click.command(
@@ -125,7 +132,9 @@ def _number(text: str) -> float:
 @click.option("--error-rates", type=_Numbers(), metavar="LIST", help="Limits to try, in percent.")
 @click.option("--latencies", type=_Numbers(), metavar="LIST", help="Limits of the p95 to try (ms).")
 @click.option("--windows", type=_Numbers(), metavar="LIST", help="Windows to try, in seconds.")
-@click.option("--min-samples", type=_Numbers(), metavar="LIST", help="Minimums of samples to try.")
+@click.option(
+    "--min-samples", type=_Numbers(whole=True), metavar="LIST", help="Minimums of samples to try."
+)
 @click.option(
     "--alphas",
     type=_Numbers(),
@@ -193,6 +202,7 @@ def _number(text: str) -> float:
     metavar="PLAN.toml|DIR",
     help="Write the plan to a file that ends in .toml; or plan.toml and tune.json into DIR.",
 )
+@report_options(junit=True)
 @click.pass_context
 def tune(
     ctx: click.Context,
@@ -221,6 +231,7 @@ def tune(
     rows: Path | None,
     as_json: bool,
     out: Path | None,
+    reports: tuple[Path, ...],
 ) -> None:
     """Find the plan that errs least for what matters to you.
 
@@ -273,7 +284,7 @@ def tune(
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
-        raise ConfigError("canario tune", "", str(error)) from error
+        raise ConfigError("", "", str(error)) from error
     if out is not None:
         _writable(out)
     with crew_of(workers, address) as crew:
@@ -289,6 +300,11 @@ def tune(
         _write(out, made, plan_text(made))
         if not as_json:
             click.echo(f"The plan is in {_plan_path(out)}.")
+    if reports:
+        from .report.tuned import tuned
+        from .report.write import write_reports
+
+        write_reports(tuned(made), reports)
     if not made.complete:
         click.echo(f"canario: interrupted; {_go_on(rows)}", err=True)
         ctx.exit(INTERRUPTED)

@@ -33,9 +33,9 @@ __all__ = [
 FONT = "system-ui, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 INK = var("ink")
 
-# Where a chart is narrower than this it is on a phone.
-_NARROW = 420
-_RESPONSIVE = re.compile(rf"width < {_NARROW} \? ([0-9.]+) : ([0-9.]+)")
+# Where there is less room than this for a chart, in pixels, it is on a phone.
+_NARROW = 480
+_RESPONSIVE = re.compile(rf"containerSize\(\)\[0\] < {_NARROW} \? ([0-9.]+) : ([0-9.]+)")
 
 _MINUTE = 60.0
 _HOUR = 3600.0
@@ -77,8 +77,12 @@ class Clock:
 
 
 def responsive(narrow: float, wide: float) -> dict[str, str]:
-    """A number that is another one on a phone."""
-    return {"expr": f"width < {_NARROW} ? {narrow:g} : {wide:g}"}
+    """A number that is another one on a phone.
+
+    It looks at the room that there is for the whole chart: the width of the plot depends on the
+    labels beside it, and so on such numbers.
+    """
+    return {"expr": f"containerSize()[0] < {_NARROW} ? {narrow:g} : {wide:g}"}
 
 
 # The right edge of a chart.

@@ -61,6 +61,9 @@ def _parts(report: Report) -> Iterator[str]:
         yield _grid([fact.label for fact in facts], [[fact.value for fact in facts]])
     for table in tables:
         yield _table(table)
+    for section in report.sections:
+        if section.code:
+            yield _folded(section.title, section.code)
     for suite in report.suites:
         if not all(case.ok for case in suite.cases):
             yield _failed(suite)
@@ -101,14 +104,21 @@ def _failed(suite: Suite) -> str:
     story = list(suite.story[-_STORY:])
     if len(suite.story) > _STORY:
         story.insert(0, f"… {len(suite.story) - _STORY} lines before")
-    if story:
-        # Within a fence nothing is markup but the fence, which must be longer than any in it.
-        text = "\n".join(" ".join(line.splitlines()) for line in story)
-        longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-        fence = "`" * max(3, longest + 1)
-        lines += [
-            "\n<details><summary>What happened</summary>\n",
-            f"{fence}text\n{text}\n{fence}",
-            "\n</details>",
-        ]
-    return "\n".join(lines) + "\n\n"
+    made = "\n".join(lines) + "\n\n"
+    return made + (
+        _folded("What happened", "\n".join(_line(line) for line in story)) if story else ""
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _folded(title: str, text: str) -> str:
+    """Within a fence nothing is markup but the fence, which must be longer than any in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return (
+        f"<details><summary>{escaped(title)}</summary>\n\n{fence}text\n{text}\n{fence}\n\n"
+        "</details>\n\n"
+    )

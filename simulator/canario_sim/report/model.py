@@ -113,7 +113,7 @@ class Moment(Struct, frozen=True, kw_only=True):
 
 
 class Section(Struct, frozen=True, kw_only=True):
-    """A part of a report under a heading."""
+    """A part of a report under a heading; `code` is a file's content, shown as it is."""
 
     name: str
     title: str
@@ -123,6 +123,7 @@ class Section(Struct, frozen=True, kw_only=True):
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     timeline: tuple[Moment, ...] = ()
+    code: str = ""
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -152,6 +153,7 @@ class Report(Struct, frozen=True, kw_only=True):
         title: Its heading.
         summary: What it comes to, in sentences.
         ok: Whether all came to what was expected; None where nothing was.
+        verdicts: What is said of it: when it is ok, and when it is not.
         facts: The figures that matter most.
         tables: What stands under the summary.
         sections: The rest.
@@ -163,6 +165,7 @@ class Report(Struct, frozen=True, kw_only=True):
     title: str
     summary: tuple[str, ...]
     ok: bool | None
+    verdicts: tuple[str, str] = ("All as expected", "Not as expected")
     facts: tuple[Fact, ...] = ()
     tables: tuple[Table, ...] = ()
     sections: tuple[Section, ...] = ()
