@@ -46,7 +46,7 @@ class Sheet:
 
     def __init__(self, experiment: Experiment, file: Path | None = None) -> None:
         self._experiment = experiment
-        # By condition and replication, a row for each policy. There may be millions: a list is small.
+        # By condition and replication, a row for each policy. Of millions a list is the smallest.
         self._cells: list[dict[int, list[Row | None]]] = [{} for _ in experiment.conditions]
         self._whole: list[set[int]] = [set() for _ in experiment.conditions]
         self._last = [-1] * len(experiment.conditions)
