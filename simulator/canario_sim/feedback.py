@@ -65,19 +65,25 @@ def feedback_of(world: ClosedWorld, limit_ms: float) -> Feedback:
 def in_words(feedback: Feedback) -> list[str]:
     """What there is to say of it, a line each."""
     lines = []
-    if feedback.retries or feedback.timeouts or feedback.gave_up:
+    if feedback.retries or feedback.timeouts or feedback.denied:
         lines.append(
             f"clients sent {feedback.first:,} requests and {feedback.retries:,} retries; they left "
             f"{feedback.timeouts:,} before the answer, and gave up {feedback.gave_up:,}"
         )
     recovery = feedback.recovery
-    if recovery.recoveries or recovery.unfinished:
-        number = recovery.recoveries + recovery.unfinished
-        still = f", {recovery.unfinished:,} still open" if recovery.unfinished else ""
-        outcome = "as the plan asks" if recovery.met else "not as the plan asks"
+    number = recovery.recoveries + recovery.unfinished
+    if number:
+        opened = (
+            "a circuit breaker opened"
+            if number == 1
+            else f"circuit breakers opened {number:,} times"
+        )
+        still = f", {recovery.unfinished:,} not closed yet" if recovery.unfinished else ""
+        least = "at least " if recovery.unfinished else ""
         lines.append(
-            f"circuit breakers opened {number:,} times{still}; p99 of the recovery "
-            f"{recovery.p99_ms:,.0f} ms, {outcome} (at most {recovery.limit_ms:,.0f} ms)"
+            f"{opened}{still}; p99 of the recovery {least}{recovery.p99_ms:,.0f} ms, "
+            f"{'as' if recovery.met else 'not as'} the plan asks (at most "
+            f"{recovery.limit_ms:,.0f} ms)"
         )
     return lines
 
