@@ -12,6 +12,9 @@ __all__ = ["RouteNames"]
 # What Starlette appends to the template of a mount, to match what lies below it.
 _BELOW = "/{path}"
 
+# Routes that are remembered. An app that makes its routes as it goes makes no end of them.
+_KNOWN = 1000
+
 
 class RouteNames:
     """Reads templates such as `/api/items/{id}` from what Starlette and FastAPI leave in a scope.
@@ -20,20 +23,32 @@ class RouteNames:
     path. A route whose template cannot be told has no name; the raw path never becomes one.
     """
 
-    __slots__ = ("_literal",)
+    __slots__ = ("_known", "_literal")
 
     def __init__(self) -> None:
         # Mounts without parameters, which are their own template: no need to look again.
         self._literal: set[tuple[int, str]] = set()
+        # Templates of routes outside of mounts, which stay what they are: by the route's id, with
+        # the route, so that no other one takes that id.
+        self._known: dict[int, tuple[object, str | None]] = {}
 
     def __call__(self, scope: Scope) -> str | None:
         route = scope.get("route")
         if route is None:
             return None
+        known = self._known.get(id(route))
+        if known is not None and "app_root_path" not in scope and "fastapi" not in scope:
+            return known[1]
         own = _template(_as_included(scope, route))
         root: str = scope.get("root_path", "")
         outside: str = scope.get("app_root_path", root)
         if own is None or root == outside:
+            if (
+                len(self._known) < _KNOWN
+                and "app_root_path" not in scope
+                and "fastapi" not in scope
+            ):
+                self._known[id(route)] = route, own
             return own
         mounted = root[len(outside) :]
         if _is_mount(route):  # what it serves keeps its routes to itself, if it has any

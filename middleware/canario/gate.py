@@ -81,7 +81,7 @@ class Exchange:
     body: list[bytes] | None = None
     body_bytes = 0
     reason: Reason = "disabled"  # until a share is there to be part of
-    key: bytes | None = None  # kept only where it is to be hashed for the span
+    key: bytes | None = None  # kept only where it is to be hashed, for the span or a tape
     span: RequestSpan | None = None
     mark: Mark | None = None  # what a tape says of it, where one is recorded
 
@@ -204,9 +204,13 @@ class Gate:
             else None
         )
         self.tape = None if tape is None else _recorder(tape)
+        self._mark: type[Mark] | None = None
         if self.tape is not None:
             controller.record_to(self.tape)
-        self._names_keys = self.tracer is not None and self.tracer.names_keys
+            self._mark = self.tape.mark
+        self._keeps_keys = self.tape is not None or (
+            self.tracer is not None and self.tracer.names_keys
+        )
         self._checker: ContractChecker | None = None
         if contract is not None:
             self._checker = ContractChecker(
@@ -262,13 +266,11 @@ class Gate:
                 controller.tick()
             if method in _UNTIMED_METHODS or path in self._health_paths:
                 exchange.timed = False
-            if self.tape is not None:
-                exchange.mark = self.tape.mark(now)
             if controller.router.weight:  # else it is nobody's: an abort beats every claim
                 self._route(exchange, carrier, secure)
-            elif exchange.mark is not None:
+            elif self.tape is not None:
                 with suppress(InvalidKeyError):
-                    exchange.mark.key = self._key(carrier)
+                    exchange.key = self._key(carrier)
             if self._checker is not None and method != "HEAD":
                 exchange.body = []
                 exchange.method = method
@@ -291,11 +293,14 @@ class Gate:
         try:
             now = self.controller.clock() if at is None else at
             outcome, latency_ms = self._worth(exchange, route, now)
-            mark = exchange.mark
-            if mark is None:
+            if self._mark is None:
                 self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
             else:
-                mark.route = route
+                mark = exchange.mark
+                if mark is None:
+                    mark = exchange.mark = self._mark(exchange.started_at, exchange.key, route)
+                else:
+                    mark.route = route
                 self.controller.observe(exchange.arm, outcome, latency_ms, now=now, mark=mark)
             if self.monitor is not None and outcome is not Outcome.NEUTRAL:
                 good = outcome is Outcome.GOOD
@@ -314,6 +319,12 @@ class Gate:
                 self._submit(self._checker, exchange, route or "")
         except Exception as error:
             self.fault("observing", error)
+
+    def mark_of(self, exchange: Exchange) -> Mark | None:
+        """What the tape will say of a request that is still being served; None without a tape."""
+        if self._mark is not None and exchange.mark is None:
+            exchange.mark = self._mark(exchange.started_at, exchange.key)
+        return exchange.mark
 
     def may_check(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """False when the contract can say nothing of a response that begins so. Never raises."""
@@ -385,9 +396,7 @@ class Gate:
             return
         exchange.arm = controller.router.arm_of(key)
         exchange.reason = "split"
-        if exchange.mark is not None:
-            exchange.mark.key = key
-        if self._names_keys:
+        if self._keeps_keys:
             exchange.key = key
 
     def _key(self, carrier: Carrier) -> bytes | None:

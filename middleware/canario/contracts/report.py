@@ -89,7 +89,7 @@ def report_violation(
             controller.report_violation(arm or of_request, violation)
             return True
         if exchange is not None and gate is not None:
-            gate.report_violation(arm or exchange.arm, violation, exchange.mark)
+            gate.report_violation(arm or exchange.arm, violation, gate.mark_of(exchange))
             return True
     except Exception:
         logger.exception("a broken contract could not be reported")

@@ -92,8 +92,8 @@ class Rollout:
         self._latest: dict[str, Violation] = {}
 
     def counts_at(self, now: float) -> float:
-        """The instant that an observation of `now` counts as: one already seen, if that is later."""
-        return max(now, self._cursor)
+        """The instant that an observation of `now` counts as: a later one, if it was seen."""
+        return now if now > self._cursor else self._cursor
 
     def start(self, now: float) -> list[Event]:
         """Enter the first stage. A rollout that has begun is left as it is."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from canario.control.events import Event
-from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.routing.router import Arm
 
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Began", "Item", "Row", "Told", "Violated"]
 
-# When it counts, arm, outcome, latency (ms), and what else is known of it: a plain tuple, since
-# there is one for each request.
-Row = tuple[float, Arm, Outcome, "float | None", "Mark | None"]
+# When it counts, arm, outcome (its place in `OUTCOMES`), latency (ms), and what else is known of
+# it: a plain tuple, since there is one for each request.
+Row = tuple[float, Arm, int, "float | None", "Mark | None"]
 
 
 class Began(Struct, frozen=True):

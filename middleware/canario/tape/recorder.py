@@ -98,6 +98,7 @@ class TapeRecorder:
         self._writer = TapeWriter(
             self.path, secret or os.urandom(32), max_bytes=max_bytes, max_files=max_files
         )
+        self.observed = self._observer()
         self._queue = _Flushes(self._flush, self._hurry, self._forget, self._lost)
         atexit.register(_end, weakref.ref(self))
 
@@ -143,18 +144,6 @@ class TapeRecorder:
         """The rollout starts, or is taken up from its journal `past`."""
         self._add(Began(now, tuple(past), whole=True))
 
-    def observed(
-        self, at: float, arm: Arm, outcome: Outcome, latency_ms: float | None, mark: Mark | None
-    ) -> None:
-        """A request ended, and counts at the instant `at`."""
-        waiting = self._waiting
-        if len(waiting) >= self._capacity:
-            self._dropped += 1
-            return
-        waiting.append((at, arm, outcome, latency_ms, mark))
-        if not self._asked:
-            self._ask()
-
     def violated(self, at: float, arm: Arm, violation: Violation, mark: Mark | None) -> None:
         """A contract was broken, by a request that was observed."""
         self._add(Violated(at, arm, violation, mark))
@@ -162,6 +151,30 @@ class TapeRecorder:
     def told(self, events: Sequence[Event]) -> None:
         """The journal goes on."""
         self._add(Told(tuple(events)))
+
+    def _observer(self) -> Callable[[float, Arm, Outcome, float | None, Mark | None], None]:
+        """What is called with each request that ended, and counts at the instant `at`.
+
+        A closure: on the request path looking up attributes is half of the cost.
+        """
+        waiting, capacity = self._waiting, self._capacity
+        append = waiting.append
+        good, bad = Outcome.GOOD, Outcome.BAD
+
+        def observed(
+            at: float, arm: Arm, outcome: Outcome, latency_ms: float | None, mark: Mark | None
+        ) -> None:
+            if len(waiting) >= capacity:
+                self._dropped += 1
+                return
+            # Numbers and text alone: a tuple with an enum's member in it is one more thing for the
+            # garbage collector to walk through, again and again until it is written.
+            code = 0 if outcome is good else 1 if outcome is bad else 2
+            append((at, arm, code, latency_ms, mark))
+            if not self._asked:
+                self._ask()
+
+        return observed
 
     def _add(self, item: Item) -> None:
         # Rarer than requests, and needed more: they find room when requests no longer do.
@@ -213,7 +226,7 @@ class TapeRecorder:
 
     def _forget(self) -> None:
         """In a forked child: what waits is the parent's."""
-        self._waiting = []
+        self._waiting.clear()
         self._asked = False
 
 

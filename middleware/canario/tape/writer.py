@@ -14,7 +14,6 @@ from pathlib import Path
 from msgspec import json
 
 from canario.control.events import Event
-from canario.control.rollout import Outcome
 from canario.plan import Plan
 from canario.routing.bucket import bucket_of
 
@@ -26,7 +25,6 @@ from .schema import (
     INSERT_REQUEST,
     INSERT_ROUTE,
     INSERT_VIOLATION,
-    OUTCOMES,
     VERSION,
     put_meta,
 )
@@ -36,8 +34,6 @@ __all__ = ["TapeWriter", "identity"]
 # Names of routes of one file; what a callable makes up beyond them is `other`.
 _ROUTES = 1000
 _OTHER = "other"
-
-_OUTCOME = {outcome: OUTCOMES.index(outcome.value) for outcome in Outcome}
 
 # Connections of a parent: closing one here would write into the parent's file.
 _inherited: list[sqlite3.Connection] = []
@@ -144,7 +140,7 @@ class TapeWriter:
                 route = self._route(tape, mark.route)
         canary = 1 if arm == "canary" else 0
         return (
-            self._inputs, at, ended, canary, _OUTCOME[outcome], latency_ms, bucket, key, route,
+            self._inputs, at, ended, canary, outcome, latency_ms, bucket, key, route,
         )  # fmt: skip
 
     def _route(self, tape: sqlite3.Connection, name: str) -> int:
