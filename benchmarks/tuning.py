@@ -87,9 +87,9 @@ def pairs(scenario: Scenario, rounds: int) -> Table:
             ),
         ],
         f"CPU time, medians of {rounds} rounds; the percentage is the median of each round's own. "
-        f"In a round all meet the same requests, in the next one others. Before, {RUNS} of the pairs are rehearsed by "
-        "`run` one by one, and must end at the same instant, for the same reason and with the same "
-        "bad requests and users.",
+        "In a round all meet the same requests, in the next one others. Before, "
+        f"{RUNS} of the pairs are rehearsed by `run` one by one, and must end at the same instant, "
+        "for the same reason and with the same bad requests and users.",
     )
 
 

@@ -20,21 +20,25 @@ def best(scored: Scored, present: tuple[float, float], like: Deployment) -> tupl
     """The candidate of a shape that is to be recommended, and by what it is compared.
 
     First what misses the goals least, then what is surest to meet them, then the lowest price:
-    bad requests and time, each as a multiple of the present plan's (`present`). Among equals it
-    is the one with fewer false rollbacks, then the one closest to the present plan.
+    bad requests and time, each as a multiple of the present plan's (`present`). Among those that
+    cost alike it is the one with fewer false rollbacks, then the one closest to the present plan.
     """
-    price = _price(scored, present)
-    keys = [np.round(scored.shortfall, 9), np.round(scored.doubt, 9), np.round(price, 9)]
-    keys.append(np.round(scored.false_rollback, 9))
+    price = np.round(_price(scored, present), 9).reshape(-1)
+    lacking, doubt = (np.round(part, 9).reshape(-1) for part in (scored.shortfall, scored.doubt))
+    errs = np.round(scored.false_rollback, 9).reshape(-1)
     rows = np.arange(price.size)
-    for key in keys:
-        own = key.reshape(-1)[rows]
-        rows = rows[own == own.min()]
+    for key in (lacking, doubt):
+        rows = rows[key[rows] == key[rows].min()]
+    rows = rows[price[rows] <= price[rows].min() * (1 + _ALIKE)]
+    rows = rows[errs[rows] == errs[rows].min()]
     far = _distance(scored, like).reshape(-1)[rows]
     row = int(rows[int(np.argmin(far))])
-    compared = tuple(float(key.reshape(-1)[row]) for key in keys)
+    compared = tuple(float(key[row]) for key in (lacking, doubt, price, errs))
     return _place(row, scored.grid.shape), (*compared, float(far.min()))
 
+
+# Prices that differ by no more than this are alike: what they differ by is mostly luck.
+_ALIKE = 0.02
 
 # Shortfall, doubt, price, false rollbacks, distance: the less the better, in this order.
 Key = tuple[float, ...]

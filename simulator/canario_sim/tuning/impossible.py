@@ -11,9 +11,11 @@ import numpy as np
 from canario.control.words import seconds_in_words
 from canario.plan import Deployment
 from canario_sim.draws import Draws
+from canario_sim.faults import AddedLatency, Errors, MultipliedLatency
 from canario_sim.lab.experiment import Condition, seed_number
 from canario_sim.requests import CHUNK, Fates
 from canario_sim.scenario import Scenario
+from canario_sim.service import Empirical, Gamma, Lognormal, Mixture, Service
 from canario_sim.streams import Flags
 
 from .goals import Goals
@@ -81,13 +83,10 @@ class _World:
 
     pace: float
     fates: Fates
+    errors: float
 
     def slow(self, limit_ms: float) -> float:
         return float(np.mean(self.fates.seconds * 1000 > limit_ms))
-
-    @property
-    def errors(self) -> float:
-        return float(np.mean(self.fates.failed))
 
     @property
     def broken(self) -> float:
@@ -108,7 +107,7 @@ def _missed(
     needed, words = inf, ""
     start = begins(condition)
     bad = _drawn(condition.scenario, seed, start)
-    good = _drawn(_twin(condition, conditions), seed, 0.0)
+    good = _drawn(conditions[_twin(condition, conditions)].scenario, seed, 0.0)
     seconds = goals.within_seconds if goal.goal == "within" else None
     arrived, rate = _arrived(bad, chosen, start, seconds)
     if bad is not None and good is not None:
@@ -118,25 +117,70 @@ def _missed(
         elif needed > arrived:
             words = _too_few(needed, arrived, rate, seconds, what, shares, goals)
     if not words:
-        anyhow = max(
-            float(own.counts.max()) / scored.replications
-            for own, scored in zip(each, shapes, strict=True)
-        )
-        words = (
-            f"no candidate does it in more than {100 * best:.3g} % of the rollouts"
-            if anyhow < goal.wanted
-            else f"what catches it in {100 * anyhow:.3g} % of the rollouts rolls back more than "
-            f"{100 * goals.false_rollback:.3g} % of the good releases under some other condition; "
-            f"what spares those catches at most {100 * best:.3g} %: give such services plans of "
-            "their own, or accept one of the two"
-        )
+        words = _too_hard(_twin(condition, conditions), shapes, each, best, needed, goals)
     return Impossible(
         condition=condition.name,
         goal=goal.goal,
         best=best,
-        why=f"{condition.name}: {words}",
+        why=f"{condition.name}, {_wish(goal, goals)}: {words}",
         requests=ceil(needed) if 0 < needed < inf else None,
     )
+
+
+def _too_hard(
+    twin: int,
+    shapes: Sequence[Scored],
+    each: Sequence[Asked],
+    best: float,
+    needed: float,
+    goals: Goals,
+) -> str:
+    """Of what requests enough come for, and yet no candidate does it: what stands in the way."""
+    wanted = each[0].wanted
+    anyhow = max(
+        float(own.counts.max()) / scored.replications
+        for own, scored in zip(each, shapes, strict=True)
+    )
+    if anyhow < wanted:
+        return (
+            f"no candidate does it in more than {100 * anyhow:.3g} % of the rollouts; try others, "
+            "or longer holds"
+        )
+    caught = f"what does it in {100 * anyhow:.3g} % of the rollouts rolls back more than "
+    caught += f"{100 * goals.false_rollback:.3g} % of the good releases "
+    # As good as the twin allows, whatever happens to the others.
+    alone = 0.0
+    for own, scored in zip(each, shapes, strict=True):
+        (theirs,) = (
+            other.counts
+            for other in scored.asked
+            if other.condition == twin and other.goal == "false_rollback"
+        )
+        spares = theirs <= goals.false_rollback * scored.replications
+        if spares.any():
+            alone = max(alone, float(own.counts[spares].max()) / scored.replications)
+    if alone >= wanted:
+        return (
+            f"{caught}of other services; what spares those does it in at most {100 * best:.3g} %: "
+            "give such services plans of their own, or accept one of the two"
+        )
+    takes = f" takes {ceil(needed):,} requests at the least, and" if 0 < needed < inf else ""
+    return (
+        f"{caught}of the same service; what spares those does it in at most {100 * best:.3g} %: "
+        f"telling the two apart{takes} is too hard for what was tried; hold for longer or accept "
+        "one of the two"
+    )
+
+
+def _wish(goal: Asked, goals: Goals) -> str:
+    """What is wanted, in words."""
+    match goal.goal:
+        case "within":
+            return f"a rollback within {goals.within_seconds:g} s"
+        case "at_most":
+            return f"at most {goals.at_most:,} bad requests"
+        case _:
+            return "a rollback"
 
 
 def _unspared(condition: Condition, goal: Asked, best: float) -> Impossible:
@@ -262,11 +306,9 @@ def _arrived(
     return whole, whole / (min(until, max(entered, start)) - start or 1.0)
 
 
-def _drawn(scenario: Scenario | None, seed: int, since: float) -> _World | None:
+def _drawn(scenario: Scenario, seed: int, since: float) -> _World | None:
     """The canary's requests from an instant on, of as many rehearsals as it takes for a sample;
     None when there is none."""
-    if scenario is None:
-        return None
     paces: list[float] = []
     parts: list[Fates] = []
     number = 0
@@ -284,23 +326,48 @@ def _drawn(scenario: Scenario | None, seed: int, since: float) -> _World | None:
             break
     if not number:
         return None
-    return _World(
-        float(np.mean(paces)),
-        Fates(
-            np.concatenate([part.seconds for part in parts]),
-            np.concatenate([part.failed for part in parts]),
-            np.concatenate([part.broken for part in parts]),
+    fates = Fates(
+        np.concatenate([part.seconds for part in parts]),
+        np.concatenate([part.failed for part in parts]),
+        np.concatenate([part.broken for part in parts]),
+    )
+    declared = _declared_errors(scenario, since)
+    errors = float(np.mean(fates.failed)) if declared is None else declared
+    return _World(float(np.mean(paces)), fates, errors)
+
+
+def _declared_errors(scenario: Scenario, since: float) -> float | None:
+    """The canary's error rate from an instant on, where the scenario says it; None where it is
+    the outcome of more than plain error rates."""
+    service = scenario.service("canary")
+    plain = isinstance(service.latency, Lognormal | Gamma | Mixture | Empirical)
+    plain = plain and not (scenario.routes or scenario.payloads)
+    if not plain or service != Service(latency=service.latency, error_rate=service.error_rate):
+        return None
+    good = 1 - service.error_rate / 100
+    for fault in scenario.faults:
+        if fault.strikes("canary") and not isinstance(fault, AddedLatency | MultipliedLatency):
+            if not isinstance(fault, Errors) or fault.at > since:
+                return None
+            if fault != Errors(rate=fault.rate, at=fault.at, arm=fault.arm):
+                return None
+            # The causes are independent: a request survives when it survives each of them.
+            good *= 1 - fault.rate / 100
+    return 1 - good
+
+
+def _twin(condition: Condition, conditions: Sequence[Condition]) -> int:
+    """The number of the good release that is like a bad one: of the same service at the same
+    traffic, or what comes closest."""
+    bad = condition.scenario
+    healthy = [number for number, each in enumerate(conditions) if each.kind == "healthy"]
+    return max(
+        healthy,
+        key=lambda number: (
+            conditions[number].scenario.traffic == bad.traffic,
+            conditions[number].scenario.baseline == bad.baseline,
         ),
     )
-
-
-def _twin(condition: Condition, conditions: Sequence[Condition]) -> Scenario | None:
-    """The good release that is like a bad one: of the same service at the same traffic."""
-    bad = condition.scenario
-    healthy = [each.scenario for each in conditions if each.kind == "healthy"]
-    alike = [each for each in healthy if each.traffic == bad.traffic]
-    same = [each for each in alike if each.baseline == bad.baseline]
-    return next(iter([*same, *alike, *healthy]), None)
 
 
 def _share(share: float) -> str:
