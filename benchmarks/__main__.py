@@ -18,7 +18,12 @@ BENCHMARKS = {
     "middleware": "The middleware beside others",
     "tracing": "Tracing beside OpenTelemetry's own",
     "slo": "Objectives and alerts",
+    "tapes": "Recording a tape",
+    "judges": "Judges: cost, false rollbacks, delay",
     "simulation": "A rehearsal beside SimPy",
+    "queues": "Queues beside SimPy's Resource",
+    "laboratory": "The laboratory: replications, tasks, workers",
+    "tuning": "Tuning: every threshold from one trajectory",
 }
 
 INTRO = """\

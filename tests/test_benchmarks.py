@@ -16,7 +16,12 @@ AIMS = {
     "middleware": {"≤ 5 µs", "≤ 1/30", "≤ 1/10", "≤ 1.06 × bare"},
     "tracing": {"≤ 70 µs", "< 1 µs"},
     "slo": {"≤ 400 ns", "≤ 30 µs", "≤ 10 MB"},
+    "tapes": {"≤ 1 µs"},
+    "judges": {"≤ 0.1 %", "≤ 1 %", "≤ 1.5 ×", "≤ 2 ×"},
     "simulation": {"≥ 100 × faster", "≥ 50 × faster", "≤ 0.15 core-hours"},
+    "queues": {"≥ 50 × faster"},
+    "laboratory": {"≥ 10,000 per core-hour", "≤ 0.15 core-hours"},
+    "tuning": {"≤ 5 % more"},
 }
 
 
