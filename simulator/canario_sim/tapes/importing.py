@@ -27,7 +27,8 @@ __all__ = ["FORMATS", "Format", "Imported", "Skipped", "format_of", "import_log"
 Format = Literal["log", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = ("log", "jsonl", "csv")
 
-# Lines that are looked at to tell a format, and lines of each kind that are told of.
+# Among so many lines the first that is not empty tells a format; of lines that are left out so many
+# are named for each reason.
 _LOOK = 20
 _EXAMPLES = 3
 
@@ -151,12 +152,10 @@ def format_of(path: Path) -> Format:
         return "jsonl"
     try:
         with _open(path) as file:
-            lines = [line.strip() for line in islice(file, _LOOK)]
+            first = next(filter(None, (line.strip() for line in islice(file, _LOOK))), b"")
     except (OSError, EOFError) as error:
         raise TapeError(f"{path} cannot be read: {error}") from error
-    if any(line.startswith(b"{") for line in lines):
-        return "jsonl"
-    return "log"
+    return "jsonl" if first.startswith(b"{") else "log"
 
 
 def _open(path: Path) -> BinaryIO:
