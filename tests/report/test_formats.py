@@ -20,11 +20,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from tests.report.samples import HOSTILE, hostile_rehearsal, odds, rehearsal
+from tests.report.samples import (
+    HOSTILE,
+    alarms,
+    hostile_rehearsal,
+    odds,
+    rehearsal,
+    tape,
+    tuning,
+)
 
 from canario.config import ConfigError
 from canario_sim.report import files, write
 from canario_sim.report.assessing import assessing
+from canario_sim.report.backtested import backtested
 from canario_sim.report.html import html
 from canario_sim.report.images import png, svg
 from canario_sim.report.junit import junit
@@ -32,6 +41,7 @@ from canario_sim.report.markdown import escaped, markdown
 from canario_sim.report.model import Case, Column, Report, Section, Suite, Table
 from canario_sim.report.plain import printable, printable_report
 from canario_sim.report.simulation import simulation
+from canario_sim.report.tuned import tuned
 from canario_sim.report.write import write_reports
 
 # Without stubs: as a module of no type.
@@ -163,6 +173,30 @@ def test_hostile_text_is_text_in_html() -> None:
     for text in HOSTILE:
         shown = printable(text)
         assert shown in page.text, text
+
+
+@pytest.mark.parametrize("kind", ["tune", "tape", "alarms", "assess"])
+def test_hostile_names_are_text_in_every_report(kind: str, tmp_path: Path) -> None:
+    names = HOSTILE[:8]
+    report = {
+        "tune": lambda: tuned(tuning(names)),
+        "tape": lambda: backtested(tape(("own plan", *names))),
+        "alarms": lambda: backtested(alarms(names)),
+        "assess": lambda: assessing(odds(names, 3)),
+    }[kind]()
+    written = write_reports(report, [tmp_path / "r.html", tmp_path / "r.md", tmp_path / "r.csv"])
+    page = _Page(written[0].read_text(encoding="utf-8"))
+    assert page.tags.count("script") == 3
+    assert not {"img", "svg", "b", "iframe"} & set(page.tags)
+    for name in names:
+        assert printable(name) in page.text
+    ids = [value for attribute, value in page.attributes if attribute == "id"]
+    assert len(ids) == len(set(ids))
+    text = rendered(written[1].read_text(encoding="utf-8"))
+    assert not {"script", "img", "svg", "b", "a", "em", "strong"} & set(text.tags)
+    # Names become names of files in this folder and nowhere else.
+    assert all(path.parent == tmp_path for path in written)
+    assert len({path.name.lower() for path in written}) == len(written)
 
 
 def test_the_embedded_data_end_no_script_and_are_the_data() -> None:

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.report.samples import odds, rehearsal
+from tests.report.samples import alarms, odds, rehearsal, tape, tuning
 
 from canario.control.events import StageEntered
 from canario_sim.report.assessing import assessing
+from canario_sim.report.backtested import backtested
 from canario_sim.report.charts import CONFIG, Clock, fixed, responsive, top
 from canario_sim.report.model import Report
 from canario_sim.report.rollout import rollout
 from canario_sim.report.simulation import simulation
+from canario_sim.report.tuned import tuned
 
 NAMES = ("error_spike", "healthy", "flapping", "low_traffic_with_deadline", "cold_start")
 
@@ -85,7 +87,9 @@ def charts_of(report: Report) -> list[dict[str, object]]:
     return [panel.spec for picture in report.pictures for panel in picture.draw()]
 
 
-@pytest.mark.parametrize("kind", ["one", "several", "assess", "assess one"])
+@pytest.mark.parametrize(
+    "kind", ["one", "several", "assess", "assess one", "tune", "backtest", "alarms"]
+)
 def test_every_chart_is_valid_vega_lite_for_any_width(kind: str) -> None:
     """Against Vega-Lite's own JSON Schema, as Altair brings it."""
     made = {
@@ -93,6 +97,9 @@ def test_every_chart_is_valid_vega_lite_for_any_width(kind: str) -> None:
         "several": lambda: simulation([rehearsal(name) for name in ("healthy", "cold_start")]),
         "assess": lambda: assessing(odds()),
         "assess one": lambda: assessing(odds(("alone",))),
+        "tune": lambda: tuned(tuning()),
+        "backtest": lambda: backtested(tape()),
+        "alarms": lambda: backtested(alarms()),
     }[kind]()
     charts = charts_of(made)
     assert charts
@@ -102,8 +109,14 @@ def test_every_chart_is_valid_vega_lite_for_any_width(kind: str) -> None:
 
 
 def test_every_chart_says_what_it_shows_and_has_its_rows() -> None:
-    report = simulation([rehearsal("error_spike")])
-    for picture in report.pictures:
+    reports = [
+        simulation([rehearsal("error_spike")]),
+        assessing(odds()),
+        tuned(tuning()),
+        backtested(tape()),
+        backtested(alarms()),
+    ]
+    for picture in (picture for report in reports for picture in report.pictures):
         names = {table.name for table in picture.tables}
         assert all(table.rows for table in picture.tables)
         for panel in picture.draw():
@@ -155,3 +168,56 @@ def test_time_is_told_in_the_unit_that_fits() -> None:
 def test_what_is_responsive_is_fixed_for_a_width() -> None:
     assert fixed({"a": [responsive(2, 9)]}, 300) == {"a": [2]}
     assert fixed({"a": [responsive(2, 9)]}, 800) == {"a": [9]}
+
+
+def test_a_tape_s_rollout_is_drawn_from_its_beginning_on() -> None:
+    """The clock of a tape counts from 1970; a picture of it from 0."""
+    report = backtested(tape())
+    _, made = rehearsal("error_spike")
+    checks = next(table for table in report.all_tables if table.name == "own-plan-checks")
+    assert [row[0] for row in checks.rows] == [snapshot.at for snapshot in made.history]
+    shares = next(table for table in report.all_tables if table.name == "shares")
+    assert {row[0] for row in shares.rows} == {"what happened", "own plan", "strict"}
+    assert [row[1:] for row in shares.rows if row[0] == "strict"] == [
+        (0.0, 300.0, 5),
+        (300.0, 615.0, 25),
+    ]
+
+
+def test_a_heat_map_has_a_cell_for_each_pair_and_marks_both_plans() -> None:
+    made = tuning()
+    table = next(table for table in tuned(made).all_tables if table.name == "heat")
+    assert len(table.rows) == 12
+    marks = {row[4]: row[:2] for row in table.rows if row[4]}
+    assert marks == {"recommended": (5.0, 500.0), "present": (10.0, 500.0)}
+    cells = {row[:2]: row[2:4] for row in table.rows}
+    assert list(cells[3.0, 1000.0]) == [pytest.approx(60), pytest.approx(100 * (1 - 2 / 6))]
+
+
+def test_what_was_asked_for_and_missed_fails() -> None:
+    for report, failed in (
+        (tuned(tuning()), 2),
+        (backtested(tape()), 0),
+        (backtested(alarms(), at_most=25), 0),
+        (backtested(alarms(), at_most=24.9), 2),
+    ):
+        cases = [case for suite in report.suites for case in suite.cases]
+        assert cases
+        assert sum(not case.ok for case in cases) == failed
+        assert report.ok is (failed == 0)
+    assert backtested(alarms()).ok is None
+
+
+def test_odds_are_those_of_the_assessment() -> None:
+    assessed = odds()
+    tables = {table.name: table for table in assessing(assessed).all_tables}
+    rows = [*tables["false-rollback"].rows, *tables["detection"].rows]
+    found = {(row[0], row[1]): row[3:] for row in rows}
+    assert len(found) == len(assessed.characteristics)
+    for each in assessed.characteristics:
+        share = each.rolled_back
+        wanted = (100 * share.value, 100 * share.low, 100 * share.high)
+        assert found[each.condition, each.policy] == wanted
+    ends = {row[:2]: row[3] for row in tables["rolled-back-by"].rows}
+    for (condition, policy), percent in ends.items():
+        assert percent == pytest.approx(found[condition, policy][0])

@@ -19,11 +19,12 @@ from msgspec import json
 from canario.control.words import seconds_in_words
 
 from .charts import CONFIG
-from .model import Cell, Column, Panel, Report, Table
+from .model import Cell, Panel, Report, Table
 from .palette import DARK, LIGHT, css
+from .plain import shown
 from .slugs import Slugs
 
-__all__ = ["html", "shown"]
+__all__ = ["html"]
 
 # Rows that a table shows; a file of its own has all of them.
 _MOST_ROWS = 2000
@@ -46,22 +47,6 @@ def html(report: Report) -> str:
         several=len(report.sections) > 1,
     )
     return page
-
-
-def shown(value: Cell, column: Column) -> str:
-    """A cell as people read it."""
-    match value:
-        case None:
-            return "–"
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return f"{value:,}"
-        case float():
-            digits = column.digits
-            return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
-        case _:
-            return value
 
 
 def _numeric(table: Table, place: int) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .html import shown
 from .model import Report, Suite, Table
+from .plain import shown
 
 __all__ = ["markdown"]
 

@@ -7,7 +7,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-__all__ = ["printable", "printable_report"]
+from .model import Cell, Column
+
+__all__ = ["printable", "printable_report", "shown"]
 
 # Control characters as the signs that stand for them; what turns the direction of the text around,
 # so that a name reads as another one, and what no XML may hold, as a question mark in a lozenge.
@@ -30,3 +32,19 @@ def printable_report(value: Any) -> Any:
         names = [field.name for field in fields(value)]
         return replace(value, **{name: printable_report(getattr(value, name)) for name in names})
     return printable(value)
+
+
+def shown(value: Cell, column: Column) -> str:
+    """A cell as people read it."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            digits = column.digits
+            return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+        case _:
+            return value

@@ -125,12 +125,11 @@ def front(table: Table) -> Panel:
         ],
     }
     size = alt.Size("minutes:Q", scale=alt.Scale(range=[50, 350], zero=False), legend=None)
-    others = alt.FieldEqualPredicate(field="which", equal=_WHICH[2])
     chart = alt.layer(
-        points.transform_filter(others)
+        points.transform_filter(f"datum.which == '{_WHICH[2]}'")
         .mark_point(filled=True, opacity=0.6, stroke=var("card"))
         .encode(size=size, **channels),
-        points.transform_filter({"not": others.to_dict()})
+        points.transform_filter(f"datum.which != '{_WHICH[2]}'")
         .mark_point(filled=True, opacity=1, size=190, stroke=var("ink"), strokeWidth=1.5)
         .encode(**channels),
     )
