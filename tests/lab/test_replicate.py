@@ -23,6 +23,7 @@ from tests.lab.worlds import (
 
 from canario.plan import Deployment, Stage
 from canario_sim.draws import Draws
+from canario_sim.faults import Errors as Failing
 from canario_sim.lab import (
     Condition,
     Experiment,
@@ -33,8 +34,9 @@ from canario_sim.lab import (
     processes,
     replicate,
 )
-from canario_sim.lab.experiment import rehearse, seed_number
+from canario_sim.lab.experiment import met, rehearse, seed_number
 from canario_sim.lab.intervals import wilson
+from canario_sim.onset import InAStage
 from canario_sim.peers import Argo, Flagger
 from canario_sim.runner import run
 
@@ -91,15 +93,16 @@ def test_two_policies_of_one_plan_have_the_same_fate_everywhere() -> None:
 
 def test_every_policy_meets_the_same_requests_whatever_its_stages_and_horizon() -> None:
     """Arrivals, keys, service times and luck, to the bit, up to the shorter horizon."""
-    tried = scenario()
-    own, slow, peer = (
-        policy.scenario_of(tried)
-        for policy in (
-            Policy(name="own"),
-            Policy(name="slow", deployment=Deployment(canary_stages=(Stage(5, 900),))),
-            Policy(name="flagger", peer=Flagger()),
-        )
+    waiting = Failing(rate=50, onset=InAStage(probability=90))
+    tried = experiment(
+        Policy(name="own"),
+        Policy(name="slow", deployment=Deployment(canary_stages=(Stage(5, 900),))),
+        Policy(name="flagger", peer=Flagger()),
+        conditions=(Condition(scenario=replace(scenario(), faults=(waiting,)), kind="regression"),),
     )
+    own, slow, peer = (met(tried, 0, policy, 3)[0] for policy in range(3))
+    assert own.faults == slow.faults == peer.faults
+    assert 0 < own.faults[0].at < 40
     assert len({own.horizon, slow.horizon, peer.horizon}) == 3
     sources = [Draws(each, seed_number(1, 3)) for each in (own, slow, peer)]
     drawn = [next(source.chunks(10_000)) for source in sources]

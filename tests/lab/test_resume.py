@@ -133,6 +133,17 @@ def test_ctrl_c_without_a_file_says_how_to_keep_what_is_done(folder: Path) -> No
     assert "Traceback" not in told
 
 
+def test_who_presses_ctrl_c_twice_waits_for_nothing(folder: Path) -> None:
+    with started(folder) as process:
+        wait_for_rows(folder, 10)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    # 130, or ended by the signal itself where it came on the way out.
+    assert process.returncode in (130, -signal.SIGINT)
+
+
 # -- the file
 
 

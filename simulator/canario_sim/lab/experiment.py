@@ -18,7 +18,7 @@ from canario_sim.runner import Run, run
 from canario_sim.scenario import Scenario, default_horizon
 from canario_sim.streams import child
 
-__all__ = ["Condition", "Experiment", "Kind", "Policy", "Row", "rehearse", "seed_number"]
+__all__ = ["Condition", "Experiment", "Kind", "Policy", "Row", "met", "rehearse", "seed_number"]
 
 # What a condition is there to show; a promotion of a regression is a miss, a rollback of a
 # healthy release a false alarm.
@@ -179,13 +179,25 @@ def seed_number(seed: int, replication: int) -> int:
     return int(high) << 32 | int(low)
 
 
+def met(
+    experiment: Experiment, condition: int, policy: int, replication: int
+) -> tuple[Scenario, int]:
+    """The scenario of one cell, and its seed.
+
+    What begins by chance begins at the same instant under every policy: it is settled by the
+    condition's own plan, whose stages another policy may not have.
+    """
+    seed = seed_number(experiment.seed, replication)
+    settled = experiment.conditions[condition].scenario.settled(seed)
+    return experiment.policies[policy].scenario_of(settled), seed
+
+
 def rehearse(experiment: Experiment, condition: int, policy: int, replication: int) -> Row:
     """One cell of the experiment."""
-    scenario = experiment.conditions[condition].scenario
     judging = experiment.policies[policy]
-    judged = judging.scenario_of(scenario)
+    judged, seed = met(experiment, condition, policy, replication)
     plan = judged.plan
-    made = run(judged, seed_number(experiment.seed, replication), judge=judging.judge())
+    made = run(judged, seed, judge=judging.judge())
     names = [stage.name for stage in plan.deployment.canary_stages]
     return Row(
         condition=condition,

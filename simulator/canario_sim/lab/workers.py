@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from msgspec import Struct
@@ -51,11 +51,19 @@ def processes(number: int | None = None) -> Workers:
 @contextmanager
 def _pool(number: int) -> Iterator[Executor]:
     # Threads of the host do not survive a fork, and a spawned process knows nothing of them.
+    others = set(active_children())
     pool = _Processes(number, mp_context=get_context("spawn"), initializer=_begin)
     try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    except KeyboardInterrupt:
+        # Somebody will not wait for tasks under way. A pool whose end was interrupted may never
+        # tell its processes to go, and whoever ends after it would wait for them.
+        for process in set(active_children()) - others:
+            process.kill()
+        raise
 
 
 class _Processes(ProcessPoolExecutor):
