@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tapes.live import live, plan, traffic
+from msgspec.structs import replace
+from tests.tapes.live import START, live, plan, traffic
 
 from canario.control.journal import dump_journal
-from canario_sim.tapes import read_tape
+from canario.plan import Sequential
+from canario_sim.tapes import read_sessions, read_tape
 from canario_sim.tapes.assign import AsRecorded, Matched
 from canario_sim.tapes.fates import Donors
 from canario_sim.tapes.recording import Recording
@@ -88,3 +90,39 @@ def test_for_any_traffic_and_any_orders(
     assert recording.events == tuple(events)
     assert replayed(recording) == dump_journal(events)
     assert replayed(recording, matched=True) == dump_journal(events)
+
+
+@pytest.mark.parametrize("world", [{}, {"errors": 0.5}, {"slower": 8}, {"broken": 0.02}])
+def test_a_judge_that_remembers_comes_to_the_same(world: dict[str, float], tmp_path: Path) -> None:
+    one = plan()
+    one = replace(one, deployment=replace(one.deployment, judge=Sequential()))
+    events = asyncio.run(live(one, traffic(7, **world), tmp_path / "a.tape.sqlite"))
+    recording = read_tape(tmp_path / "a.tape.sqlite")
+    assert recording.plan == one
+    assert replayed(recording) == dump_journal(events)
+    assert replayed(recording, matched=True) == dump_journal(events)
+
+
+@pytest.mark.parametrize(("errors", "gap"), [(0.0, 2.0), (0.2, 2.0), (0.0, 45.0)])
+def test_a_restart_in_between_is_lived_through_again(
+    errors: float, gap: float, tmp_path: Path
+) -> None:
+    asked = traffic(7, errors=errors, baseline_errors=0.0)
+    first = [each for each in asked if each.at < START + 25]
+    second = [each for each in asked if each.at > START + 25 + gap]
+    journal, tape = tmp_path / "journal", tmp_path / "tapes" / "a.tape.sqlite"
+    lenient = plan(max_error_rate=60.0, min_samples=3)
+    before = asyncio.run(live(lenient, first, tape, journal=journal, until=25))
+    assert not before[-1].terminal
+    events = asyncio.run(
+        live(lenient, second, tape, journal=journal, since=START + 25 + gap, until=300)
+    )
+    recording = read_tape(tmp_path / "tapes")
+    assert len(recording.restarts) == 1
+    assert recording.events == tuple(events)
+    assert replayed(recording) == dump_journal(events)
+    assert replayed(recording, matched=True) == dump_journal(events)
+    # The second part alone goes on from the journal that it was given.
+    (part,) = read_sessions(tmp_path / "tapes" / "a-2.tape.sqlite")
+    assert part.restored == len(before)
+    assert replayed(part) == dump_journal(events)

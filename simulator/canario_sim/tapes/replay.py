@@ -245,7 +245,7 @@ class Replay:
             case Given() as given:
                 self._obey(given)
             case Restart() as restart:
-                self._clock.now = restart.at
+                self._now = self._clock.now = restart.at
                 self._take_up(self.controller.events)
 
     def _break(self, breaking: Breaking) -> None:
@@ -295,7 +295,9 @@ class Replay:
             at = given.known if own and given.order is Command.ABORT else given.at
             yield self._mark(given, given.position, given.broken, at)
         for restart in recording.restarts:
-            yield self._mark(restart, restart.position, restart.broken, restart.at)
+            # While no process was there, nobody has looked.
+            known = recording.journal[restart.past - 1].event.at
+            yield self._mark(restart, restart.position, restart.broken, known)
 
     def _mark(
         self, what: Breaking | Given | Restart, position: int, after: float, at: float
