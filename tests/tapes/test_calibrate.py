@@ -69,6 +69,9 @@ def test_the_parameters_come_back() -> None:
     assert isinstance(long.baseline.latency, Gamma)
     assert long.baseline.latency.mean_ms == pytest.approx(300, rel=0.05)
     assert long.baseline.latency.shape == pytest.approx(4, rel=0.12)
+    assert short.canary is not None
+    assert isinstance(short.canary.latency, Lognormal)
+    assert short.canary.latency.p50_ms == pytest.approx(60, rel=0.06)
     for arm, known in zip(made.arms, (2.0, 6.0), strict=True):
         assert arm.errors.low < known < arm.errors.high
 

@@ -15,13 +15,13 @@ from canario.plan import Plan
 from canario_sim.lab.intervals import wilson
 from canario_sim.mix import Answer, Route
 from canario_sim.scenario import Scenario
-from canario_sim.service import Latency, Service
+from canario_sim.service import Service
 from canario_sim.streams import Floats, Ints
 from canario_sim.traffic import Population, Schedule
 
 from .arrivals import ArrivalFit, fit_arrivals
 from .latency import LatencyFit, choose, fit_all
-from .observed import ArmObserved, Observed
+from .observed import LEAST, ArmObserved, Observed
 from .toml_text import toml_text
 
 __all__ = ["Calibration", "ErrorFit", "Fitted", "calibrate", "scenario_text"]
@@ -58,7 +58,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """A scenario that was fitted, and everything by which to judge it.
 
     `arrivals` are all kinds of traffic that were tried, the best first; `arms` the baseline and,
-    where it was seen, the canary; `routes` the routes of the baseline.
+    where it was seen, the canary; `routes` the routes of either.
     """
 
     source: str
@@ -124,7 +124,7 @@ def calibrate(
         traffic=flow,
         baseline=_service(baseline),
         canary=_service(arms[1]) if len(arms) > 1 else None,
-        routes=tuple(_mixed(observed, fitted_routes, baseline)),
+        routes=tuple(_mixed(observed, fitted_routes, arms)),
     )
     return Calibration(
         source=observed.source,
@@ -236,32 +236,43 @@ def _fitted(name: str, arm: ArmObserved, kind: str | None) -> Fitted:
 
 
 def _routes(observed: Observed, kind: str | None) -> Iterator[Fitted]:
+    """Each route of each arm that has enough latencies to be fitted by itself."""
     for route in observed.routes:
-        latencies = route.baseline.latencies
-        if latencies is not None and latencies.n >= _LEAST:
-            yield _fitted(route.name, route.baseline, kind)
+        arms = [(route.name, route.baseline)]
+        if observed.canary is not None:
+            arms.append((route.name + _ON_CANARY, route.canary))
+        for name, arm in arms:
+            if arm.latencies is not None and arm.latencies.n >= LEAST:
+                yield _fitted(name, arm, kind)
 
 
-# Fewer latencies than this of a route are taken as the arm's.
-_LEAST = 200
+# What a route is called in the fits of the canary.
+_ON_CANARY = ", canary"
 
 
-def _mixed(observed: Observed, fitted: list[Fitted], arm: Fitted) -> Iterator[Route]:
+def _mixed(observed: Observed, fitted: list[Fitted], arms: list[Fitted]) -> Iterator[Route]:
+    """The routes of the scenario; where too little was seen of one it is as its arm is."""
     own = {each.name: each for each in fitted}
-    if not own:
-        return
-    for route in observed.routes:
-        found = own.get(route.name)
-        latency: Latency | None = None if found is None else found.fit.latency
-        errors = None if found is None else _percent(found.errors)
-        differs = Answer(
-            latency=latency, error_rate=None if errors == _percent(arm.errors) else errors
-        )
+    whole = sum(route.requests for route in observed.routes)
+    for route in observed.routes if own else ():
+        baseline, canary = Answer(), Answer()
+        if route.name in own:
+            baseline = _answer(own[route.name])
+            if baseline.error_rate == _percent(arms[0].errors):
+                baseline = replace(baseline, error_rate=None)
+        if len(arms) > 1:
+            # In full: what it left out would be taken from the baseline's.
+            canary = _answer(own.get(route.name + _ON_CANARY, arms[1]))
         yield Route(
             name=route.name,
-            weight=float(f"{100 * route.requests / sum(r.requests for r in observed.routes):.4g}"),
-            baseline=differs,
+            weight=float(f"{100 * route.requests / whole:.4g}"),
+            baseline=baseline,
+            canary=canary,
         )
+
+
+def _answer(fitted: Fitted) -> Answer:
+    return Answer(latency=fitted.fit.latency, error_rate=_percent(fitted.errors))
 
 
 def _users(per_user: Ints | None) -> tuple[int, float]:

@@ -36,11 +36,12 @@ class ArmObserved:
 
 @dataclass(frozen=True, slots=True)
 class RouteObserved:
-    """One route: its name, how many requests it had, and what the baseline did with them."""
+    """One route: its name, how many requests it had, and what either arm did with them."""
 
     name: str
     requests: int
     baseline: ArmObserved
+    canary: ArmObserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def of_recording(recording: Recording, notes: tuple[str, ...] = ()) -> Observed:
         counts=counts_of(recording.at),
         baseline=_arm(recording, ~mine),
         canary=canary if canary.requests >= LEAST and canary.latencies is not None else None,
-        routes=tuple(_routes(recording, ~mine)),
+        routes=tuple(_routes(recording)),
         per_user=np.bincount(named, minlength=recording.users) if len(named) else None,
         plan=recording.plan,
         notes=notes,
@@ -95,30 +96,29 @@ def _arm(recording: Recording, chosen: Flags) -> ArmObserved:
     )
 
 
-def _routes(recording: Recording, baseline: Flags) -> list[RouteObserved]:
+def _routes(recording: Recording) -> list[RouteObserved]:
     """The routes that are worth their own line, and the rest as one."""
     numbers = np.bincount(recording.route + 1, minlength=len(recording.routes) + 1)
     ranked = np.argsort(-numbers[1:], kind="stable")[:MOST_ROUTES]
     kept = [number for number in ranked.tolist() if numbers[number + 1] >= LEAST]
     found = [
-        RouteObserved(
-            recording.routes[number],
-            int(numbers[number + 1]),
-            _arm(recording, baseline & (recording.route == number)),
-        )
-        for number in kept
+        _route(recording, recording.routes[number], recording.route == number) for number in kept
     ]
     rest = ~np.isin(recording.route, kept)
     if found and rest.any():
-        found.append(
-            RouteObserved(
-                _unused("other", found),
-                int(np.count_nonzero(rest)),
-                _arm(recording, baseline & rest),
-            )
-        )
+        found.append(_route(recording, _unused("other", found), rest))
     # A single route tells requests apart no better than none.
     return found if len(found) > 1 else []
+
+
+def _route(recording: Recording, name: str, chosen: Flags) -> RouteObserved:
+    mine = recording.arm == 1
+    return RouteObserved(
+        name,
+        int(np.count_nonzero(chosen)),
+        _arm(recording, chosen & ~mine),
+        _arm(recording, chosen & mine),
+    )
 
 
 def _unused(name: str, routes: list[RouteObserved]) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canario.control.words import seconds_in_words
+from canario_sim.report.plain import printable
 
 from .calibration import Calibration, Fitted
 from .latency import LatencyFit
@@ -22,10 +23,12 @@ def show_calibration(made: Calibration, *, console: Console | None = None) -> No
     out = console or Console(highlight=False, soft_wrap=True)
     span = seconds_in_words(round(made.seconds))
     out.print(
-        Text(made.source, style="bold"), Text(f": {made.requests:,} requests in {span}"), sep=""
+        Text(printable(made.source), style="bold"),
+        Text(f": {made.requests:,} requests in {span}"),
+        sep="",
     )
     for note in made.notes:
-        out.print(Text(note, style="yellow"))
+        out.print(Text(printable(note), style="yellow"))
     out.print()
     _print(out, _arrivals(made))
     for fitted in (*made.arms, *made.routes):
@@ -63,7 +66,7 @@ def _arrivals(made: Calibration) -> Table:
 
 def _latencies(fitted: Fitted) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(Text(f"latency, {fitted.name}"), no_wrap=True)
+    table.add_column(Text(f"latency, {printable(fitted.name)}"), no_wrap=True)
     for heading in ("AIC", "held out, each", "KS"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)

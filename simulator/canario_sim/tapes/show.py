@@ -12,6 +12,7 @@ from rich.text import Text
 from canario.control.events import Checked
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
+from canario_sim.report.plain import printable
 
 from .backtest import Alarms, Backtest, Happened, Judged, TapeFacts
 from .importing import Imported
@@ -44,7 +45,7 @@ def show_backtest(made: Backtest, *, verbose: bool, console: Console | None = No
     _print_table(out, _policies(made, began))
     for judged in made.policies:
         out.print()
-        out.print(Text(judged.policy, style="bold"), Text(f": {judged.why}"), sep="")
+        out.print(Text(judged.policy, style="bold"), Text(f": {printable(judged.why)}"), sep="")
         for line in _remarks(made, judged, began):
             out.print(Text(f"  {line}", style="dim"))
         if verbose:
@@ -54,8 +55,8 @@ def show_backtest(made: Backtest, *, verbose: bool, console: Console | None = No
 def show_facts(facts: TapeFacts, *, console: Console | None = None) -> None:
     """What a tape holds, in a few lines."""
     out = console or Console(highlight=False, soft_wrap=True)
-    release = "" if facts.deployment_id is None else f", release {facts.deployment_id}"
-    out.print(Text(facts.source, style="bold"), Text(release), sep="")
+    release = "" if facts.deployment_id is None else f", release {printable(facts.deployment_id)}"
+    out.print(Text(printable(facts.source), style="bold"), Text(release), sep="")
     out.print(
         Text(
             f"{_moment(facts.began)} to {_moment(facts.ends)} "
@@ -71,7 +72,7 @@ def show_facts(facts: TapeFacts, *, console: Console | None = None) -> None:
         parts.append(f"{facts.violations:,} broken contracts")
     out.print(Text(", ".join(parts)))
     if facts.routes:
-        shown = ", ".join(facts.routes[:_NAMED])
+        shown = printable(", ".join(facts.routes[:_NAMED]))
         more = "" if len(facts.routes) <= _NAMED else f" and {len(facts.routes) - _NAMED} more"
         out.print(Text(f"routes: {shown}{more}"))
     for line in _doubts(facts):
@@ -89,7 +90,9 @@ def show_happened(
     outcome = happened.outcome.replace("_", " ")
     style = _STYLES.get(happened.outcome, "yellow")
     after = _after(happened.ended_at - facts.began)
-    out.print(Text(f"{outcome} after {after}", style=style), Text(f": {happened.why}"), sep="")
+    out.print(
+        Text(f"{outcome} after {after}", style=style), Text(f": {printable(happened.why)}"), sep=""
+    )
 
 
 def show_imported(made: Imported, *, console: Console | None = None) -> None:
@@ -108,7 +111,10 @@ def show_imported(made: Imported, *, console: Console | None = None) -> None:
         more = "" if each.count <= len(each.lines) else ", …"
         lines = "line" if each.count == 1 else "lines"
         out.print(
-            Text(f"{each.count:,} left out: {each.why} ({lines} {numbers}{more})", style="yellow")
+            Text(
+                f"{each.count:,} left out: {printable(each.why)} ({lines} {numbers}{more})",
+                style="yellow",
+            )
         )
 
 
@@ -196,7 +202,7 @@ def _show_timeline(out: Console, judged: Judged, began: float) -> None:
         style = _VERDICTS[event.verdict.kind] if isinstance(event, Checked) else ""
         out.print(
             Text(f"{_after(event.at - began):>15}  "),
-            Text(describe(event, judged.deployment), style=style),
+            Text(printable(describe(event, judged.deployment)), style=style),
             sep="",
         )
     if left_out:
@@ -230,7 +236,9 @@ def _show_alarms(out: Console, alarms: Alarms, *, verbose: bool) -> None:
     out.print(Text(alarms.policy, style="bold"), Text(f": {reasons}"), sep="")
     for window in rollbacks if verbose else rollbacks[:_NAMED]:
         after = _after(window.ended_at - window.start)
-        out.print(Text(f"  {_moment(window.start)} + {after}: {window.why}", style="dim"))
+        out.print(
+            Text(f"  {_moment(window.start)} + {after}: {printable(window.why)}", style="dim")
+        )
     if len(rollbacks) > _NAMED and not verbose:
         out.print(Text(f"  … {len(rollbacks) - _NAMED} more (-v)", style="dim"))
 
