@@ -37,8 +37,10 @@ __all__ = [
 Steps = Generator[simpy.Event, object, None]
 Signal = tuple[float, str, Arm, float]
 
-# At one instant: capacity, what is done, whoever leaves, retries, arrivals.
-CAPACITY, DONE, LEAVE, RETRY, ARRIVAL = (EventPriority(number) for number in (2, 3, 4, 5, 6))
+# At one instant: servers that come, decisions, what is done, whoever leaves, retries, arrivals.
+CAPACITY, DECISION, DONE, LEAVE, RETRY, ARRIVAL = (
+    EventPriority(number) for number in (2, 3, 4, 5, 6, 7)
+)
 
 
 def until(env: simpy.Environment, at: float, priority: EventPriority) -> simpy.Event:
@@ -145,7 +147,7 @@ class Station:
             turn.call((server, len(self.busy) / (len(self.busy) + len(self.idle))))
 
     def wake(self, at: float) -> Steps:
-        yield until(self.env, at, CAPACITY)
+        yield until(self.env, at, DECISION)
         self.next()
 
     def release(self, server: Server) -> None:
@@ -164,7 +166,7 @@ class Station:
         number = 0
         while True:
             number += 1
-            yield until(self.env, number * scaling.interval_seconds, CAPACITY)
+            yield until(self.env, number * scaling.interval_seconds, DECISION)
             now = float(self.env.now)
             here = len(self.idle) + sum(not server.leaving for server in self.busy)
             start = (number - 1) * scaling.interval_seconds

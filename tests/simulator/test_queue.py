@@ -56,6 +56,21 @@ def test_waits_are_those_of_erlang_c_within_three_standard_errors(
     _is_within(np.array([wait.mean() for wait in made]), mean)
 
 
+@pytest.mark.parametrize(("shape", "utilisation"), [(0.5, 0.6), (1.0, 0.7), (9.0, 0.8)])
+def test_one_server_waits_as_pollaczek_and_khinchine_say(shape: float, utilisation: float) -> None:
+    """M/G/1: the mean wait is λ E[S²] / (2 (1 − ρ))."""
+    rate, mean = utilisation / (MEAN_MS / 1000), MEAN_MS / 1000
+    made = []
+    for seed in range(60):
+        at = next(Poisson(rate=rate).arrivals(seed, REQUESTS))
+        service = Gamma(mean_ms=MEAN_MS, shape=shape).sampler(SeedSequence((seed, 98)))
+        seconds = service(REQUESTS) / 1000
+        _, done = Pool.of(1).serve(at, seconds)
+        made.append(float((done - at - seconds)[REQUESTS // 3 :].mean()))
+    square = mean**2 * (1 + 1 / shape)
+    _is_within(np.array(made), rate * square / (2 * (1 - utilisation)))
+
+
 def _is_within(replications: Floats, theory: float) -> None:
     error = replications.std(ddof=1) / len(replications) ** 0.5
     assert abs(replications.mean() - theory) < 3 * error
