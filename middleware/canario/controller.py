@@ -139,6 +139,7 @@ class CanaryDeploymentController:
         self._journal = None if journal is None else Path(journal)
         self._listeners = Listeners(
             sinks,
+            first=self._log_event,
             deployment=deployment,
             on_error=partial(self.fault, "a sink"),
             on_drop=partial(self.count, "sink_dropped"),
@@ -242,7 +243,7 @@ class CanaryDeploymentController:
             else:
                 events = self._rollout.start(now)
             self._perform(events)
-        self._tell(events)
+        self._listeners.flush()
 
     def tick(self) -> float:
         """Make the checks that are due. Returns the instant of the next one."""
@@ -282,7 +283,7 @@ class CanaryDeploymentController:
                 self._tape.observed(rollout.counts_at(at), arm, outcome, latency_ms, mark)
             if not events:
                 return
-        self._tell(events)
+        self._listeners.flush()
 
     def observe_counts(self, arm: Arm, counts: Counts, *, now: float) -> None:
         """Count many requests at once; see `Rollout.observe_counts` for when that is the same."""
@@ -525,7 +526,7 @@ class CanaryDeploymentController:
             if not events:
                 return
             self._perform(events)
-        self._tell(events)
+        self._listeners.flush()
 
     def _perform(self, events: list[Event]) -> None:
         """Make events take effect; called with the lock held, so that their order is kept."""
@@ -540,12 +541,11 @@ class CanaryDeploymentController:
                 # The rollout goes on in memory: a full disk must not keep a bad canary alive.
                 self._counters["journal_failed"] += 1
                 self._log.error("the journal %s cannot be written: %s", self._journal, error)
+        self._listeners.queue(events)
 
-    def _tell(self, events: list[Event]) -> None:
-        for event in events:
-            level = logging.WARNING if isinstance(event, RolledBack) else logging.INFO
-            self._log.log(level, "%s: %s", self.deployment_id, describe(event, self.deployment))
-            self._listeners.tell(event)
+    def _log_event(self, event: Event) -> None:
+        level = logging.WARNING if isinstance(event, RolledBack) else logging.INFO
+        self._log.log(level, "%s: %s", self.deployment_id, describe(event, self.deployment))
 
     def _read_journal(self) -> tuple[Event, ...]:
         if self._journal is None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -16,7 +19,7 @@ from tests.sinks.receivers import ALERT, OVER, receiver
 from canario import CanaryDeploymentController, Phase
 from canario.alerts import Alert
 from canario.asgi import CanaryMiddleware
-from canario.control.events import Event, RolledBack
+from canario.control.events import Event, Paused, RolledBack, StageEntered
 from canario.sinks import Beside, Listeners, LogSink, WebhookSink, inline
 from canario.slo import SLOMonitor
 from canario.testing import CapturingSink, ManualClock
@@ -124,6 +127,90 @@ def test_an_inline_sink_that_raises_keeps_none_from_hearing() -> None:
     listeners.tell(ALERT)
     assert heard.alerts == [ALERT]
     assert len(failures) == 1
+
+
+def test_an_event_that_a_sink_causes_comes_after_the_one_that_it_was_told() -> None:
+    """For those after it, too: a sink that stops the rollout at full stands before another."""
+
+    def stop_at_full(event: Event) -> None:
+        if isinstance(event, StageEntered) and event.percentage == 100:
+            controller.pause()
+
+    heard: list[Event] = []
+    sinks = [inline(stop_at_full), inline(heard.append)]
+    controller = CanaryDeploymentController(deployment_id="x", sinks=sinks)
+    controller.start()
+    controller.skip()
+    controller.skip()
+    assert tuple(heard) == controller.events
+    assert isinstance(heard[-1], Paused)
+
+
+def test_what_two_threads_cause_at_once_is_heard_in_its_order_and_its_own_context() -> None:
+    """The second one does not wait: the first tells what has come meanwhile."""
+    told, go = threading.Event(), threading.Event()
+    where: ContextVar[str] = ContextVar("where")
+    heard: list[tuple[Event, str]] = []
+
+    def slow(event: Event) -> None:
+        if not told.is_set():
+            told.set()
+            assert go.wait(10)
+
+    def hear(event: Event) -> None:
+        heard.append((event, where.get()))
+
+    sinks = [inline(slow), inline(hear)]
+    controller = CanaryDeploymentController(deployment_id="x", sinks=sinks)
+
+    def start() -> None:
+        where.set("first")
+        controller.start()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    assert told.wait(10)
+    where.set("second")
+    controller.abort()
+    assert heard == []
+    go.set()
+    thread.join(10)
+    assert tuple(event for event, _ in heard) == controller.events
+    assert [at for _, at in heard] == ["first", "first", "second"]
+
+
+def test_a_child_forked_while_somebody_is_told_tells_as_well() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert said == "child hears of the child\n"
+
+
+FORKED = """
+import os, threading, warnings
+from canario.sinks.listeners import Listeners, inline
+warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tested
+told, go = threading.Event(), threading.Event()
+
+def hear(event):
+    if event == "parent":
+        told.set()
+        go.wait(10)
+    else:
+        print("child hears of", event, flush=True)
+
+listeners = Listeners([inline(hear)], telemetry=False)
+thread = threading.Thread(target=listeners.tell, args=("parent",))
+thread.start()
+told.wait(10)
+child = os.fork()
+if not child:
+    listeners.tell("the child")
+    os._exit(0)
+os.waitpid(child, 0)
+go.set()
+thread.join(10)
+"""
 
 
 def test_sinks_are_told_outside_of_the_locks() -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import Context, copy_context
 from functools import partial
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 from canario.alerts.model import Alert
 from canario.background import BackgroundQueue
@@ -111,13 +116,17 @@ class Listeners:
 
     A sink with a true attribute `inline` is called at once, by whoever causes the event: those
     in `canario.sinks` do no more there than put it into a queue, a log or a list. Any other
-    callable may do anything, so it is called `Beside`. No lock is held meanwhile. What a sink
-    raises goes to `on_error` and harms nobody else.
+    callable may do anything, so it is called `Beside`. What a sink raises goes to `on_error` and
+    harms nobody else.
+
+    Everybody hears everything in the order of `queue`, even if a sink itself causes the next
+    event, or two threads cause events at once: then one of them tells both.
 
     Args:
         sinks: Whom to tell.
         deployment: The rollout that the events belong to; a sink that has a method
             `for_deployment` is asked by it for a callable that knows this.
+        first: Told before everybody else, on the spot.
         on_error: Called with what a sink raises; by default it is logged.
         on_drop: Called when a sink has no room.
         telemetry: Whether OpenTelemetry's global logger provider is told, too.
@@ -131,29 +140,55 @@ class Listeners:
         sinks: Iterable[AnySink] = (),
         *,
         deployment: Deployment | None = None,
+        first: AnySink | None = None,
         on_error: Callable[[BaseException], object] | None = None,
         on_drop: Callable[[], object] | None = None,
         telemetry: bool = True,
     ) -> None:
         self._on_error = on_error or _log
-        # Telemetry comes first, so that an event is out before an order that follows from it.
-        chosen: list[AnySink] = [OpenTelemetryEvents()] if telemetry else []
+        self._begin()
+        _all.add(self)
+        own: list[AnySink] = [] if first is None else [first]
+        if telemetry:
+            own.append(_knowing(OpenTelemetryEvents(), deployment))
         beside = partial(Beside, on_error=self._on_error, on_drop=on_drop)
         given = tuple(sinks)
         arranged = [_arranged(sink, deployment, beside) for sink in given]
-        self._sinks: list[AnySink] = [_knowing(sink, deployment) for sink in chosen] + arranged
+        self._sinks = own + arranged
         self.sinks = tuple(
             mine if isinstance(mine, Beside) else sink
             for sink, mine in zip(given, arranged, strict=True)
         )
 
-    def tell(self, told: Event | Alert) -> None:
-        """Tell everybody. Never raises, and waits for no sink that is not inline."""
-        for sink in self._sinks:
+    def _begin(self) -> None:
+        self._outbox: deque[tuple[Event | Alert, Context]] = deque()
+        self._telling = Lock()
+
+    def queue(self, told: Iterable[Event | Alert]) -> None:
+        """Have everybody told at the next `flush`, in the context of now: a span, a request.
+
+        Called with the lock held that orders what is told; it takes none.
+        """
+        context = copy_context()
+        self._outbox.extend((each, context) for each in told)
+
+    def flush(self) -> None:
+        """Tell everybody what is queued, unless another call does so just now and will go on.
+
+        Never raises, and waits for no sink that is not inline.
+        """
+        while self._outbox and self._telling.acquire(blocking=False):
             try:
-                sink(told)
-            except Exception as error:
-                self._on_error(error)
+                while self._outbox:
+                    told, context = self._outbox.popleft()
+                    context.run(self._tell, told)
+            finally:
+                self._telling.release()
+
+    def tell(self, told: Event | Alert) -> None:
+        """`queue` and `flush` of one."""
+        self.queue([told])
+        self.flush()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until the sinks beside have been told all; False when `timeout` was too short."""
@@ -163,6 +198,13 @@ class Listeners:
         """Tell the sinks beside what still waits, and no more; the sinks themselves stay open."""
         return self._each("close", timeout)
 
+    def _tell(self, told: Event | Alert) -> None:
+        for sink in self._sinks:
+            try:
+                sink(told)
+            except Exception as error:
+                self._on_error(error)
+
     def _each(self, method: str, timeout: float | None) -> bool:
         began = time.monotonic()
         done = True
@@ -171,6 +213,17 @@ class Listeners:
                 left = None if timeout is None else max(0.0, began + timeout - time.monotonic())
                 done = getattr(sink, method)(left) and done
         return done
+
+
+def _forget_in_child() -> None:
+    # Another thread may have been telling, which has stayed behind in the parent.
+    for listeners in list(_all):
+        listeners._begin()
+
+
+_all: WeakSet[Listeners] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _arranged(

@@ -339,7 +339,8 @@ class SLOMonitor:
             now = self.clock()
             self.due = now + self.objectives.evaluation_interval_seconds
             changed = self._book.update(self.conditions(now), now)
-        self._tell(changed)
+            self._listeners.queue(changed)
+        self._listeners.flush()
         return [alert for alert in changed if alert.state is AlertState.FIRING]
 
     def tick(self) -> float:
@@ -363,8 +364,8 @@ class SLOMonitor:
         with self._book_lock:
             now = self.clock()
             ended = self._book.resolve(alert_id, now)
-            changed = self._book.take(now)
-        self._tell(changed)
+            self._listeners.queue(self._book.take(now))
+        self._listeners.flush()
         return ended
 
     def acknowledge_alert(self, alert_id: str, by: str | None = None) -> Alert:
@@ -419,10 +420,6 @@ class SLOMonitor:
     def _windows(self, flow: Flow, stage_seconds: float | None) -> tuple[BurnWindows, ...]:
         stage = self._stage() if stage_seconds is None else stage_seconds
         return scaled_windows(stage, flow.slice_seconds(0))
-
-    def _tell(self, alerts: list[Alert]) -> None:
-        for alert in alerts:
-            self._listeners.tell(alert)
 
     def _sink_failed(self, error: BaseException) -> None:
         """Log the first failure of each kind: a sink that is down fails with every alert."""
