@@ -116,7 +116,7 @@ def test_a_worker_killed_in_the_middle_changes_no_byte(dask: Dask, tmp_path: Pat
 
     def command(*more: str) -> list[str]:
         given = ["assess", "plan.toml", "--policy", "flagger:interval_seconds=10", "--json"]
-        table = ["--conditions", "table.toml", "-n", "100"]
+        table = ["--conditions", "table.toml", "-n", "40"]
         return [sys.executable, "-m", "canario", *given, *table, *more]
 
     file = tmp_path / "cluster.jsonl"
@@ -148,7 +148,7 @@ def test_a_worker_killed_in_the_middle_changes_no_byte(dask: Dask, tmp_path: Pat
 
 def _slow(folder: Path, number: int) -> int:
     (folder / f"{number}-{os.getpid()}").touch()
-    time.sleep(0.05)
+    time.sleep(0.02)
     return number * number
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.lab.worlds import BAD, GOOD, experiment, here
 
@@ -123,7 +124,12 @@ def test_ctrl_c_without_a_file_says_how_to_keep_what_is_done(folder: Path) -> No
         text=True,
         start_new_session=True,
     ) as process:
-        time.sleep(4)
+        # The resource tracker and both workers are there: so it has begun.
+        deadline = time.monotonic() + 60
+        while len(psutil.Process(process.pid).children()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1)
         # As a terminal does it: the whole group is signalled, and the workers leave it be.
         os.killpg(process.pid, signal.SIGINT)
         said, told = process.communicate(timeout=60)
