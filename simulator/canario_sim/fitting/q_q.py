@@ -46,7 +46,6 @@ def q_q(table: Table, title: str, chosen: str) -> tuple[Panel, ...]:
                 "kind:N",
                 title=None,
                 scale=alt.Scale(domain=kinds, range=list(_SHAPES)[: len(kinds)]),
-                legend=None,
             ),
             opacity=alt.condition(
                 alt.datum.kind == chosen,

@@ -66,8 +66,8 @@ def calibrating(made: Calibration) -> Report:
                 name="traffic",
                 title="How requests arrive",
                 text=(
-                    "The lowest AIC fits best. A dispersion of 1 says that nothing is left to "
-                    "explain.",
+                    "The lowest AIC fits best; of fits less than 10 apart the simplest is taken. "
+                    "A dispersion of 1 says that nothing is left to explain.",
                 ),
                 tables=(arrivals,),
             ),

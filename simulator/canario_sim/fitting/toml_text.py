@@ -35,9 +35,12 @@ def _table(table: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     for key, value in inner:
         name = ".".join(map(_key, (*path, key)))
         for each in [value] if isinstance(value, dict) else value:
-            yield ""
-            yield f"[{name}]" if isinstance(value, dict) else f"[[{name}]]"
-            yield from _table(each, (*path, key))
+            lines = list(_table(each, (*path, key)))
+            # A table that has nothing but tables needs no heading of its own.
+            if isinstance(value, list) or not lines or lines[0]:
+                yield ""
+                yield f"[{name}]" if isinstance(value, dict) else f"[[{name}]]"
+            yield from lines
 
 
 def _is_tables(value: Any) -> bool:

@@ -71,7 +71,11 @@ def _whole(picture: Picture, title: str) -> dict[str, Any]:
             },
             "vconcat": panels,
             "spacing": 24,
-            "resolve": {"scale": {"color": "independent"}, "legend": {"color": "independent"}},
+            # Of both alike: a shared legend of shapes would stand beside one of colours.
+            "resolve": {
+                "scale": {"color": "independent", "shape": "independent"},
+                "legend": {"color": "independent", "shape": "independent"},
+            },
         }
     )
     return whole | {"datasets": datasets}
