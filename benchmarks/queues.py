@@ -1,4 +1,4 @@
-"""Queues of finite servers, compiled and interpreted, beside SimPy's Resource.
+"""Queues of finite servers and worlds that act back, compiled and interpreted, beside SimPy.
 
 python -m benchmarks.queues [--quick]
 """
@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from msgspec.structs import replace
+from tests.simulator.closed_oracle import ClosedOracle
+
+from canario.plan import Stage
 from canario_sim import Scenario, pool, run
+from canario_sim.capacity import Autoscaling, Pauses
+from canario_sim.clients import Clients, RetryBudget
+from canario_sim.dependencies import Breaker, Dependency, Trouble
+from canario_sim.runner import closed_world_of
+from canario_sim.service import Gamma
 
 from .measure import Rounds, Row, Table, options, report, rounds_of, time_text
 from .simulation import (
@@ -39,9 +48,11 @@ def main() -> None:
     """Measure everything and print the tables."""
     quick = options("Queues of finite servers, beside SimPy's Resource.")
     stages, rounds = (QUICK_STAGES, 2) if quick else (STAGES, 5)
+    short = tuple(Stage(each.percentage, each.hold_seconds / 10) for each in STAGES)
     report(
         [
             *(queue(scenario_of(stages, servers=n), n, rounds) for n in SERVERS),
+            acting_back(_acting_back(QUICK_STAGES if quick else short), rounds - 2 or 1),
             loading(2 if quick else 5),
         ]
     )
@@ -74,6 +85,43 @@ def queue(scenario: Scenario, servers: int, rounds: int) -> Table:
         ],
         "CPU time. SimPy is given the requests ready-made. In every round all must give the same "
         f"journal and the same counts at every check. Medians of {rounds} rounds.",
+    )
+
+
+def acting_back(scenario: Scenario, rounds: int) -> Table:
+    """A rollout whose requests act on each other."""
+    expected = decisions_of(run(scenario))
+    ways: dict[str, Callable[[], Decisions]] = {
+        "compiled": partial(_lived, scenario, compiled=True),
+        "interpreted": partial(_lived, scenario, compiled=False),
+        "processes": partial(_by_processes, scenario),
+    }
+    measured = rounds_of({name: timer(way, expected) for name, way in ways.items()}, rounds)
+    told = run(scenario).feedback
+    assert told is not None
+    rows = [
+        Row(
+            what,
+            time_text(measured.median(way)),
+            f"{measured.ratio('processes', way):.0f} × faster than the processes",
+        )
+        for way, what in (
+            ("compiled", "`canario_sim.run` with numba, generation included"),
+            ("interpreted", "`canario_sim.run` without"),
+        )
+    ]
+    rows.append(
+        Row(
+            "SimPy, a process per attempt, call and server that comes",
+            time_text(measured.median("processes")),
+        )
+    )
+    return Table(
+        f"A rollout of {told.first:,} requests and {told.retries:,} retries that act back",
+        rows,
+        "Clients time out and retry under a budget, servers are scaled and pause, a shared "
+        "database has a circuit breaker. The processes are those of the tests' oracle, its draws "
+        "included. Measured and compared as above.",
     )
 
 
@@ -119,6 +167,47 @@ def _compiled_after(requests: int) -> Iterator[None]:
         yield
     finally:
         pool.COMPILED_AFTER = before
+
+
+def _acting_back(stages: tuple[Stage, ...]) -> Scenario:
+    """A rollout in which all of it happens."""
+    plain = scenario_of(stages, servers=12)
+    service = replace(
+        plain.baseline,
+        latency=Gamma(mean_ms=60, shape=2),
+        autoscaling=Autoscaling(min_servers=4, max_servers=40, provisioning_seconds=20),
+        pauses=Pauses(ms=200, every_seconds=30),
+    )
+    budget = RetryBudget(percent=20)
+    database = Dependency(
+        name="database",
+        latency=Gamma(mean_ms=10),
+        servers=20,
+        timeout_ms=200,
+        breaker=Breaker(open_seconds=5),
+        troubles=(Trouble(at=1, lasts=2, every=30, error_rate=20),),
+    )
+    patient = replace(
+        plain.plan.deployment.rollback_thresholds, max_error_rate=100, max_p95_latency_ms=5000
+    )
+    deployment = replace(plain.plan.deployment, rollback_thresholds=patient)
+    return replace(
+        plain,
+        plan=replace(plain.plan, deployment=deployment),
+        baseline=service,
+        clients=Clients(timeout_ms=400, attempts=3, budget=budget),
+        dependencies=(database,),
+    )
+
+
+def _lived(scenario: Scenario, *, compiled: bool) -> Decisions:
+    world = closed_world_of(scenario, scenario.seed, compiled=compiled)
+    world.run()
+    return decisions_of(world.controller)
+
+
+def _by_processes(scenario: Scenario) -> Decisions:
+    return decisions_of(ClosedOracle(scenario, scenario.seed).run().controller)
 
 
 def _process_seconds(code: str) -> float:

@@ -165,46 +165,46 @@ def advance(s: Any, r: Any, q: Any, until: float, weight: int) -> int:
 
 
 def _push(s: Any, at: float, kind: int, what: int) -> None:
-    n = s.n
+    n, event_at, event_key, event_of = s.n, s.event_at, s.event_key, s.event_of
     place = n[EVENTS]
     n[EVENTS] += 1
     n[SEQUENCE] += 1
     key = kind * ORDER + n[SEQUENCE]
     while place > 0:
         up = (place - 1) >> 1
-        if s.event_at[up] < at or (s.event_at[up] == at and s.event_key[up] < key):
+        if event_at[up] < at or (event_at[up] == at and event_key[up] < key):
             break
-        s.event_at[place] = s.event_at[up]
-        s.event_key[place] = s.event_key[up]
-        s.event_of[place] = s.event_of[up]
+        event_at[place] = event_at[up]
+        event_key[place] = event_key[up]
+        event_of[place] = event_of[up]
         place = up
-    s.event_at[place] = at
-    s.event_key[place] = key
-    s.event_of[place] = what
+    event_at[place] = at
+    event_key[place] = key
+    event_of[place] = what
 
 
 def _pop(s: Any) -> None:
-    n = s.n
+    n, event_at, event_key, event_of = s.n, s.event_at, s.event_key, s.event_of
     size = n[EVENTS] - 1
     n[EVENTS] = size
-    at, key, what = s.event_at[size], s.event_key[size], s.event_of[size]
+    at, key, what = event_at[size], event_key[size], event_of[size]
     place, child = 0, 1
     while child < size:
         other = child + 1
         if other < size and (
-            s.event_at[other] < s.event_at[child]
-            or (s.event_at[other] == s.event_at[child] and s.event_key[other] < s.event_key[child])
+            event_at[other] < event_at[child]
+            or (event_at[other] == event_at[child] and event_key[other] < event_key[child])
         ):
             child = other
-        if s.event_at[child] > at or (s.event_at[child] == at and s.event_key[child] > key):
+        if event_at[child] > at or (event_at[child] == at and event_key[child] > key):
             break
-        s.event_at[place] = s.event_at[child]
-        s.event_key[place] = s.event_key[child]
-        s.event_of[place] = s.event_of[child]
+        event_at[place] = event_at[child]
+        event_key[place] = event_key[child]
+        event_of[place] = event_of[child]
         place, child = child, 2 * child + 1
-    s.event_at[place] = at
-    s.event_key[place] = key
-    s.event_of[place] = what
+    event_at[place] = at
+    event_key[place] = key
+    event_of[place] = what
 
 
 # -- jobs
@@ -371,14 +371,17 @@ def _pick(s: Any, r: Any, station: int, now: float) -> int:
     """The server that has been idle for longest, without those that pause; −1 for none."""
     if s.stations[station + S_IDLE] == 0:
         return -1
+    servers, times = s.servers, s.server_times
     best, since, soonest = -1, INF, INF
     for server in range(r.stations[station + R_FROM], r.stations[station + R_UPTO], SERVER):
-        if s.servers[server + V_STATE] == IDLE:
-            clear = _clear(s, r, server, now)
-            if clear > now:
-                soonest = min(soonest, clear)
-            elif s.server_times[server + V_IDLE] < since:
-                best, since = server, s.server_times[server + V_IDLE]
+        if servers[server + V_STATE] != IDLE:
+            continue
+        # Place 0 is that of servers that do not pause.
+        clear = _clear(s, r, server, now) if servers[server + V_PAUSE] > 0 else now
+        if clear > now:
+            soonest = min(soonest, clear)
+        elif times[server + V_IDLE] < since:
+            best, since = server, times[server + V_IDLE]
     if best < 0 and soonest < s.station_times[station + S_WAKE]:
         s.station_times[station + S_WAKE] = soonest
         _push(s, soonest, WAKE, station)
