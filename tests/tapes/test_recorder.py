@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.tapes.live import START, live, plan, traffic
 
@@ -281,6 +282,18 @@ def test_a_rollout_that_is_taken_up_goes_on_on_the_tape(tmp_path: Path) -> None:
     assert recording.whole
     (second_alone,) = read_sessions(tapes / "a-2.tape.sqlite")
     assert second_alone.restored == len(recording.events) - len(events) + second_alone.restored
+
+
+def test_tapes_of_several_releases_are_traffic_and_nothing_more(tmp_path: Path) -> None:
+    asked = traffic(7, seconds=10)
+    asyncio.run(live(plan(), asked, tmp_path / "a.tape.sqlite"))
+    asyncio.run(live(plan((50.0, 5.0)), asked, tmp_path / "b.tape.sqlite"))
+    both = read_tape(tmp_path)
+    assert both.plan is None
+    assert both.events == ()
+    assert len(both) == 2 * len(read_tape(tmp_path / "a.tape.sqlite"))
+    assert (np.diff(both.ended) >= 0).all()
+    assert {both.routes[number] for number in both.route} == {each.route for each in asked}
 
 
 def test_a_controller_has_one_tape_and_a_tape_one_controller(tmp_path: Path) -> None:

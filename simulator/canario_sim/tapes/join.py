@@ -58,7 +58,10 @@ def _chained(first: Recording, second: Recording) -> Recording:
 
 
 def _merged(sessions: Sequence[Recording]) -> Recording:
-    """Side by side: in the order of time, with the journal of the worker that ended first."""
+    """Side by side: in the order of time, with the journal of the worker that ended first.
+
+    Of several releases nothing but the traffic is left.
+    """
     both = _stacked(sessions)
     order = np.argsort(both.ended, kind="stable")
     place = np.empty(len(order), np.int64)
@@ -79,6 +82,7 @@ def _merged(sessions: Sequence[Recording]) -> Recording:
         ),
         key=lambda each: each.at,
     )
+    one_release = all(session.plan == sessions[0].plan for session in sessions)
     told = min(sessions, key=_when_it_ended)
     instants = np.array([each.at for each in broken])
     return replace(
@@ -90,9 +94,9 @@ def _merged(sessions: Sequence[Recording]) -> Recording:
                 int(np.searchsorted(instants, noted.event.at, "left")),
                 noted.event,
             )
-            for noted in told.journal
+            for noted in (told.journal if one_release else ())
         ),
-        plan=told.plan,
+        plan=told.plan if one_release else None,
         whole=False,
         workers=len(sessions),
         restarts=(),

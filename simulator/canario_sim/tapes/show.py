@@ -126,7 +126,9 @@ def _moment(at: float) -> str:
 def _doubts(facts: TapeFacts) -> Iterator[str]:
     if facts.dropped:
         yield f"{facts.dropped:,} rows were dropped while recording: nothing is exact"
-    if facts.workers > 1:
+    if facts.workers > 1 and facts.deployment_id is None:
+        yield f"{facts.workers} recordings are taken as one stream of traffic"
+    elif facts.workers > 1:
         yield (
             f"{facts.workers} workers decided each for itself; here one controller sees them all"
         )
