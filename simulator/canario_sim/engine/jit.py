@@ -27,9 +27,9 @@ def installed() -> bool:
 def compiled(module: ModuleType) -> ModuleType | None:
     """A copy of a module whose functions are compiled; None where numba cannot be had.
 
-    All of the module's functions must be compilable; they may call each other, and none in
-    another module: numba would not notice that one has changed. Each is compiled, or read from
-    disk, when it is first called.
+    All of the module's functions must be compilable, and allocate nothing; they may call each
+    other, and none in another module: numba would not notice that one has changed. Each is
+    compiled, or read from disk, when it is first called.
     """
     try:
         from numba import njit
@@ -46,11 +46,13 @@ def compiled(module: ModuleType) -> ModuleType | None:
     spec.loader.exec_module(copy)
     for key, value in list(vars(copy).items()):
         if isinstance(value, FunctionType) and value.__module__ == name:
-            # Only what is called from outside needs a way in from Python: it costs most of the
-            # time of compiling.
+            # Only what is called from outside needs a way in from Python, and nothing is allocated,
+            # so that references to arrays need not be counted: either would cost more than all
+            # the rest, one when compiling and the other when running.
             options: dict[str, Any] = {
                 "no_cfunc_wrapper": True,
                 "no_cpython_wrapper": key.startswith("_"),
+                "_nrt": False,
             }
             try:
                 setattr(copy, key, njit(cache=True, **options)(value))
