@@ -184,3 +184,16 @@ def test_bad_input_is_one_line(
     assert exit_.value.code == 2, said
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_names_from_logs_cannot_move_the_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "a.jsonl"
+    record = {"at": 1.0, "latency_ms": 5, "ok": True, "route": "/[bold]x[/bold]\x1b[2J"}
+    log.write_text("".join(json.dumps(record | {"at": float(n)}) + "\n" for n in range(300)))
+    call("tape", "import", log, "--out", tmp_path / "a.tape")
+    said = call("tape", "info", tmp_path / "a.tape").output
+    assert "\x1b" not in said
+    assert "/[bold]x[/bold]\u241b[2J" in said
+    assert "\x1b" not in call("calibrate", log, "--out", tmp_path / "a.toml").output

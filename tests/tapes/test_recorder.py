@@ -88,6 +88,17 @@ def test_users_are_kept_hashed_and_with_their_buckets(tmp_path: Path) -> None:
     assert set(rows(same[0], keys)) == set(rows(same[1], keys))
 
 
+def test_what_is_not_known_is_null(tmp_path: Path) -> None:
+    recorder = TapeRecorder(tmp_path / "a.tape.sqlite")
+    controller = controller_of(recorder)
+    controller.observe("baseline", Outcome.NEUTRAL, now=START + 1)
+    assert recorder.close(10)
+    query = "SELECT key, bucket, route, latency_ms, contract, at, ended, outcome FROM traffic"
+    assert rows(tmp_path / "a.tape.sqlite", query) == [
+        (None, None, None, None, None, START + 1, START + 1, "neutral")
+    ]
+
+
 def test_requests_after_the_end_keep_their_users(tmp_path: Path) -> None:
     path = tmp_path / "a.tape.sqlite"
     events = asyncio.run(live(plan(), traffic(7, errors=0.5), path))

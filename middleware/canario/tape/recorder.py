@@ -243,7 +243,13 @@ class _Flushes(BackgroundQueue[Callable[[], object] | None]):
         self._hurry = hurry
         self._forget = forget
         super().__init__(
-            handle, name="canario-tape", capacity=16, exit_seconds=5.0, on_error=on_error
+            handle,
+            name="canario-tape",
+            capacity=16,
+            # To start the thread again is dearer than all that a tape asks of a request.
+            idle_seconds=60.0,
+            exit_seconds=5.0,
+            on_error=on_error,
         )
 
     def drain(self, timeout: float | None = None) -> bool:

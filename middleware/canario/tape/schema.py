@@ -73,7 +73,7 @@ SELECT
     r.at,
     r.ended,
     CASE r.arm WHEN 0 THEN 'baseline' WHEN 1 THEN 'canary' END AS arm,
-    printf('%016x', r.key) AS key,
+    CASE WHEN r.key IS NOT NULL THEN printf('%016x', r.key) END AS key,
     r.bucket,
     names.name AS route,
     r.latency_ms,

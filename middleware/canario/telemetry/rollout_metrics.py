@@ -16,6 +16,7 @@ INCIDENTS = (
     "no_key",
     "refused_key",
     "sink_dropped",
+    "tape_dropped",
 )
 
 # The kinds of events in a journal.
