@@ -1,7 +1,7 @@
 """What happens when requests act on each other, event by event; see `jit` and `columns`.
 
 One source, two ways to run it: on lists as it stands, on arrays compiled. So it indexes, compares
-and computes, and does nothing else. `s` is the state (`columns.State`), which is changed in place,
+and computes, and does nothing else; it makes no objects. `s` is the state (`columns.State`), which is changed in place,
 `r` the rules (`columns.Rules`), `q` the requests to come (`columns.Queue`).
 
 A job is one attempt of a client, a call of a dependency, or a loss of a server. It stands in line
