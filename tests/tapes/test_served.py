@@ -83,7 +83,7 @@ def ask(port: int, worker: int, controller: CanaryDeploymentController, until: f
     [
         ("promoted", App(), ()),
         ("error_rate", App(failing=2), ()),
-        ("p95_latency", App(seconds=0.25), ()),
+        ("p95_latency", App(seconds=0.65), ()),
         ("contract_violation", App(wrong=9), ()),
         ("aborted", App(), ("pause", "resume", "skip", "abort")),
     ],
@@ -95,8 +95,9 @@ def test_the_tape_of_a_server_gives_back_its_journal(
         (30.0, 0.4),
         (100.0, 0.4),
         check_interval_seconds=0.05,
-        metric_window_seconds=0.5,
-        max_p95_latency_ms=200.0,
+        metric_window_seconds=2.0,
+        min_samples=8,
+        max_p95_latency_ms=600.0,  # longer than a busy machine stalls
     )
     controller = CanaryDeploymentController(release)
     app = CanaryMiddleware(
