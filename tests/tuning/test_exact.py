@@ -89,8 +89,8 @@ def tried(scenario: Scenario) -> Scenario:
 @pytest.mark.parametrize("path", sorted(library_path().glob("*.toml")), ids=lambda path: path.stem)
 def test_every_scenario_of_the_library(path: Path) -> None:
     scenario = tried(load_scenario(path))
-    agree(scenario, GRID, 7, 3)
-    agree(scenario, GRID, 8, 2, hurry=True)
+    agree(scenario, GRID, 7, 2)
+    agree(scenario, GRID, 8, 1, hurry=True)
 
 
 def released(**kwargs: object) -> Scenario:
