@@ -80,6 +80,8 @@ class ClosedWorld(World):
             ended, broken = self.loop.advance(instant, self.controller.router.weight)
             self._flown += [] if self._witness is None else [ended]
             self._note_signals()
+            if self._watch is not None:
+                self.exposed = self.loop.exposed
             if broken is None:
                 break
             self._rest = [ended[broken + 1 :]]

@@ -48,7 +48,8 @@ def compiled(module: ModuleType) -> ModuleType | None:
         if isinstance(value, FunctionType) and value.__module__ == name:
             # Only what is called from outside needs a way in from Python, and nothing is allocated,
             # so that references to arrays need not be counted: either would cost more than all
-            # the rest, one when compiling and the other when running.
+            # the rest, one when compiling and the other when running. (What is on disk goes with
+            # the source's date alone: whoever changes these options must touch it.)
             options: dict[str, Any] = {
                 "no_cfunc_wrapper": True,
                 "no_cpython_wrapper": key.startswith("_"),

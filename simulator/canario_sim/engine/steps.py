@@ -1,8 +1,9 @@
 """What happens when requests act on each other, event by event; see `jit` and `columns`.
 
 One source, two ways to run it: on lists as it stands, on arrays compiled. So it indexes, compares
-and computes, and does nothing else; it makes no objects. `s` is the state (`columns.State`), which is changed in place,
-`r` the rules (`columns.Rules`), `q` the requests to come (`columns.Queue`).
+and computes, and makes no objects. `s` is the state (`columns.State`), which is changed in place,
+`r` the rules (`columns.Rules`), `q` the requests to come (`columns.Queue`). It is one file because
+numba looks only at a function's own to learn whether what it has kept is still right.
 
 A job is one attempt of a client, a call of a dependency, or a loss of a server. It stands in line
 at a station (0 the baseline, 1 the canary, from 2 on the dependencies), is served there, and keeps
