@@ -42,7 +42,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--traffic",
-    type=click.Choice(["poisson", "diurnal", "markov_modulated", "schedule"]),
+    type=click.Choice(["poisson", "diurnal", "weekly", "markov_modulated", "schedule"]),
     help="Take this kind of traffic.  [default: the best by AIC]",
 )
 @click.option(

@@ -8,7 +8,7 @@ from scipy import stats
 
 from canario_sim.fitting.arrivals import ArrivalFit, Counts, counts_of, fit_arrivals
 from canario_sim.streams import Floats
-from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, State, Traffic
+from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, State, Traffic, Weekly
 
 
 def arrivals(traffic: Traffic, seconds: float, seed: int = 3) -> Floats:
@@ -79,6 +79,25 @@ def test_steps_are_a_table_of_rates() -> None:
     assert isinstance(found, Schedule)
     assert [at for at, _ in found.points] == pytest.approx([600 * n for n in range(6)], abs=2)
     assert [rate for _, rate in found.points] == pytest.approx(rates, rel=0.1)
+
+
+def test_a_week_is_found_with_its_days_and_its_hours() -> None:
+    hours = tuple(1 + 0.8 * np.sin(2 * np.pi * (hour - 8) / 24) for hour in range(24))
+    days = (1.1, 1.2, 1.2, 1.2, 1.1, 0.6, 0.6)
+    known = Weekly(rate=0.2, days=days, hours=hours, start="thu 06:20")
+    seconds = 21 * 86_400
+    at = arrivals(known, seconds)
+    # Thursday, 1 January 2026, 06:20 UTC; the first request comes a few seconds later.
+    start = 1_767_248_400.0
+    made = fit_arrivals(counts_of(at + start))
+    assert made[0].kind == "weekly"
+    found = made[0].traffic
+    assert isinstance(found, Weekly)
+    assert found.start == "thu 06:20"
+    assert found.rate == pytest.approx(0.2, rel=0.02)
+    assert found.days == pytest.approx(np.array(days) / np.mean(days), abs=0.05)
+    assert found.hours == pytest.approx(hours, abs=0.1)
+    assert made[0].dispersion == pytest.approx(1.0, abs=0.1)
 
 
 def test_too_little_is_refused() -> None:

@@ -12,24 +12,38 @@ import numpy as np
 from msgspec import Struct
 
 from canario_sim.streams import Floats, Ints
-from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, State, Traffic
+from canario_sim.traffic import (
+    Diurnal,
+    MarkovModulated,
+    Poisson,
+    Schedule,
+    State,
+    Traffic,
+    Weekly,
+)
 
 from .better import ranked
 
 __all__ = ["ARRIVALS", "ArrivalFit", "Counts", "counts_of", "fit_arrivals"]
 
-ARRIVALS = ("poisson", "diurnal", "markov_modulated", "schedule")
+ARRIVALS = ("poisson", "diurnal", "weekly", "markov_modulated", "schedule")
 
+_HOUR = 3600.0
 _DAY = 86_400.0
+_WEEK = 7 * _DAY
+# Monday, 5 January 1970, at midnight.
+_MONDAY = 4 * _DAY
 _MOST_BINS = 4000
 _ROUNDS = 60
 
 
 class Counts(Struct, frozen=True):
-    """Requests in intervals of `width` seconds, from the instant 0 on."""
+    """Requests in intervals of `width` seconds, from the instant 0 on, which was at `start`
+    (seconds since the epoch; None where nobody knows)."""
 
     numbers: tuple[int, ...]
     width: float
+    start: float | None = None
 
     @property
     def span(self) -> float:
@@ -72,7 +86,7 @@ def counts_of(at: Floats, span: float | None = None) -> Counts:
     width = span / bins
     place = np.minimum(((at - start) / width).astype(np.int64), bins - 1)
     numbers = np.bincount(place, minlength=bins)
-    return Counts(tuple(numbers.tolist()), width)
+    return Counts(tuple(numbers.tolist()), width, start)
 
 
 def fit_arrivals(counts: Counts, *, period_seconds: float | None = None) -> tuple[ArrivalFit, ...]:
@@ -88,6 +102,8 @@ def fit_arrivals(counts: Counts, *, period_seconds: float | None = None) -> tupl
     if len(numbers) >= 16:
         made += [_wave(numbers, counts, period_seconds), _bursts(numbers, counts)]
         made += _tables(numbers, counts)
+    if counts.start is not None and counts.span >= _WEEK:
+        made.append(_week(numbers, counts, counts.start))
     return tuple(ranked(made))
 
 
@@ -136,6 +152,35 @@ def _wave(numbers: Ints, counts: Counts, period: float | None) -> ArrivalFit:
         peak_at=_short(peak_at),
     )
     return _fit("diurnal", traffic, numbers, np.maximum(columns @ found, 1e-9), free)
+
+
+def _week(numbers: Ints, counts: Counts, start: float) -> ArrivalFit:
+    """A factor a day times a factor an hour (UTC), each fitted while the other stands still: for
+    Poisson counts that climbs to the greatest likelihood."""
+    begins = (start - _MONDAY) % _WEEK // 60 * 60  # a scenario says it to the minute
+    instants = begins + (np.arange(len(numbers)) + 0.5) * counts.width
+    day = (instants % _WEEK // _DAY).astype(np.int64)
+    hour = (instants % _DAY // _HOUR).astype(np.int64)
+    seen = np.zeros((2, 7, 24))
+    np.add.at(seen[0], (day, hour), numbers)
+    np.add.at(seen[1], (day, hour), 1)
+    arrived, intervals = seen
+    days, hours = np.ones(7), np.full(24, numbers.mean())
+    for _ in range(100):
+        days = arrived.sum(axis=1) / np.maximum(intervals @ hours, 1e-9)
+        hours = arrived.sum(axis=0) / np.maximum(days @ intervals, 1e-9)
+    expected = np.maximum((days[:, None] * hours)[day, hour], 1e-9)
+    traffic = Weekly(
+        rate=_short(days.mean() * hours.mean() / counts.width),
+        days=tuple(_short(factor) for factor in days / days.mean()),
+        hours=tuple(_short(factor) for factor in hours / hours.mean()),
+        start=f"{_DAYS[int(begins // _DAY)]} {int(begins % _DAY // _HOUR):02d}:"
+        f"{int(begins % _HOUR // 60):02d}",
+    )
+    return _fit("weekly", traffic, numbers, expected, 30)
+
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def _strongest_period(numbers: Ints, counts: Counts) -> float:

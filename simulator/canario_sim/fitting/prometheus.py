@@ -178,7 +178,7 @@ def _counts(buckets: list[Series], path: Path, rate: float | None) -> Counts | N
     for each in own:
         places = np.round((np.array(each.at[1:]) - instants[0]) / step).astype(np.int64) - 1
         np.add.at(numbers, np.clip(places, 0, len(numbers) - 1), each.growth())
-    return Counts(tuple(np.round(numbers).astype(np.int64).tolist()), step)
+    return Counts(tuple(np.round(numbers).astype(np.int64).tolist()), step, instants[0])
 
 
 def _total(buckets: Iterable[Series]) -> float:

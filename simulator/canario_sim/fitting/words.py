@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from canario.control.words import seconds_in_words
 from canario_sim.service import Empirical, Gamma, Latency, Lognormal, Mixture, Model
-from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, Traffic
+from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, Traffic, Weekly
 
 __all__ = ["latency_in_words", "traffic_in_words"]
 
@@ -40,6 +40,12 @@ def traffic_in_words(traffic: Traffic) -> str:
             return ", ".join(
                 f"{state.rate:.4g}/s for {seconds_in_words(round(state.mean_seconds, 1))}"
                 for state in states
+            )
+        case Weekly():
+            return (
+                f"{traffic.rate:.4g} requests/s, days from {min(traffic.days):.2g} to "
+                f"{max(traffic.days):.2g} times that, hours from {min(traffic.hours):.2g} to "
+                f"{max(traffic.hours):.2g}"
             )
         case Schedule(points=points):
             rates = [rate for _, rate in points]
