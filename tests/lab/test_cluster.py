@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -102,6 +103,12 @@ canary_stages = [{ percentage = 20, hold_seconds = 20 }, { percentage = 60, hold
 TABLE = 'rates = [50]\nregressions = [{ kind = "errors", points = 20 }]\n'
 
 
+def command(*more: str, n: int = 40) -> list[str]:
+    given = ["assess", "plan.toml", "--policy", "flagger:interval_seconds=10", "--json"]
+    table = ["--conditions", "table.toml", "-n", str(n)]
+    return [sys.executable, "-m", "canario", *given, *table, *more]
+
+
 def test_without_workers_nothing_is_begun(dask: Dask) -> None:
     with pytest.raises(ConfigError, match="has no workers"), cluster(dask.address):
         pass
@@ -113,11 +120,6 @@ def test_a_worker_killed_in_the_middle_changes_no_byte(dask: Dask, tmp_path: Pat
     until(lambda: workers_of(dask.address) == 2)
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "table.toml").write_text(TABLE)
-
-    def command(*more: str) -> list[str]:
-        given = ["assess", "plan.toml", "--policy", "flagger:interval_seconds=10", "--json"]
-        table = ["--conditions", "table.toml", "-n", "40"]
-        return [sys.executable, "-m", "canario", *given, *table, *more]
 
     file = tmp_path / "cluster.jsonl"
     with subprocess.Popen(
@@ -188,6 +190,57 @@ def test_the_library_gives_the_same_rows_there_as_here(dask: Dask) -> None:
     with cluster(dask.address) as crew:
         there = replicate(experiment(), crew, most=20)
     assert there == replicate(experiment(), processes(1), most=20)
+
+
+def test_ctrl_c_ends_a_run_there_too_and_without_noise(dask: Dask, tmp_path: Path) -> None:
+    until(lambda: workers_of(dask.address) >= 1)
+    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "table.toml").write_text(TABLE)
+    file = tmp_path / "rows.jsonl"
+    with subprocess.Popen(
+        command("--cluster", dask.address, "--rows", str(file), n=20_000),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        text=True,
+    ) as run:
+        until(lambda: file.exists() and file.read_bytes().count(b"\n") > 20)
+        run.send_signal(signal.SIGINT)
+        said, told = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert not json.loads(said)["complete"]
+    assert told == f"canario: interrupted; the same command goes on with what is in {file}\n"
+
+
+def test_without_its_scheduler_a_run_ends(tmp_path: Path) -> None:
+    own = Dask(tmp_path)
+    done: list[int] = []
+    ended: list[object] = []
+
+    def kill(number: int, _: int) -> None:
+        done.append(number)
+        if len(done) == 5:
+            own.processes[0].kill()
+
+    def run() -> None:
+        with cluster(own.address, timeout=2) as crew:
+            try:
+                run_all(range(2000), partial(_slow, tmp_path), crew, on_result=kill)
+            except crew.lost as error:
+                ended.append(error)
+
+    try:
+        own.worker()
+        until(lambda: workers_of(own.address) == 1)
+        # In a thread of its own: one that waits for ever must not hold up the others.
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(45)
+    finally:
+        own.stop()
+    assert len(ended) == 1
+    assert 5 <= len(done) < 2000
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://", "ftp://127.0.0.1:1"])

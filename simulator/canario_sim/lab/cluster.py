@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from canario import __version__
@@ -28,8 +29,8 @@ _SLOTS = 256
 def cluster(address: str, *, timeout: float = 10.0) -> Iterator[Workers]:
     """The workers of the Dask scheduler at `address`, such as `tcp://10.0.0.5:8786`.
 
-    A worker that is lost is no matter: the scheduler gives its tasks to others, and what even so
-    comes to nothing is handed out again.
+    A worker that is lost is no matter: the scheduler gives its tasks to others, or to those that
+    come, and what even so comes to nothing is handed out again. Without the scheduler it is over.
 
     Raises:
         ConfigError: When nobody answers there within `timeout` seconds, when there is no worker,
@@ -37,6 +38,7 @@ def cluster(address: str, *, timeout: float = 10.0) -> Iterator[Workers]:
     """
     try:
         from distributed import Client, KilledWorker
+        from distributed.client import ClosedClientError
     except ModuleNotFoundError as error:
         raise ConfigError(
             _SOURCE, "", f"needs {error.name}; install it with: pip install 'canario[cluster]'"
@@ -51,13 +53,20 @@ def cluster(address: str, *, timeout: float = 10.0) -> Iterator[Workers]:
         raise ConfigError(
             _SOURCE, "", f"{address!r} cannot be used: {reason}; give a Dask scheduler's address"
         ) from error
-    with client:
+
+    def check() -> None:
+        # A client that has given its scheduler up may leave futures behind that never end.
+        if client.status == "closed":
+            raise ClosedClientError(f"the scheduler at {address} is gone")
+
+    with _quiet(CancelledError, ClosedClientError), client:
         threads = _check(client, address)
         yield Workers(
             lambda: _opened(client),
             slots=max(_SLOTS, 3 * threads),
-            lost=(KilledWorker, CancelledError, OSError),
+            lost=(KilledWorker, CancelledError, ClosedClientError, OSError),
             task_seconds=max(TASK_SECONDS, _HANDED_OUT * threads),
+            check=check,
         )
 
 
@@ -67,8 +76,28 @@ def _opened(client: Any) -> Iterator[Executor]:
     try:
         yield executor
     finally:
-        # What has not been taken by then is nobody's any more; nothing is to be waited for.
-        executor.shutdown(wait=False)
+        # What has not been taken by then is nobody's any more; nothing is to be waited for. And a
+        # scheduler that is gone cannot be told, which is no news to who has lost it.
+        with suppress(Exception):
+            executor.shutdown(wait=False)
+
+
+@contextmanager
+def _quiet(*expected: type[BaseException]) -> Iterator[None]:
+    """Of each task that nobody waits for any more a traceback is logged, by Dask's event loop and
+    by the futures; what is `expected` is no news."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], expected))
+
+    loggers = [logging.getLogger(name) for name in ("tornado.application", "concurrent.futures")]
+    for logger in loggers:
+        logger.addFilter(is_news)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_news)
 
 
 def _check(client: Any, address: str) -> int:

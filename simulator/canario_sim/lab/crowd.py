@@ -145,6 +145,8 @@ class _Crowd(Generic[T, R]):
                     self._merged += 1
                 if done:
                     self._tell()
+                elif self._workers.check is not None:
+                    self._workers.check()
         finally:
             for future in self._pending:
                 future.cancel()

@@ -28,12 +28,14 @@ class Workers(Struct, frozen=True):
         lost: What an executor raises when a worker is lost; its tasks are then done again.
         task_seconds: How long a task should take. Each goes through one process that hands it
             out, so where there are hundreds of workers it must be longer.
+        check: Called while nothing comes back; raises one of `lost` when nothing ever will.
     """
 
     open: Callable[[], AbstractContextManager[Executor]]
     slots: int = 64
     lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
     task_seconds: float = TASK_SECONDS
+    check: Callable[[], object] | None = None
 
 
 def processes(number: int | None = None) -> Workers:
