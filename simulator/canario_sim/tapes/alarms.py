@@ -85,9 +85,10 @@ def _windows(
     # Not all that begins can end: as many as have their holds on the tape.
     count = int((last - first - hold) // every) + 1
     found = []
+    upto = np.maximum.accumulate(recording.ended)
     for place in range(count):
         start = first + place * every
-        part = recording.window(start, min(start + horizon, last))
+        part = recording.window(start, min(start + horizon, last), upto)
         salt = f"{seed}:{place}:"
         replay = Replay(
             part,
