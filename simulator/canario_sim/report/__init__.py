@@ -1,1 +1,10 @@
-"""Reports: what a command has found out, as a page, pictures, tables, Markdown and JUnit XML."""
+"""Reports: what was found out, as a page, pictures, tables, Markdown and JUnit XML.
+
+What imports a library of charts is imported when it is used.
+"""
+
+from .model import Report
+from .notebook import report_of, show
+from .write import report_options, write_reports
+
+__all__ = ["Report", "report_of", "report_options", "show", "write_reports"]
