@@ -392,6 +392,28 @@ def test_every_attempt_meets_the_share_of_the_instant_at_which_it_arrives() -> N
     assert crossed > 1000
 
 
+def test_what_happens_does_not_depend_on_when_the_controller_looks() -> None:
+    """Checks that decide nothing change nothing: no draw, no order of events."""
+    service = Service(latency=Gamma(mean_ms=150), servers=4, pauses=Pauses(ms=300, every_seconds=9))
+    seen = [
+        flown(
+            scenario(
+                service,
+                plan=plan(min_samples=10**9, check_interval_seconds=interval),
+                clients=Clients(attempts=3, timeout_ms=300),
+                horizon_seconds=60.0,
+            ),
+            4,
+        )
+        for interval in (5.0, 0.7)
+    ]
+    often, seldom = seen
+    assert len(often.at) > 1000
+    assert often.at.tolist() == seldom.at.tolist()
+    assert often.flights.done.tolist() == seldom.flights.done.tolist()
+    assert often.flights.code.tolist() == seldom.flights.code.tolist()
+
+
 def test_a_storm_outlives_its_cause_and_a_budget_ends_it() -> None:
     """Metastable: overload by retries stays when what has caused it is gone."""
     service = Service(latency=Gamma(mean_ms=100, shape=4), servers=6)
