@@ -90,7 +90,7 @@ class ClosedWorld(World):
                 return
         self._rest = []
         told = self._told(since, [instant], [*before, ended])
-        yield self._until(instant)
+        yield from self._until(instant)
         self.controller.observe_slices(told)
         self.controller.tick()
         self._obey()
@@ -131,11 +131,11 @@ class ClosedWorld(World):
 
 
 def _in_order(parts: Sequence[Attempts]) -> Flown:
-    """All attempts that say something, in order of arrival."""
+    """All attempts, in order of arrival; those that say nothing are never done."""
     ended = Attempts.joined(parts)
-    ended = ended[~ended.neutral]
     order = np.argsort(ended.number)
-    flights = Flights(ended.flights.done[order], ended.flights.code[order])
+    done = np.where(ended.neutral, inf, ended.flights.done)
+    flights = Flights(done[order], ended.flights.code[order])
     return Flown(ended.at[order], ended.key[order], flights)
 
 

@@ -148,7 +148,7 @@ class World:
                 since, breach = breach, next(breaches, None)
             if isinstance(since, Breach):
                 feeds = block.feeds_between(since, instant)
-            yield self._until(instant)
+            yield from self._until(instant)
             self.controller.observe_slices(feeds)
             self.controller.tick()
             self._obey()
@@ -161,7 +161,7 @@ class World:
     def _violate(self, feeds: Sequence[Feed], breach: Breach) -> Steps:
         """Let the canary break a contract: it ends the rollout at that very instant, unless the
         contract has a budget."""
-        yield self._until(breach.at)
+        yield from self._until(breach.at)
         self.controller.observe_slices(feeds)
         failed, slow = (int(breach.code & flag > 0) for flag in (FAILED, SLOW))
         own = Counts(requests=1, errors=failed, timed=1, slow=slow)
@@ -234,17 +234,21 @@ class World:
             self._watch(self)
 
     def _note(self, note: Note) -> Steps:
-        yield self._until(note.at)
+        yield from self._until(note.at)
         self.notes.append(note)
 
-    def _until(self, at: float) -> simpy.Timeout:
-        """A timeout that ends at the instant `at` to the bit, which a difference may miss."""
+    def _until(self, at: float) -> Steps:
+        """Wait until the instant `at` to the bit, which a difference may miss."""
         delay = at - self.now
         while self.now + delay < at:
             delay = nextafter(delay, inf)
         while self.now + delay > at:
             delay = nextafter(delay, 0)
-        return self.env.timeout(delay)
+        if self.now + delay != at:
+            # No delay leads there from here. From its second half the difference is exact.
+            yield self.env.timeout(0.75 * at - self.now)
+            delay = at - self.now
+        yield self.env.timeout(delay)
 
 
 # Buckets of so many keys are kept: thousands of replications route the same users.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from math import nextafter
 
 import pytest
 from msgspec.structs import replace
@@ -25,9 +26,11 @@ from canario_sim.draws import Draws
 from canario_sim.expect import Expect
 from canario_sim.faults import AddedLatency, Errors, Outage
 from canario_sim.requests import Requests
+from canario_sim.runner import world_of
 from canario_sim.scenario import Order
 from canario_sim.service import Empirical, Lognormal, Service
 from canario_sim.traffic import Constant, Poisson, Population, Ramp
+from canario_sim.world import Steps, World
 
 CALM = Service(latency=Lognormal(p50_ms=80, p95_ms=250))
 SHORT = Plan(deployment=Deployment(canary_stages=(Stage(10, 60), Stage(100, 60))))
@@ -307,3 +310,21 @@ def test_requests_from_the_horizon_on_are_not_counted() -> None:
     made = run(scenario(horizon_seconds=10, traffic=Constant(rate=2)))
     total = made.canary.requests + made.canary.in_flight
     assert total + made.baseline.requests + made.baseline.in_flight == 19
+
+
+def test_the_world_comes_to_an_instant_to_the_bit() -> None:
+    """From 0.25 and a little no single delay leads to every instant below 1: sums are rounded."""
+    start, ends = nextafter(0.25, 1), [0.8]
+    for _ in range(40):
+        ends.append(nextafter(ends[-1], 1))
+    reached = []
+    for end in ends:
+        world = world_of(scenario(), 1)
+
+        def walk(world: World = world, end: float = end) -> Steps:
+            yield from world._until(start)
+            yield from world._until(end)
+
+        world.env.run(until=world.env.process(walk()))
+        reached.append(world.now)
+    assert reached == ends
