@@ -55,7 +55,7 @@ def test_a_report_is_written_beside_what_is_printed(small: Path, tmp_path: Path)
     out = tmp_path / "out"
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(SMALL + '[expect]\noutcome = "rolled_back"\n')
-    options = [f"--report={out / name}" for name in ("r.xml", "r.md", "r.html", "r.csv")]
+    options = [f"--report={out / name}" for name in ("r.xml", "r.md", "r.json", "r.csv")]
     said = call("simulate", small, wrong, *options)
     assert said.returncode == 1, said.stderr
     assert "2 rehearsed, 1 as expected, 1 not" in said.stdout
@@ -63,7 +63,7 @@ def test_a_report_is_written_beside_what_is_printed(small: Path, tmp_path: Path)
     made = junitparser.JUnitXml.fromfile(str(out / "r.xml"))
     assert (made.tests, made.failures) == (2, 1)
     assert (out / "r.md").read_text().startswith("### ❌ 2 rehearsals")
-    assert {path.suffix for path in out.iterdir()} == {".xml", ".md", ".html", ".csv"}
+    assert {path.suffix for path in out.iterdir()} == {".xml", ".md", ".json", ".csv"}
 
 
 @pytest.mark.parametrize("command", ["simulate", "assess", "tune", "backtest", "calibrate"])

@@ -109,7 +109,7 @@ write_all(Path(sys.argv[2]))
 
 
 def write_all(out: Path) -> None:
-    formats = ("html", "md", "xml", "json", "csv", "svg", "png")
+    formats = ("html", "md", "xml", "json", "csv", "svg")
     write_reports(simulation([rehearsal("error_spike")]), [out / f"run.{each}" for each in formats])
     write_reports(assessing(odds(("alone",), 3)), [out / "odds.svg", out / "odds.csv"])
 

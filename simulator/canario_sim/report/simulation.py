@@ -45,7 +45,7 @@ _LEAST = 80
 _VERDICTS = 3
 
 # Rollouts that get a section of their own; a table has all of them.
-_SECTIONS = 25
+_SECTIONS = 20
 
 # The line of an exposure that is no success.
 BAD_ONES = "of its requests: bad ones"
