@@ -66,6 +66,12 @@ class Dask:
             str(self.folder),
         )
 
+    def need_worker(self) -> None:
+        """One at least; a test that is run alone finds none."""
+        if not workers_of(self.address):
+            self.worker()
+            until(lambda: workers_of(self.address) >= 1)
+
     def stop(self) -> None:
         """All of it."""
         for process in reversed(self.processes):
@@ -157,7 +163,7 @@ def _slow(folder: Path, number: int) -> int:
 def test_any_work_goes_to_the_cluster_and_lost_work_is_done_again(
     dask: Dask, tmp_path: Path
 ) -> None:
-    until(lambda: workers_of(dask.address) >= 1)
+    dask.need_worker()
     doomed = dask.worker()
     until(lambda: workers_of(dask.address) == 2)
     done: dict[int, int] = {}
@@ -176,7 +182,7 @@ def test_any_work_goes_to_the_cluster_and_lost_work_is_done_again(
 def test_tasks_grow_with_the_cluster_so_that_its_scheduler_can_feed_it(
     dask: Dask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    until(lambda: workers_of(dask.address) >= 1)
+    dask.need_worker()
     with cluster(dask.address) as crew:
         assert crew.task_seconds == 0.5
     monkeypatch.setitem(inspect.unwrap(cluster).__globals__, "_check", lambda *_: 1000)
@@ -186,14 +192,14 @@ def test_tasks_grow_with_the_cluster_so_that_its_scheduler_can_feed_it(
 
 
 def test_the_library_gives_the_same_rows_there_as_here(dask: Dask) -> None:
-    until(lambda: workers_of(dask.address) >= 1)
+    dask.need_worker()
     with cluster(dask.address) as crew:
         there = replicate(experiment(), crew, most=20)
     assert there == replicate(experiment(), processes(1), most=20)
 
 
 def test_ctrl_c_ends_a_run_there_too_and_without_noise(dask: Dask, tmp_path: Path) -> None:
-    until(lambda: workers_of(dask.address) >= 1)
+    dask.need_worker()
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "table.toml").write_text(TABLE)
     file = tmp_path / "rows.jsonl"

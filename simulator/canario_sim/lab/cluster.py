@@ -44,6 +44,7 @@ def cluster(address: str, *, timeout: float = 10.0) -> Iterator[Workers]:
             _SOURCE, "", f"needs {error.name}; install it with: pip install 'canario[cluster]'"
         ) from None
     try:
+        _well_formed(address)
         # Any: Dask's client is typed in part only.
         client: Any = Client(  # type: ignore[no-untyped-call]
             address, timeout=timeout, set_as_default=False
@@ -68,6 +69,17 @@ def cluster(address: str, *, timeout: float = 10.0) -> Iterator[Workers]:
             task_seconds=max(TASK_SECONDS, _HANDED_OUT * threads),
             check=check,
         )
+
+
+def _well_formed(address: str) -> None:
+    """Raises `ValueError` for what is no address: a client that is given one never quite ends."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+
+    scheme, place = parse_address(address)
+    get_backend(scheme)
+    if scheme != "inproc":
+        parse_host_port(place)
 
 
 @contextmanager
