@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from canario.plan import Deployment
 from canario_sim.expect import Outcome
@@ -43,11 +45,14 @@ class Judged:
 
     Attributes:
         samples: Places of their minimums of samples in the grid.
+        limits: Places of their latency limits.
         trajectory: What they saw.
-        crossings: When they step in; the second axis is that of `samples`.
+        crossings: When they step in; the second axis is that of `samples`, the last that of
+            `limits`.
     """
 
     samples: tuple[int, ...]
+    limits: tuple[int, ...]
     trajectory: Trajectory
     crossings: Crossings
 
@@ -78,7 +83,7 @@ class Judged:
     def ended(self, place: Place, slow_above_ms: float) -> Ended:
         """How the rollout of one candidate ended."""
         rule, sample, rate, limit = place
-        where = (rule, self.samples.index(sample), rate, limit)
+        where = (rule, self.samples.index(sample), rate, self.limits.index(limit))
         look, why = int(self.crossings.look[where]), Why(int(self.crossings.why[where]))
         seen = self.trajectory
         crossed = look < len(seen.at)
@@ -116,9 +121,37 @@ def judge_all(
         hurry: Look now and then whether all candidates have stepped in, and stop. It changes no
             outcome; it is quicker where they are likely to, and slower where they are not.
     """
+    limits = range(len(grid.max_p95_latency_ms))
+    if scenario.clients is None:
+        return tuple(_judge(scenario, seed, grid, tuple(limits), hurry=hurry))
+    # Who gives up within the limit says nothing, who waited longer was served slowly: so what
+    # there is to be seen depends on the limit, and each is rehearsed by itself.
+    return tuple(
+        judged
+        for limit in limits
+        for judged in _judge(
+            _limited(scenario, grid.max_p95_latency_ms[limit]),
+            seed,
+            replace(grid, max_p95_latency_ms=(grid.max_p95_latency_ms[limit],)),
+            (limit,),
+            hurry=hurry,
+        )
+    )
+
+
+def _limited(scenario: Scenario, limit_ms: float) -> Scenario:
+    deployment = scenario.plan.deployment
+    thresholds = replace(deployment.rollback_thresholds, max_p95_latency_ms=limit_ms)
+    deployment = replace(deployment, rollback_thresholds=thresholds)
+    return replace(scenario, plan=replace(scenario.plan, deployment=deployment))
+
+
+def _judge(
+    scenario: Scenario, seed: int, grid: Grid, limits: tuple[int, ...], *, hurry: bool
+) -> Iterator[Judged]:
+    """The same for a grid of which the latencies are at these places of the whole one."""
     like = scenario.plan.deployment
     pending = list(range(len(grid.min_samples)))
-    made = []
     while pending:
         least = [grid.min_samples[sample] for sample in pending]
         part = _Part(grid, like, tuple(least))
@@ -131,15 +164,13 @@ def judge_all(
         )
         found = crossings(trajectory, grid, like, tuple(least))
         holds = part.holds(trajectory, found)
-        made.append(
-            Judged(
-                tuple(sample for sample, own in zip(pending, holds, strict=True) if own),
-                trajectory,
-                Crossings(found.look[:, holds], found.why[:, holds]),
-            )
+        yield Judged(
+            tuple(sample for sample, own in zip(pending, holds, strict=True) if own),
+            limits,
+            trajectory,
+            Crossings(found.look[:, holds], found.why[:, holds]),
         )
         pending = [sample for sample, own in zip(pending, holds, strict=True) if not own]
-    return tuple(made)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,9 +134,10 @@ def _add(sums: Sums, judged: Judged, task: Task) -> None:
         "bad": bad,
         "seconds": np.where(through > 0, instants, 0.0),
     }
-    samples = list(judged.samples)
+    rules, _, rates, _ = task.grid.shape
+    places = np.ix_(range(rules), judged.samples, range(rates), judged.limits)
     for name, values in by_look.items():
-        getattr(sums, name)[:, samples] += values[judged.crossings.look]
+        getattr(sums, name)[places] += values[judged.crossings.look]
 
 
 def begins(condition: Condition) -> float:
