@@ -13,7 +13,7 @@ from canario.cli import EPILOG
 from canario.config import ConfigError
 from canario.control.words import seconds_in_words
 
-from .report.write import report_options
+from .reports.write import report_options
 
 if TYPE_CHECKING:
     from .runner import Run
@@ -103,8 +103,8 @@ def simulate(
         if out is not None:
             click.echo(f"\n{len(runs)} reports in {out}")
     if reports:
-        from .report.simulation import simulation
-        from .report.write import write_reports
+        from .reports.simulation import simulation
+        from .reports.write import write_reports
 
         write_reports(simulation(list(zip(scenarios, runs, strict=True))), reports)
     ctx.exit(0 if all(made.ok for made in runs) else 1)

@@ -11,7 +11,7 @@ from canario.cli import EPILOG
 from canario.config import ConfigError
 
 from .cli_source import clear_errors, log_options, log_settings, reading
-from .report.write import report_options
+from .reports.write import report_options
 
 if TYPE_CHECKING:
     from .fitting.sources import Kind
@@ -131,7 +131,7 @@ def calibrate(
         click.echo(f"\nthe scenario is in {out}; rehearse it with: canario simulate {out}")
     if reports:
         from .fitting.reporting import calibrating
-        from .report.write import write_reports
+        from .reports.write import write_reports
 
         for file in write_reports(calibrating(made), reports):
             click.echo(f"report in {file}", err=True)

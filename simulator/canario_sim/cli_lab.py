@@ -12,7 +12,7 @@ import click
 from canario.cli import EPILOG
 from canario.config import ConfigError
 
-from .report.write import report_options
+from .reports.write import report_options
 
 if TYPE_CHECKING:
     from canario.plan import Plan
@@ -199,8 +199,8 @@ def assess(
         _write(out / "assess.json", json_text(assessed))
         _write(out / "assess.csv", csv_text(assessed).encode())
     if reports:
-        from .report.assessing import assessing
-        from .report.write import write_reports
+        from .reports.assessing import assessing
+        from .reports.write import write_reports
 
         write_reports(assessing(assessed), reports)
     if not made.complete:

@@ -15,7 +15,7 @@ from canario.config import ConfigError
 from .cli_calibrate import calibrate
 from .cli_lab import _named
 from .cli_source import clear_errors, log_options, log_settings, progress_bar, reading
-from .report.write import report_options
+from .reports.write import report_options
 
 if TYPE_CHECKING:
     from .lab.experiment import Policy
@@ -145,8 +145,8 @@ def backtest(
 
         show_backtest(made, verbose=verbose)
     if reports:
-        from .report.backtested import backtested
-        from .report.write import write_reports
+        from .reports.backtested import backtested
+        from .reports.write import write_reports
 
         write_reports(backtested(made, at_most=at_most), reports)
     if not made.exact:

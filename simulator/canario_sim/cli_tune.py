@@ -10,7 +10,7 @@ import click
 from canario.config import ConfigError
 
 from .cli_lab import INTERRUPTED, INTERRUPTED_EPILOG, crew_of, read_inputs
-from .report.write import report_options
+from .reports.write import report_options
 
 if TYPE_CHECKING:
     from canario.plan import Plan
@@ -301,8 +301,8 @@ def tune(
         if not as_json:
             click.echo(f"The plan is in {_plan_path(out)}.")
     if reports:
-        from .report.tuned import tuned
-        from .report.write import write_reports
+        from .reports.tuned import tuned
+        from .reports.write import write_reports
 
         write_reports(tuned(made), reports)
     if not made.complete:

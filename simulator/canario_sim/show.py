@@ -16,7 +16,7 @@ from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
 
 from .feedback import in_words
-from .report.plain import printable
+from .reports.plain import printable
 from .runner import Run
 from .scenario import Scenario
 

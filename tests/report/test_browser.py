@@ -21,13 +21,13 @@ from tests.report.samples import (
     tuning,
 )
 
-from canario_sim.report.assessing import assessing
-from canario_sim.report.backtested import backtested
-from canario_sim.report.model import Report
-from canario_sim.report.palette import DARK, LIGHT, contrast
-from canario_sim.report.simulation import simulation
-from canario_sim.report.tuned import tuned
-from canario_sim.report.write import write_reports
+from canario_sim.reports.assessing import assessing
+from canario_sim.reports.backtested import backtested
+from canario_sim.reports.model import Report
+from canario_sim.reports.palette import DARK, LIGHT, contrast
+from canario_sim.reports.simulation import simulation
+from canario_sim.reports.tuned import tuned
+from canario_sim.reports.write import write_reports
 
 PAGES = ("one", "several", "odds", "tuning", "tape", "alarms")
 

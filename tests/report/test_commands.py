@@ -20,7 +20,7 @@ from tests.report.samples import SCENARIOS, rehearsal
 
 from canario_sim import Run, load_scenario, run
 from canario_sim.cli import simulate
-from canario_sim.report import write
+from canario_sim.reports import write
 from canario_sim.watch import Watch, default_speed
 
 SMALL = """
@@ -106,7 +106,7 @@ def test_a_missing_extra_is_one_line(
     gone: set[str],
     says: str,
 ) -> None:
-    from canario_sim.report import files
+    from canario_sim.reports import files
 
     for module in (write, files):
         monkeypatch.setattr(module, "find_spec", lambda name: None if name in gone else object())

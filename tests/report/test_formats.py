@@ -31,18 +31,18 @@ from tests.report.samples import (
 )
 
 from canario.config import ConfigError
-from canario_sim.report import files, write
-from canario_sim.report.assessing import assessing
-from canario_sim.report.backtested import backtested
-from canario_sim.report.html import html
-from canario_sim.report.images import png, svg
-from canario_sim.report.junit import junit
-from canario_sim.report.markdown import escaped, markdown
-from canario_sim.report.model import Case, Column, Report, Section, Suite, Table
-from canario_sim.report.plain import printable, printable_report
-from canario_sim.report.simulation import simulation
-from canario_sim.report.tuned import tuned
-from canario_sim.report.write import write_reports
+from canario_sim.reports import files, write
+from canario_sim.reports.assessing import assessing
+from canario_sim.reports.backtested import backtested
+from canario_sim.reports.html import html
+from canario_sim.reports.images import png, svg
+from canario_sim.reports.junit import junit
+from canario_sim.reports.markdown import escaped, markdown
+from canario_sim.reports.model import Case, Column, Report, Section, Suite, Table
+from canario_sim.reports.plain import printable, printable_report
+from canario_sim.reports.simulation import simulation
+from canario_sim.reports.tuned import tuned
+from canario_sim.reports.write import write_reports
 
 # Without stubs: as a module of no type.
 arrow: Any = import_module("pyarrow.parquet")

@@ -14,9 +14,9 @@ import pytest
 from nbclient import NotebookClient
 from tests.report.samples import SCENARIOS, alarms, odds, rehearsal, tape, tuning
 
-from canario_sim.report import report_of, show, write_reports
-from canario_sim.report.model import Report
-from canario_sim.report.write import FORMATS
+from canario_sim.reports import report_of, show, write_reports
+from canario_sim.reports.model import Report
+from canario_sim.reports.write import FORMATS
 
 # Without types.
 nbformat: Any = import_module("nbformat.v4")

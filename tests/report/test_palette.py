@@ -7,7 +7,7 @@ from math import dist
 
 import pytest
 
-from canario_sim.report.palette import DARK, LIGHT, contrast, resolved, var
+from canario_sim.reports.palette import DARK, LIGHT, contrast, resolved, var
 
 MODES = {"light": LIGHT, "dark": DARK}
 TEXT = [

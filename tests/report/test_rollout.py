@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from tests.report.samples import alarms, odds, rehearsal, tape, tuning
 
 from canario.control.events import StageEntered
-from canario_sim.report.assessing import assessing
-from canario_sim.report.backtested import backtested
-from canario_sim.report.charts import CONFIG, Clock, fixed, responsive, top
-from canario_sim.report.model import Report
-from canario_sim.report.rollout import rollout
-from canario_sim.report.simulation import simulation
-from canario_sim.report.tuned import tuned
+from canario_sim.reports.assessing import assessing
+from canario_sim.reports.backtested import backtested
+from canario_sim.reports.charts import CONFIG, Clock, fixed, responsive, top
+from canario_sim.reports.model import Report
+from canario_sim.reports.rollout import rollout
+from canario_sim.reports.simulation import simulation
+from canario_sim.reports.tuned import tuned
 
 NAMES = ("error_spike", "healthy", "flapping", "low_traffic_with_deadline", "cold_start")
 

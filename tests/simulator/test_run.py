@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import pkgutil
 from math import nextafter
 
 import pytest
 from msgspec.structs import replace
 
+import canario_sim
 from canario.control.events import Held, RolledBack, StageEntered
 from canario.plan import Deployment, MissingEvidence, Plan, RollbackThresholds, Stage
 from canario_sim import (
@@ -328,3 +330,9 @@ def test_the_world_comes_to_an_instant_to_the_bit() -> None:
         world.env.run(until=world.env.process(walk()))
         reached.append(world.now)
     assert reached == ends
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    # Importing such a module would put it in the name's place.
+    modules = {module.name for module in pkgutil.iter_modules(canario_sim.__path__)}
+    assert modules & set(canario_sim.__all__) == set()

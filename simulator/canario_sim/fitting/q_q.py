@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import altair as alt
 
-from canario_sim.report.charts import inline, named, specification
-from canario_sim.report.model import Panel, Table
-from canario_sim.report.palette import SERIES, var
+from canario_sim.reports.charts import inline, named, specification
+from canario_sim.reports.model import Panel, Table
+from canario_sim.reports.palette import SERIES, var
 
 __all__ = ["q_q"]
 

@@ -10,7 +10,7 @@ from math import isfinite
 from msgspec import to_builtins
 
 from canario.control.words import seconds_in_words
-from canario_sim.report.model import Column, Fact, Panel, Picture, Report, Section, Table
+from canario_sim.reports.model import Column, Fact, Panel, Picture, Report, Section, Table
 from canario_sim.tapes.texts import finite
 
 from .calibration import Calibration, Fitted

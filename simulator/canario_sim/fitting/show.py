@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canario.control.words import seconds_in_words
-from canario_sim.report.plain import printable
+from canario_sim.reports.plain import printable
 
 from .calibration import Calibration, Fitted
 from .latency import LatencyFit

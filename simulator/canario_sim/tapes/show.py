@@ -12,7 +12,7 @@ from rich.text import Text
 from canario.control.events import Checked
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
-from canario_sim.report.plain import printable
+from canario_sim.reports.plain import printable
 
 from .backtest import Alarms, Backtest, Happened, Judged, TapeFacts
 from .importing import Imported
