@@ -50,6 +50,8 @@ _PACKAGES = (
     "prometheus-fastapi-instrumentator",
     "opentelemetry-sdk",
     "opentelemetry-instrumentation-asgi",
+    "distributed",
+    "numba",
 )
 
 

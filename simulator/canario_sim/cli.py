@@ -13,6 +13,7 @@ from canario.cli import EPILOG
 from canario.config import ConfigError
 from canario.control.words import seconds_in_words
 
+from .cli_shared import INTERRUPTED, make_folder, models_option, write_file
 from .reports.write import report_options
 
 if TYPE_CHECKING:
@@ -21,24 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["scenario", "simulate"]
 
-# What a shell reports of a program that Ctrl-C has ended.
-_INTERRUPTED = 130
-
 _PATHS = click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SCENARIO_OR_FOLDER…"
 )
 
 
-_MODELS = click.option(
-    "--allow-models",
-    is_flag=True,
-    help="Run the Python code that scenarios name as their models. Only for files that you trust.",
-)
-
-
 @click.command(epilog=EPILOG)
 @_PATHS
-@_MODELS
+@models_option
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of each scenario's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON for a program.")
 @click.option(
@@ -83,7 +74,7 @@ def simulate(
         raise click.UsageError("--speed is the speed of --watch", ctx)
     scenarios = _load(paths, models=allow_models)
     if out is not None:
-        _make(out)
+        make_folder(out)
     runs: list[Run] = []
     show = None if as_json else _shower(verbose=verbose)
     for scenario in scenarios:
@@ -93,7 +84,7 @@ def simulate(
             made = run(scenario, seed)
         runs.append(made)
         if out is not None:
-            _write(out / f"{made.scenario}.json", report(made))
+            write_file(out / f"{made.scenario}.json", report(made))
         if show is not None and not watch:
             show.run(scenario, made)
     if show is None:
@@ -128,7 +119,7 @@ def _watched(
     except KeyboardInterrupt:
         at = seconds_in_words(round(view.now))
         click.echo(f"canario: {scenario.name} was interrupted at {at} of the rollout", err=True)
-        ctx.exit(_INTERRUPTED)
+        ctx.exit(INTERRUPTED)
     show.run(scenario, made, told=lines)
     return made
 
@@ -140,7 +131,7 @@ def scenario() -> None:
 
 @scenario.command(epilog=EPILOG)
 @_PATHS
-@_MODELS
+@models_option
 def check(paths: tuple[Path, ...], *, allow_models: bool) -> None:
     """Say what each scenario teaches, or what is wrong with it."""
     for made in _load(paths, models=allow_models):
@@ -173,20 +164,6 @@ def _shower(*, verbose: bool) -> Show:
     from .show import Show
 
     return Show(verbose=verbose)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(str(folder), "", f"cannot be made: {error.strerror}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ConfigError(str(path), "", f"cannot be written: {error.strerror}") from error
 
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from canario.cli import EPILOG
-from canario.config import ConfigError
 
+from .cli_shared import write_file
 from .cli_source import clear_errors, log_options, log_settings, reading
 from .reports.write import report_options
 
@@ -117,7 +117,7 @@ def calibrate(
         )
     text = scenario_text(made)
     if out is not None:
-        _write(out, text)
+        write_file(out, text)
     if as_json:
         from .fitting.reporting import json_text
 
@@ -142,11 +142,3 @@ def _name(path: Path) -> str:
     stem = path.name.partition(".")[0]
     plain = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in stem).strip("-")
     return plain or "fitted"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), "", f"cannot be written: {error.strerror}") from error

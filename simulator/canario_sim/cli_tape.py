@@ -13,7 +13,7 @@ from canario.cli import EPILOG
 from canario.config import ConfigError
 
 from .cli_calibrate import calibrate
-from .cli_lab import _named
+from .cli_shared import policy_option, with_named
 from .cli_source import clear_errors, log_options, log_settings, progress_bar, reading
 from .reports.write import report_options
 
@@ -30,14 +30,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command(epilog=EPILOG, short_help="Say what policies would have decided on real traffic.")
 @click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="TAPE… [PLAN_FILE…]")
-@click.option(
-    "--policy",
-    "named",
-    multiple=True,
-    callback=_named,
-    metavar="[NAME=]WHAT",
-    help="Another policy, as often as you like: NAME=PLAN_FILE, or another system's rule "
-    "(flagger, argo, kayenta), as `canario assess` takes them.",
+@policy_option(
+    "Another policy, as often as you like: NAME=PLAN_FILE, or another system's rule "
+    "(flagger, argo, kayenta), as `canario assess` takes them."
 )
 @click.option(
     "--as",
@@ -237,22 +232,13 @@ def _policies(recording: Recording, plans: list[Path], named: dict[str, str]) ->
     from canario.config import load_plan
 
     from .lab.experiment import Policy
-    from .peers import peer_named
     from .tapes.backtest import OWN
 
     policies = [Policy(name=OWN)] if recording.plan is not None else []
     policies += [Policy(name=path.stem, deployment=load_plan(path).deployment) for path in plans]
-    for name, what in named.items():
-        peer = peer_named(what, "--policy")
-        own = None if peer else load_plan(Path(what)).deployment
-        policies.append(Policy(name=name, deployment=own, peer=peer))
-    if not policies:
+    if not (policies or named):
         policies.append(Policy(name="the defaults", deployment=load_plan().deployment))
-    names = [policy.name for policy in policies]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError("--policy", twice, "is the name of another policy too")
-    return tuple(policies)
+    return with_named(policies, named)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import click
 
 from canario.config import ConfigError
 
-from .cli_lab import INTERRUPTED, INTERRUPTED_EPILOG, crew_of, read_inputs
+from .cli_shared import INTERRUPTED, make_folder
+from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
 from .reports.write import report_options
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _SHARE = click.FloatRange(0, 1, max_open=True)
 
 
@@ -66,9 +66,7 @@ def _number(text: str) -> float:
     return int(number) if number.is_integer() and number < 1e15 else number
 
 
-@click.command(
-    epilog=INTERRUPTED_EPILOG, short_help="Find the plan that errs least for your goals."
-)
+@click.command(epilog=SWEEP_EPILOG, short_help="Find the plan that errs least for your goals.")
 @click.argument(
     "paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PLAN] [SCENARIO_OR_FOLDER…]"
 )
@@ -116,19 +114,6 @@ def _number(text: str) -> float:
     help="Requests per second of the conditions made around the plan; may be given several "
     "times.  [default: 10]",
 )
-@click.option(
-    "--conditions",
-    "table",
-    type=_FILE,
-    metavar="FILE",
-    help="Rates, healthy profiles and regressions, instead of the default ones; scenarios are "
-    "then graded too.",
-)
-@click.option(
-    "--graded",
-    is_flag=True,
-    help="Around each scenario: as it is, but its canary is healthy, or worse by degrees.",
-)
 @click.option("--error-rates", type=_Numbers(), metavar="LIST", help="Limits to try, in percent.")
 @click.option("--latencies", type=_Numbers(), metavar="LIST", help="Limits of the p95 to try (ms).")
 @click.option("--windows", type=_Numbers(), metavar="LIST", help="Windows to try, in seconds.")
@@ -166,36 +151,7 @@ def _number(text: str) -> float:
     metavar="N",
     help="Of each condition afterwards, on other seeds, to see how the plan really does.",
 )
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    metavar="C",
-    help="Of every interval.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the whole search."
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes on this machine.  [default: one for each processor]",
-)
-@click.option(
-    "--cluster",
-    "address",
-    metavar="ADDRESS",
-    help="A Dask scheduler's address, such as tcp://10.0.0.5:8786, instead of this machine.",
-)
-@click.option(
-    "--rows",
-    type=_FILE,
-    metavar="FILE.jsonl",
-    help="Append what has been counted to FILE, and go on where an earlier run stopped.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON for a program.")
+@sweep_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -229,6 +185,7 @@ def tune(
     workers: int | None,
     address: str | None,
     rows: Path | None,
+    allow_models: bool,
     as_json: bool,
     out: Path | None,
     reports: tuple[Path, ...],
@@ -247,13 +204,11 @@ def tune(
     from .tuning.plan_file import plan_text
     from .tuning.show import show
 
-    if workers is not None and address is not None:
-        raise click.UsageError("--workers and --cluster exclude each other", ctx)
     if rates and table is not None:
         raise click.UsageError(
             "--rate and --conditions exclude each other; FILE says the rates", ctx
         )
-    plan, scenarios = _inputs(paths)
+    plan, scenarios = _inputs(paths, models=allow_models)
     if rates and scenarios:
         raise click.UsageError("--rate is for conditions made around a plan, not scenarios", ctx)
     values = {
@@ -287,10 +242,10 @@ def tune(
         raise ConfigError("", "", str(error)) from error
     if out is not None:
         _writable(out)
-    with crew_of(workers, address) as crew:
+    with crew_of(workers, address, rows) as crew:
         made = _tune(search, crew, rows)
     if made is None:
-        click.echo(f"canario: interrupted before anything could be said; {_go_on(rows)}", err=True)
+        click.echo(f"canario: interrupted before anything could be said; {go_on(rows)}", err=True)
         ctx.exit(INTERRUPTED)
     if as_json:
         click.echo(json_text(made), nl=False)
@@ -306,7 +261,7 @@ def tune(
 
         write_reports(tuned(made), reports)
     if not made.complete:
-        click.echo(f"canario: interrupted; {_go_on(rows)}", err=True)
+        click.echo(f"canario: interrupted; {go_on(rows)}", err=True)
         ctx.exit(INTERRUPTED)
     ctx.exit(0 if made.ok else 1)
 
@@ -315,21 +270,15 @@ def _tune(search: Search, crew: Workers, rows: Path | None) -> Tuning | None:
     from .lab import ProgressBar
     from .tuning import tune as run
 
-    try:
-        with ProgressBar("tasks") as bar:
-            return run(search, crew, file=rows, progress=bar)
-    except crew.lost as error:
-        reason = str(error).partition("\n")[0]
-        raise click.ClickException(
-            f"workers were lost again and again: {reason or type(error).__name__}; {_go_on(rows)}"
-        ) from error
+    with ProgressBar("tasks") as bar:
+        return run(search, crew, file=rows, progress=bar)
 
 
-def _inputs(paths: tuple[Path, ...]) -> tuple[Plan, list[Scenario]]:
+def _inputs(paths: tuple[Path, ...], *, models: bool) -> tuple[Plan, list[Scenario]]:
     """The plan to begin with, and the scenarios. Raises `ConfigError`."""
     from canario.plan import Plan
 
-    plans, scenarios = read_inputs(paths)
+    plans, scenarios = inputs_of(paths, models=models)
     if len(plans) > 1:
         raise ConfigError(
             str(paths[0]), "", f"is one of {len(plans)} plans; give one, which is to be improved"
@@ -367,12 +316,6 @@ def _conditions(
     return tuple(made for scenario in scenarios for made in grades.around(scenario))
 
 
-def _go_on(rows: Path | None) -> str:
-    if rows is None:
-        return "give --rows FILE.jsonl to go on another time where a run has stopped"
-    return f"the same command goes on with what is in {rows}"
-
-
 def _plan_path(out: Path) -> Path:
     return out if out.suffix == ".toml" else out / "plan.toml"
 
@@ -382,10 +325,7 @@ def _writable(out: Path) -> None:
     folder = _plan_path(out).parent
     if out.suffix == ".toml" and out.is_dir():
         raise ConfigError(str(out), "", "is a folder; give a file, or a folder of another name")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(str(folder), "", f"cannot be made: {error.strerror}") from error
+    make_folder(folder)
 
 
 def _write(out: Path, tuning: Tuning, plan: str) -> None:

@@ -47,7 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="args",
         default=["scenarios/*.toml", "scenarios/*.json"],
     )
-    parser.getgroup("canario").addoption(
+    group = parser.getgroup("canario")
+    group.addoption(
+        "--scenario-models",
+        action="store_true",
+        help="Run the Python code that scenarios name as their models. Only for files that you "
+        "trust.",
+    )
+    group.addoption(
         "--scenario-seed",
         type=int,
         default=None,
@@ -83,7 +90,7 @@ class ScenarioItem(pytest.Item):
         """Rehearse it. Raises for a wrong file and for an end that it does not expect."""
         from .load import load_scenario
 
-        scenario = load_scenario(self.path)
+        scenario = load_scenario(self.path, models=self.config.getoption("--scenario-models"))
         seed: int | None = self.config.getoption("--scenario-seed")
         self.add_report_section("call", "teaches", scenario.teaches)
         _rehearse(scenario, seed)
@@ -111,7 +118,8 @@ def rehearse(request: pytest.FixtureRequest) -> Rehearse:
         from .load import load_scenario
 
         if isinstance(scenario, str | Path):
-            scenario = load_scenario(request.path.parent / scenario)
+            models = request.config.getoption("--scenario-models")
+            scenario = load_scenario(request.path.parent / scenario, models=models)
         if seed is None:
             seed = request.config.getoption("--scenario-seed")
         try:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -84,6 +84,7 @@ def test_what_is_to_be_accepted_is_what_the_requests_can_tell() -> None:
 
 
 @given(shares, shares, st.floats(0.001, 0.2), st.floats(0.5, 0.999))
+@example(math.nextafter(0.001, 1), 0.001, 0.125, 0.5)
 def test_more_certainty_takes_more_requests(
     good: float, bad: float, alpha: float, detect: float
 ) -> None:

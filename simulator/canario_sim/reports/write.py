@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from canario.config import ConfigError
+from canario_sim.cli_shared import write_file
 
 from .model import Report
 from .slugs import Slugs
@@ -83,7 +84,7 @@ def write_reports(report: Report, paths: Iterable[Path]) -> list[Path]:
                 str(path), "", f"canario {report.command} has nothing to write in this format"
             )
         for name, content in files:
-            _write(name, content)
+            write_file(name, content)
             written.append(name)
     return written
 
@@ -154,12 +155,3 @@ def _each(path: Path, made: Sequence[tuple[str, Any]]) -> list[tuple[Path, str |
         (path.with_name(f"{path.stem}-{slug(name)}{path.suffix}"), content)
         for name, content in made
     ]
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    raw = content if isinstance(content, bytes) else content.encode("utf-8")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(raw)
-    except OSError as error:
-        raise ConfigError(str(path), "", f"cannot be written: {error.strerror}") from error

@@ -9,7 +9,8 @@ __all__ = ["divergence", "requests_to_see_one", "requests_to_tell"]
 
 def divergence(p: float, q: float) -> float:
     """Kullback and Leibler's divergence of one coin from another, in nats: D(p ‖ q)."""
-    return _part(p, q) + _part(1 - p, 1 - q)
+    # Between neighbouring numbers the two parts cancel, and rounding may leave less than nothing.
+    return max(0.0, _part(p, q) + _part(1 - p, 1 - q))
 
 
 def requests_to_tell(good: float, bad: float, false_rollback: float, detect: float) -> float:

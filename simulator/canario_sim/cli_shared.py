@@ -1,0 +1,105 @@
+"""What several commands of the simulator share: files, options, exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from canario.config import ConfigError
+
+if TYPE_CHECKING:
+    from .lab.experiment import Policy
+
+__all__ = [
+    "INTERRUPTED",
+    "make_folder",
+    "models_option",
+    "policy_option",
+    "with_named",
+    "write_file",
+]
+
+# What a shell reports of a program that Ctrl-C has ended.
+INTERRUPTED = 130
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises `ConfigError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(str(folder), "", f"cannot be made: {error.strerror}") from error
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file, with its folders. Raises `ConfigError`."""
+    raw = content if isinstance(content, bytes) else content.encode("utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(raw)
+    except OSError as error:
+        raise ConfigError(str(path), "", f"cannot be written: {error.strerror}") from error
+
+
+def models_option(command: _Command) -> _Command:
+    """Give a command the flag `--allow-models`, which arrives as `allow_models`."""
+    option: Callable[[_Command], _Command] = click.option(
+        "--allow-models",
+        is_flag=True,
+        help="Run the Python code that scenarios name as their models. Only for files that you "
+        "trust.",
+    )
+    return option(command)
+
+
+def policy_option(text: str) -> Callable[[_Command], _Command]:
+    """Give a command the option `--policy`, which arrives as `named`: by name what judges."""
+    option: Callable[[_Command], _Command] = click.option(
+        "--policy", "named", multiple=True, callback=_named, metavar="[NAME=]WHAT", help=text
+    )
+    return option
+
+
+def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=PLAN_FILE`, a preset, or `NAME=PRESET`."""
+    from .peers import PRESETS
+
+    found: dict[str, str] = {}
+    for value in values:
+        if value.partition(":")[0] in PRESETS:
+            name = what = value
+        else:
+            name, _equals, what = value.partition("=")
+            if not (name and what):
+                raise click.BadParameter(
+                    f"{value!r} is neither NAME=PLAN_FILE, such as strict=strict.toml, nor a "
+                    f"preset; presets are {', '.join(PRESETS)}"
+                )
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice; give each policy its own name")
+        found[name] = what
+    return found
+
+
+def with_named(policies: Iterable[Policy], named: Mapping[str, str]) -> tuple[Policy, ...]:
+    """The policies, and those of `--policy`. Raises `ConfigError` for two of one name."""
+    from canario.config import load_plan
+
+    from .lab.experiment import Policy
+    from .peers import peer_named
+
+    made = list(policies)
+    for name, what in named.items():
+        peer = peer_named(what, "--policy")
+        own = None if peer else load_plan(Path(what)).deployment
+        made.append(Policy(name=name, deployment=own, peer=peer))
+    names = [policy.name for policy in made]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError("--policy", name, "is the name of another policy too")
+    return tuple(made)
