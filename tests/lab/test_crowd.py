@@ -101,13 +101,17 @@ def test_an_interruption_leaves_what_is_done() -> None:
 
 
 def test_the_first_ctrl_c_is_a_request_and_the_second_one_as_ever() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with interruptible() as interruption:
-        signal.raise_signal(signal.SIGINT)
-        assert interruption.asked
-        with pytest.raises(KeyboardInterrupt):
+    # A shell's background jobs begin with the signal ignored.
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with interruptible() as interruption:
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            assert interruption.asked
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, found)
 
 
 def test_in_another_thread_nothing_is_watched() -> None:
