@@ -6,8 +6,9 @@ by every test run beside it, and must neither cost time nor need numpy there.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazy
 
 if TYPE_CHECKING:
     from .expect import Expectation
@@ -47,15 +48,7 @@ _MODULES = {
     "tape": ("Fate", "RecordedRequest"),
     "world": ("Note",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from canario_sim.lazy import lazy
 
 if TYPE_CHECKING:
     from .calibration import Calibration, calibrate
@@ -12,20 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "Observed", "calibrate", "observe"]
 
-_HOME = {
-    "Calibration": "calibration",
-    "calibrate": "calibration",
-    "Observed": "observed",
-    "observe": "sources",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy(
+    __name__,
+    {
+        "calibration": ("Calibration", "calibrate"),
+        "observed": ("Observed",),
+        "sources": ("observe",),
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from canario_sim.lab.assessment import Assessment, json_text
 from canario_sim.lab.show import in_words
 from canario_sim.lab.summary import Characteristics, Difference, Estimate, Quantile
 
+from .conditions import conditions_section
 from .model import Cell, Column, Fact, Panel, Picture, Report, Section, Table
 
 __all__ = ["assessing"]
@@ -39,7 +40,14 @@ def assessing(assessed: Assessment) -> Report:
         summary=tuple(in_words(assessed)),
         ok=None,
         facts=tuple(_facts(assessed, healthy, bad)),
-        sections=(*sections, _conditions(assessed)),
+        sections=(
+            *sections,
+            conditions_section(
+                assessed.conditions,
+                f"Experiment {assessed.experiment}, seed {assessed.seed}. The same command gives "
+                "the same numbers.",
+            ),
+        ),
         document=json_text(assessed),
     )
 
@@ -226,30 +234,6 @@ def _compared(
         title="Policies beside each other",
         tables=(table,),
         pictures=tuple(pictures),
-    )
-
-
-def _conditions(assessed: Assessment) -> Section:
-    return Section(
-        name="conditions",
-        title="What was tried",
-        text=(
-            f"Experiment {assessed.experiment}, seed {assessed.seed}. The same command gives the "
-            "same numbers.",
-        ),
-        tables=(
-            Table(
-                name="conditions",
-                title="Conditions",
-                columns=(
-                    Column("condition", "condition"),
-                    Column("kind", "kind"),
-                    Column("about", "what happens in it"),
-                ),
-                rows=tuple((each.name, each.kind, each.about) for each in assessed.conditions),
-                folded=len(assessed.conditions) > 12,
-            ),
-        ),
     )
 
 

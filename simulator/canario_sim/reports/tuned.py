@@ -9,6 +9,7 @@ from canario_sim.tuning.plan_file import plan_text
 from canario_sim.tuning.result import Check, GoalName, Point, Scores, Tuning, json_text
 from canario_sim.tuning.show import in_words, values_of
 
+from .conditions import conditions_section
 from .model import Case, Cell, Column, Fact, Panel, Picture, Report, Section, Suite, Table
 
 __all__ = ["tuned"]
@@ -96,28 +97,12 @@ def _sections(tuning: Tuning) -> Iterator[Section]:
         )
     yield _heat(tuning)
     yield _front(tuning)
-    yield Section(
-        name="conditions",
-        title="What was tried",
-        text=(
-            f"{tuning.candidates:,} plans under {len(tuning.conditions)} conditions, "
-            f"{tuning.replications:,} rollouts of each, from {tuning.rehearsals:,} rehearsals. "
-            f"A bad request failed, broke a contract or took longer than "
-            f"{tuning.slow_above_ms:g} ms. Experiment {tuning.experiment}, seed {tuning.seed}.",
-        ),
-        tables=(
-            Table(
-                name="conditions",
-                title="Conditions",
-                columns=(
-                    Column("condition", "condition"),
-                    Column("kind", "kind"),
-                    Column("about", "what happens in it"),
-                ),
-                rows=tuple((each.name, each.kind, each.about) for each in tuning.conditions),
-                folded=len(tuning.conditions) > 12,
-            ),
-        ),
+    yield conditions_section(
+        tuning.conditions,
+        f"{tuning.candidates:,} plans under {len(tuning.conditions)} conditions, "
+        f"{tuning.replications:,} rollouts of each, from {tuning.rehearsals:,} rehearsals. "
+        f"A bad request failed, broke a contract or took longer than "
+        f"{tuning.slow_above_ms:g} ms. Experiment {tuning.experiment}, seed {tuning.seed}.",
     )
 
 

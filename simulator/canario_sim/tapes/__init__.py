@@ -5,8 +5,9 @@ What is imported with numpy is imported when it is asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from canario_sim.lazy import lazy
 
 if TYPE_CHECKING:
     from .alarms import false_alarms
@@ -33,15 +34,7 @@ _MODULES = {
     "read": ("read_sessions", "read_tape"),
     "recording": ("Recording",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:
