@@ -186,6 +186,8 @@ def recording_of(rng: np.random.Generator, n: int, *, shuffled: float) -> Record
     latency[(rng.random(n) < 0.1) | (outcome == NEUTRAL)] = np.nan
     violation = Violation(message="wrong", contract="answers")
     places = np.flatnonzero(rng.random(n) < 0.01)
+    # A tape has the instant at which an input counts: none lies before a check that was made.
+    counts = np.maximum.accumulate(ended)
     return Recording(
         at=at,
         ended=ended,
@@ -197,7 +199,7 @@ def recording_of(rng: np.random.Generator, n: int, *, shuffled: float) -> Record
         route=np.full(n, -1),
         identities=np.arange(20),
         broken=tuple(
-            Breaking(int(place) + 1, float(ended[place]), bool(rng.random() < 0.5), violation)
+            Breaking(int(place) + 1, float(counts[place]), bool(rng.random() < 0.5), violation)
             for place in places
         ),
     )
