@@ -180,7 +180,8 @@ def recording_of(rng: np.random.Generator, n: int, *, shuffled: float) -> Record
     """Random inputs, whose ends may be a little out of order, as threads make them."""
     at: Floats = np.cumsum(rng.exponential(0.2, n)) + 1000.0
     took = rng.lognormal(-2.5, 1.0, n)
-    ended: Floats = np.maximum(np.sort(at + took) + rng.uniform(-shuffled, shuffled, n), at)
+    late = np.sort(at + took) + rng.uniform(-shuffled, shuffled, n)
+    ended: Floats = np.maximum(late, at + 0.001)
     outcome = rng.choice([0, BAD, NEUTRAL], n, p=[0.85, 0.1, 0.05]).astype(np.uint8)
     latency = took * 1000
     latency[(rng.random(n) < 0.1) | (outcome == NEUTRAL)] = np.nan
