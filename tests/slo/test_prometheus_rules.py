@@ -158,14 +158,14 @@ def check_alerts(
     series: Sequence[dict[str, str]],
     expected: dict[str, dict[str, set[str]]],
     interval: str = "1m",
+    objectives: Objectives = Objectives(),  # noqa: B008 - it is frozen
 ) -> None:
     """Have promtool evaluate the rules on series.
 
     `expected` maps an instant and an alert's name to the flows (or deployments) that it is
     firing for, with its windows where it has some.
     """
-    document = prometheus_rules(Objectives())
-    (folder / "rules.yaml").write_text(prometheus_rules_yaml(Objectives()), encoding="utf-8")
+    document = prometheus_rules(objectives)
     tests = []
     for at, alerts in expected.items():
         for name, about in alerts.items():
@@ -330,3 +330,71 @@ def test_a_rollback_and_a_fault_fire(tmp_path: Path) -> None:
             "30m": {"CanarioFaults": set()},
         },
     )
+
+
+# -- they rest on as many requests as the process' own alerts do
+
+
+def quiet(bad: int, total: int, slow: int = 0) -> list[dict[str, str]]:
+    """`total` requests after an hour and a half without any."""
+
+    def rise(n: int) -> str:
+        return f"0x90 {n}x30"
+
+    return [
+        counter("canario_slo_requests_total", "a", rise(total)),
+        counter("canario_slo_bad_requests_total", "a", rise(bad)),
+        counter("canario_slo_errors_total", "a", rise(bad)),
+        counter("canario_slo_timed_requests_total", "a", rise(total)),
+        counter("canario_slo_slow_requests_total", "a", rise(slow)),
+    ]
+
+
+FLOORED = {
+    "CanarioErrorBudgetBurn": AlertType.BURN_RATE,
+    "CanarioAvailabilityDegraded": AlertType.AVAILABILITY_DEGRADED,
+    "CanarioErrorRateExceeded": AlertType.ERROR_RATE_EXCEEDED,
+    "CanarioLatencyExceeded": AlertType.LATENCY_EXCEEDED,
+}
+
+
+@pytest.mark.parametrize(
+    ("bad", "slow", "total", "least"),
+    [
+        (1, 0, 1, 1),
+        (1, 1, 2, 50),  # one bad request in a quiet hour
+        (48, 48, 48, 50),
+        (50, 50, 50, 50),
+        (1, 3, 60, 50),  # 5 % are slow: the p95 of 60 is the third from above
+        (1, 2, 60, 50),
+        (0, 0, 60, 50),
+    ],
+)
+def test_they_fire_where_the_process_s_own_alerts_do(
+    bad: int, slow: int, total: int, least: int, tmp_path: Path
+) -> None:
+    """Both are shown the same requests, and have the same `min_samples`."""
+    objectives = Objectives(min_samples=least, aggregation_window_seconds=3600)
+    monitor = SLOMonitor(objectives, clock=ManualClock(1.7e9))
+    for number in range(total):
+        late = 900.0 if number < slow else 20.0
+        monitor.record_request("a", number >= bad, late)
+    own = {
+        (condition.alert_type, condition.rule)
+        for condition in monitor.conditions()
+        if condition.breached
+    }
+    hours = {"14.4x": "1h", "6x": "6h", "3x": "1d", "1x": "3d"}
+    fired: dict[str, set[str]] = {name: set() for name in FLOORED}
+    for name, kind in FLOORED.items():
+        fired[name] = {f"a@{hours[rule]}" if rule else "a" for of, rule in own if of is kind}
+    check_alerts(tmp_path, quiet(bad, total, slow), {"93m": fired}, objectives=objectives)
+
+
+def test_every_ratio_of_requests_has_its_floor() -> None:
+    made = prometheus_rules(Objectives(min_samples=50))
+    for rule in rules(made):
+        if "alert" in rule and ":ratio_rate" in rule["expr"]:
+            assert re.search(r" and flow:canario_slo_\w+:increase\w+ >= 50$", rule["expr"])
+    plain = prometheus_rules(Objectives())
+    assert not any("increase" in rule["record"] for rule in rules(plain) if "record" in rule)

@@ -13,7 +13,7 @@ from typing import Any
 from canario.alerts import AlertType, look_at
 from canario.plan import Objectives
 
-from .burn import BURN_WINDOWS
+from .burn import BURN_WINDOWS, BurnWindows
 from .promql import any_of, duration
 from .yaml_text import dump_yaml
 
@@ -21,7 +21,9 @@ __all__ = ["prometheus_rules", "prometheus_rules_yaml"]
 
 Rule = dict[str, Any]
 
-_P95_SHARE = 0.05
+# Of n requests at least n - floor(0.95 n) are above the limit exactly when a share of 0.05 is; a
+# ratio of two rates misses a number that binary fractions do not have, so a hair less is asked.
+_P95_SHARE = "0.0499999999"
 
 # A rate over less than this has too few scrapes in it.
 _LEAST_WINDOW_SECONDS = 60
@@ -48,7 +50,8 @@ def prometheus_rules(
         labels: Put on every alert beside `severity`: a team, a service.
 
     A burn rate that the objective allows for ever gets no rule: at an availability of 90 % even
-    an app that is down burns its budget no faster than 10 times.
+    an app that is down burns its budget no faster than 10 times. A ratio of fewer requests than
+    `objectives.min_samples` fires nothing, as in the process itself.
 
     Raises:
         ValueError: For a label whose name Prometheus does not take, or that is set here.
@@ -106,23 +109,34 @@ class _Rules:
             ("slow_requests", "timed_requests"),
         ]
         mine = [self._ratio(part, whole, self.window) for part, whole in here]
-        return [*bad, *(rule for rule in mine if rule not in bad)]
+        ratios = [*bad, *(rule for rule in mine if rule not in bad)]
+        return [*ratios, *self._counts()]
+
+    def _counts(self) -> list[Rule]:
+        """How many requests the ratios rest on, where they have to rest on more than one."""
+        if not self._has_floor:
+            return []
+        long = [duration(burn.long_seconds) for burn in self._burns()]
+        asked = [("requests", window) for window in (*long, self.window)]
+        return [
+            {"record": _counted(what, window), "expr": self._sum("increase", what, window)}
+            for what, window in dict.fromkeys([*asked, ("timed_requests", self.window)])
+        ]
 
     def burn_rates(self) -> list[Rule]:
         """Two windows for each burn rate: the long one is sure, the short one ends it soon."""
         rules = []
-        for burn in BURN_WINDOWS:
+        for burn in self._burns():
             long, short = duration(burn.long_seconds), duration(burn.short_seconds)
-            limit = _times(burn.factor, _rest(self.objectives.availability_percent))
-            if limit >= 1:
-                continue
+            limit = self._burn_limit(burn)
             ratios = [_recorded("bad_requests", window) for window in (long, short)]
             rules.append(
                 self._alert(
                     "CanarioErrorBudgetBurn",
                     AlertType.BURN_RATE,
                     str(burn.severity).lower(),
-                    " and ".join(f"{ratio} > {limit:.12g}" for ratio in ratios),
+                    " and ".join(f"{ratio} > {limit:.12g}" for ratio in ratios)
+                    + self._floor("requests", long),
                     f"{{{{ $labels.flow }}}} spends its error budget more than {burn.factor:g} "
                     f"times too fast: {{{{ $value | humanizePercentage }}}} of its requests were "
                     f"bad in {long}",
@@ -141,22 +155,25 @@ class _Rules:
                 "CanarioAvailabilityDegraded",
                 AlertType.AVAILABILITY_DEGRADED,
                 f"{_recorded('bad_requests', self.window)} "
-                f"> {_times(1, _rest(limits.availability_percent)):.12g}",
+                f"> {_times(1, _rest(limits.availability_percent)):.12g}"
+                + self._floor("requests", self.window),
                 f"{share} of its requests were bad; its availability is to be at least "
                 f"{limits.availability_percent:g} %",
             ),
             self._breach(
                 "CanarioLatencyExceeded",
                 AlertType.LATENCY_EXCEEDED,
-                f"{_recorded('slow_requests', self.window)} > {_P95_SHARE:g}",
+                f"{_recorded('slow_requests', self.window)} >= {_P95_SHARE}"
+                + self._floor("timed_requests", self.window),
                 f"{share} of its requests took longer than {limits.p95_latency_ms:g} ms; its p95 "
-                "is to be at most that, so 5 % may",
+                "is to be at most that, so less than 5 % may",
             ),
             self._breach(
                 "CanarioErrorRateExceeded",
                 AlertType.ERROR_RATE_EXCEEDED,
                 f"{_recorded('errors', self.window)} "
-                f"> {_times(1, Decimal(str(limits.error_rate_percent))):.12g}",
+                f"> {_times(1, Decimal(str(limits.error_rate_percent))):.12g}"
+                + self._floor("requests", self.window),
                 f"{share} of its requests failed; at most {limits.error_rate_percent:g} % may",
             ),
             self._alert(
@@ -207,11 +224,28 @@ class _Rules:
         ]
 
     def _ratio(self, part: str, whole: str, window: str) -> Rule:
-        sums = [
-            f"sum by (flow) (rate(canario_slo_{name}_total{self.matcher}[{window}]))"
-            for name in (part, whole)
-        ]
+        sums = [self._sum("rate", name, window) for name in (part, whole)]
         return {"record": _recorded(part, window), "expr": " / ".join(sums)}
+
+    def _sum(self, function: str, name: str, window: str) -> str:
+        return f"sum by (flow) ({function}(canario_slo_{name}_total{self.matcher}[{window}]))"
+
+    @property
+    def _has_floor(self) -> bool:
+        return self.objectives.min_samples > 1  # a ratio has one request at least
+
+    def _floor(self, what: str, window: str) -> str:
+        """What an expression asks for beside its ratio: one bad request in a quiet hour pages
+        nobody. A burn rate asks it of its long window, as the monitor does."""
+        if not self._has_floor:
+            return ""
+        return f" and {_counted(what, window)} >= {self.objectives.min_samples}"
+
+    def _burns(self) -> list[BurnWindows]:
+        return [burn for burn in BURN_WINDOWS if self._burn_limit(burn) < 1]
+
+    def _burn_limit(self, burn: BurnWindows) -> float:
+        return _times(burn.factor, _rest(self.objectives.availability_percent))
 
     def _new_violations(self) -> str:
         """A counter that begins above zero has no increase yet: a new series counts too."""
@@ -260,6 +294,10 @@ _SEVERITIES: Mapping[AlertType, str] = {
 
 def _recorded(part: str, window: str) -> str:
     return f"flow:canario_slo_{part}:ratio_rate{window}"
+
+
+def _counted(what: str, window: str) -> str:
+    return f"flow:canario_slo_{what}:increase{window}"
 
 
 def _rest(percent: float) -> Decimal:
