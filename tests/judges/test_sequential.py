@@ -132,6 +132,43 @@ def test_a_canary_far_below_the_limit_is_compared_with_the_baseline() -> None:
     assert both_bad.kind is VerdictKind.HEALTHY
 
 
+@pytest.mark.parametrize("bin_seconds", [None, 5.0])
+def test_a_canary_twice_as_bad_is_told_as_twice_as_bad_through_all_stages(
+    bin_seconds: float | None,
+) -> None:
+    """Quiet while the baseline has nearly all requests, an incident while the arms share them.
+
+    Over both stages the canary fails many times as often as the baseline.
+    """
+    one = judge(weights=Weights(errors=0, slow=0), bin_seconds=bin_seconds)
+    verdict = one.check(evidence(counts(500, 10), counts(100_000, 1000), number=0))
+    checks = 0
+    while verdict.kind is not VerdictKind.UNHEALTHY:
+        checks += 1
+        canary, baseline = counts(100 * checks, 20 * checks), counts(100 * checks, 10 * checks)
+        both = evidence(counts(500, 10) + canary, counts(100_000, 1000) + baseline, canary, 1)
+        verdict = one.check(both)
+    assert checks < 60
+    assert verdict.why.partition(" of 100")[2] == (
+        f", above all of stage canary_50: {20 * checks} of {100 * checks} requests failed (20 %), "
+        f"of the baseline's {10 * checks} of {100 * checks} (10 %); at most 1.25 times its share "
+        "may"
+    )
+
+
+def test_what_waits_for_its_bin_to_be_full_is_not_told_as_evidence() -> None:
+    """The stage changes with a bin half full: it is judged, and what came after it is not yet."""
+    one = judge(weights=Weights(errors=0, slow=0), bin_seconds=60)
+    one.check(evidence(counts(1000, 900), counts(19_000, 19)))
+    verdict = one.check(evidence(counts(1100, 1000), counts(19_100, 19), counts(100), number=1))
+    assert verdict.kind is VerdictKind.HEALTHY
+    assert "evidence against it" in verdict.why
+    sure = judge(weights=Weights(errors=0, slow=0), bin_seconds=60, alpha=0.5)
+    sure.check(evidence(counts(1000, 900), counts(19_000, 19)))
+    verdict = sure.check(evidence(counts(1100, 1000), counts(19_100, 19), counts(100), number=1))
+    assert ": 900 of 1000 requests failed (90 %), of the baseline's 19 of 19000" in verdict.why
+
+
 def test_what_is_as_bad_in_both_arms_is_judged_by_the_limit_alone() -> None:
     without = judge(weights=Weights(errors=0, slow=0))
     incident = evidence(counts(1000, 300), counts(1000, 300))

@@ -126,6 +126,12 @@ class EProcess:
         self._bin = None if full else now
         return self._add(now.canary, now.baseline, now.mass) if full else self.log_e
 
+    @property
+    def waiting(self) -> tuple[Counts, Counts]:
+        """What both arms did that is not in the evidence yet, since its bin is not full."""
+        now = self._bin
+        return (NOTHING, NOTHING) if now is None else (now.canary, now.baseline)
+
     def _add(self, canary: Counts, baseline: Counts, mass: float) -> float:
         errors, slow = self._nulls
         trials = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from math import exp, log
+from operator import itemgetter
 
 from canario.metrics.counts import NOTHING, Counts
 from canario.plan import Deployment, Sequential
 
+from .alternatives import Odds
 from .contracts import ContractRule
 from .eprocess import METRICS, EProcess
 from .promotion import at_least, log_e_good
@@ -16,6 +18,8 @@ __all__ = ["SequentialJudge"]
 
 # An e-value that is infinite, or too large for a float, is told as this one.
 _MOST = 700.0
+
+_Events = tuple[int, int]  # bad ones, and all
 
 _TRIGGERS = (Trigger.ERROR_RATE, Trigger.P95_LATENCY) * 2
 
@@ -42,6 +46,8 @@ class SequentialJudge:
         "_settings",
         "_since",
         "_slow_ms",
+        "_stages",
+        "_starts",
         "needed",
     )
 
@@ -57,6 +63,7 @@ class SequentialJudge:
             settings.max_slow_share,
         )
         self._slow_ms = thresholds.max_p95_latency_ms
+        self._stages = [stage.name for stage in deployment.canary_stages]
         self._promotion = settings.promotion_alpha
         self.needed = thresholds.min_samples
         self.begin()
@@ -69,6 +76,7 @@ class SequentialJudge:
         # came later is what speaks against the canary.
         self._lowest = [0.0] * len(METRICS)
         self._since = [self._seen] * len(METRICS)
+        self._starts: dict[int, tuple[Counts, Counts]] = {}  # what had been seen, by stage
 
     def broken(self, evidence: Evidence) -> Verdict | None:
         """Judge the contracts alone: what else is wrong waits for the next check."""
@@ -108,6 +116,7 @@ class SequentialJudge:
 
     def _take_in(self, evidence: Evidence) -> None:
         canary, baseline = self._seen
+        self._starts.setdefault(evidence.number, self._seen)
         self._seen = (evidence.total, evidence.baseline_total)
         self._process.step(
             evidence.total - canary, evidence.baseline_total - baseline, evidence.number
@@ -115,19 +124,16 @@ class SequentialJudge:
         for metric, log_e in enumerate(self._process.metrics):
             if log_e < self._lowest[metric]:
                 self._lowest[metric] = log_e
-                self._since[metric] = self._seen
+                self._since[metric] = self._judged()
 
     def _unhealthy(self, evidence: Evidence) -> Verdict:
         shares = self._process.shares()
         metric = shares.index(max(shares))
-        canary, baseline = (
-            now - then for now, then in zip(self._seen, self._since[metric], strict=True)
-        )
         return self._verdict(
             VerdictKind.UNHEALTHY,
             samples=evidence.total.requests,
             needed=0,
-            why=self._against(metric, canary, baseline),
+            why=self._against(metric) if metric < 2 else self._against_baseline(metric),
             trigger=_TRIGGERS[metric],
         )
 
@@ -178,20 +184,60 @@ class SequentialJudge:
             f"{needed}",
         )
 
-    def _against(self, metric: int, canary: Counts, baseline: Counts) -> str:
-        """What speaks against the canary, in words."""
-        slow = metric % 2
-        did = f"took longer than {self._slow_ms:g} ms" if slow else "failed"
-        bad, n = (canary.slow, canary.timed) if slow else (canary.errors, canary.requests)
-        said = f"evidence {_number(self._process.log_e)} of {_number(self._level)}: {bad} of {n} "
-        said += f"requests {did}{_percent(bad, n)}"
-        if metric < 2:
-            return f"{said}; at most {self._limits[slow]:g} % may"
-        bad, n = (baseline.slow, baseline.timed) if slow else (baseline.errors, baseline.requests)
+    def _against(self, metric: int) -> str:
+        """What speaks against the canary by itself, in words."""
+        canary = self._judged()[0] - self._since[metric][0]
+        said = self._said(metric, *_events(metric, canary))
+        return f"{self._reached()}: {said}; at most {self._limits[metric % 2]:g} % may"
+
+    def _against_baseline(self, metric: int) -> str:
+        """What speaks against the canary beside the baseline, in words.
+
+        They are compared check by check, and that is why the counts told are those of one stage:
+        within it either arm has its part of every hour, so the shares of the sums compare alike.
+        Over several, the arm that got its requests in the worse hour would look the worse for it.
+        """
+        stages = self._by_stage(metric)
+        number = max(stages, key=lambda stage: self._speaks(*stages[stage]))
+        where = f", above all of stage {self._stages[number]}" if len(stages) > 1 else ""
+        (bad, n), (theirs, of) = stages[number]
         return (
-            f"{said}, of the baseline's {bad} of {n}{_percent(bad, n)}; at most "
-            f"{self._settings.tolerated_ratio:g} times its share may"
+            f"{self._reached()}{where}: {self._said(metric, bad, n)}, of the baseline's {theirs} "
+            f"of {of}{_percent(theirs, of)}; at most {self._settings.tolerated_ratio:g} times its "
+            "share may"
         )
+
+    def _by_stage(self, metric: int) -> dict[int, tuple[_Events, _Events]]:
+        """Both arms' events since the evidence was lowest, of each stage that had any."""
+        stages, ends = {}, [*self._starts.values(), self._judged()][1:]
+        for (number, start), end in zip(self._starts.items(), ends, strict=True):
+            canary, baseline = (
+                _beyond(_events(metric, to), _events(metric, since), _events(metric, begun))
+                for to, since, begun in zip(end, self._since[metric], start, strict=True)
+            )
+            if canary[1] or baseline[1]:
+                stages[number] = (canary, baseline)
+        return stages
+
+    def _speaks(self, canary: _Events, baseline: _Events) -> float:
+        """How loudly a stage speaks against the canary: log of its best alternative's factor."""
+        (bad, n), (theirs, of) = canary, baseline
+        weighted = self._settings.tolerated_ratio * n
+        if not of:
+            return 0.0
+        return max(Odds().log_factors(bad, bad + theirs, weighted / (weighted + of)))
+
+    def _judged(self) -> tuple[Counts, Counts]:
+        """What both arms did up to the last check that has been taken in."""
+        canary, baseline = self._process.waiting
+        return self._seen[0] - canary, self._seen[1] - baseline
+
+    def _reached(self) -> str:
+        return f"evidence {_number(self._process.log_e)} of {_number(self._level)}"
+
+    def _said(self, metric: int, bad: int, n: int) -> str:
+        did = f"took longer than {self._slow_ms:g} ms" if metric % 2 else "failed"
+        return f"{bad} of {n} requests {did}{_percent(bad, n)}"
 
     def _standing(self) -> str:
         return f"evidence against it {_number(self._process.log_e)} of {_number(self._level)}"
@@ -214,6 +260,17 @@ class SequentialJudge:
             needed=needed,
             why=why,
         )
+
+
+def _events(metric: int, counts: Counts) -> _Events:
+    """How many were bad of how many, by the metric's own measure."""
+    return (counts.slow, counts.timed) if metric % 2 else (counts.errors, counts.requests)
+
+
+def _beyond(end: _Events, since: _Events, start: _Events) -> _Events:
+    """What came up to `end`, from whichever is the later of two beginnings."""
+    begun = max(since, start, key=itemgetter(1))
+    return max(end[0] - begun[0], 0), max(end[1] - begun[1], 0)
 
 
 def _number(log_e: float) -> str:

@@ -55,15 +55,18 @@ class ThresholdJudge:
         verdict = self.judge(evidence.window, evidence.broken)
         if verdict.kind is VerdictKind.UNHEALTHY:
             return verdict
-        stage = self.judge(evidence.stage, evidence.broken_in_stage)
+        stage = self.judge(evidence.stage, evidence.broken_in_stage, " of the stage")
         if stage.kind is VerdictKind.INSUFFICIENT or verdict.kind is VerdictKind.INSUFFICIENT:
             return stage
         return verdict
 
-    def judge(self, counts: Counts, broken: Mapping[str, int] = NONE_BROKEN) -> Verdict:
+    def judge(
+        self, counts: Counts, broken: Mapping[str, int] = NONE_BROKEN, of: str = ""
+    ) -> Verdict:
         """The verdict on one set of counts.
 
-        `broken` is how many of the violations are of each contract that has a budget.
+        `broken` is how many of the violations are of each contract that has a budget, `of` says
+        whose requests they are where they are not the window's.
         """
         limits = self.thresholds
         needed = limits.min_samples
@@ -80,7 +83,7 @@ class ThresholdJudge:
                 limit=limits.max_error_rate,
                 samples=n,
                 needed=needed,
-                why=f"{counts.errors} of {n} requests failed ({rate:.4g} %); "
+                why=f"{counts.errors} of {n} requests{of} failed ({rate:.4g} %); "
                 f"at most {limits.max_error_rate:g} % may",
             )
         if timed >= needed and counts.slow >= timed - timed * 95 // 100:
@@ -92,7 +95,7 @@ class ThresholdJudge:
                 limit=5.0,
                 samples=timed,
                 needed=needed,
-                why=f"{counts.slow} of {timed} requests ({share:.4g} %) took longer than "
+                why=f"{counts.slow} of {timed} requests{of} ({share:.4g} %) took longer than "
                 f"{limits.max_p95_latency_ms:g} ms, so the p95 is above it",
             )
         if n < needed or timed < needed:
@@ -102,12 +105,12 @@ class ThresholdJudge:
                 kind=VerdictKind.INSUFFICIENT,
                 samples=have,
                 needed=needed,
-                why=f"{have} of the {needed} {what} that a judgement takes",
+                why=f"{have} of the {needed} {what} that a {'stage' if of else 'judgement'} takes",
             )
         return Verdict(
             kind=VerdictKind.HEALTHY,
             samples=n,
             needed=needed,
-            why=f"{counts.errors} of {n} requests failed, {counts.slow} of {timed} were slow"
+            why=f"{counts.errors} of {n} requests{of} failed, {counts.slow} of {timed} were slow"
             + self._contracts.within(broken, n),
         )
