@@ -34,6 +34,9 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Seconds = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 
+# How long nobody waits, in a plan that does not say.
+ABANDONED_AFTER_SECONDS = 60.0
+
 # A share is an integer number of 1/100,000 of the buckets, so that it is exact everywhere.
 _PERCENT_STEP = 0.001
 
@@ -105,6 +108,18 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
             "once.",
         ),
     ] = {}
+    abandoned_after_seconds: Annotated[
+        Positive | None,
+        Meta(
+            description="A request that has been in flight for longer counts as failed: nobody "
+            "has answered it. By default 60, or twice the latency limit where that is longer. "
+            "A WebSocket or event stream that has sent its first message is never abandoned.",
+        ),
+    ] = None
+    abandoned_after_by_route: Annotated[
+        dict[str, Positive],
+        Meta(description="The same for routes that take longer, by the route's template."),
+    ] = {}
 
     def __post_init__(self) -> None:
         _check("max_error_rate", self.max_error_rate, 0, 100)
@@ -114,6 +129,30 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check("check_interval_seconds", self.check_interval_seconds, 0, above=True)
         for contract, budget in self.contract_budgets.items():
             _check(f"contract_budgets.{contract}", budget, 0, 100)
+        patience = {"abandoned_after_seconds": self.abandoned_after_seconds}
+        for route, seconds in self.abandoned_after_by_route.items():
+            patience[f"abandoned_after_by_route.{route}"] = seconds
+        for name, given in patience.items():
+            if given is not None:
+                _check(name, given, 0, above=True)
+                self._check_patience(name, given)
+
+    def _check_patience(self, name: str, seconds: float) -> None:
+        """Refuse what would call a request failed before it is so much as slow."""
+        if seconds * 1000 < self.max_p95_latency_ms:
+            raise ValueError(
+                f"{name} is {seconds:g}, less than the latency limit (max_p95_latency_ms is "
+                f"{self.max_p95_latency_ms:g}); it must be at least "
+                f"{self.max_p95_latency_ms / 1000:g} s, or be left out"
+            )
+
+    @property
+    def abandoned_after(self) -> float:
+        """How long a request may be in flight before it counts as failed, in seconds."""
+        if self.abandoned_after_seconds is not None:
+            return self.abandoned_after_seconds
+        # An app whose requests may take two minutes is not to be called dead after one.
+        return max(ABANDONED_AFTER_SECONDS, self.max_p95_latency_ms / 500)
 
     @property
     def tolerated(self) -> dict[str, float]:

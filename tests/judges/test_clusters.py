@@ -126,7 +126,7 @@ def test_a_bin_counts_when_it_is_full_and_a_stage_begins_a_new_one() -> None:
 def test_bins_of_one_check_are_the_checks() -> None:
     one = Counts(requests=50, errors=20, timed=50)
     process = EProcess(plan(0.01, 5), Sequential(bin_seconds=5))
-    assert 0 < process.step(one, one, 0) < process.step(one, one, 0)
+    assert 0 < process.step(Increment(one, one)) < process.step(Increment(one, one))
     process.begin()
     assert process.log_e == 0
 

@@ -103,7 +103,9 @@ def test_against_the_baseline_the_mean_is_at_most_1_for_any_rate_of_failures(
     for mine, others in product(range(canary + 1), range(baseline + 1)):
         chance = binomial(mine, canary, rate * ratio * part) * binomial(others, baseline, rate)
         log_e = EProcess(PLAN, settings).step(
-            Counts(requests=canary, errors=mine), Counts(requests=baseline, errors=others), 0
+            Increment(
+                Counts(requests=canary, errors=mine), Counts(requests=baseline, errors=others)
+            )
         )
         total += chance * exp(log_e)
     assert total <= 1 + 1e-9
@@ -117,9 +119,10 @@ def test_given_the_failures_of_both_arms_it_is_exactly_1() -> None:
         binomial(mine, failures, null)
         * exp(
             EProcess(PLAN, settings).step(
-                Counts(requests=canary, errors=mine),
-                Counts(requests=baseline, errors=failures - mine),
-                0,
+                Increment(
+                    Counts(requests=canary, errors=mine),
+                    Counts(requests=baseline, errors=failures - mine),
+                )
             )
         )
         for mine in range(failures + 1)

@@ -125,7 +125,7 @@ def delay(null: float, truth: float, weights: Weights, requests: int, runs: int 
             n += requests
             # Nothing else is wrong: latencies are good, the baseline fails as often.
             canary = Counts(requests=requests, errors=bad, timed=requests)
-            log_e = process.step(canary, canary, 0)
+            log_e = process.step(Increment(canary, canary))
         taken.append(n)
     kl = truth * log(truth / null) + (1 - truth) * log((1 - truth) / (1 - null))
     return fmean(taken) * kl / log(100)

@@ -16,12 +16,14 @@ from msgspec import Struct
 from canario.judges.make import make_judge
 from canario.judges.verdict import Evidence, Judge, Verdict, VerdictKind
 from canario.metrics.counts import Counts
+from canario.metrics.in_flight import InFlight, Seen
 from canario.metrics.recorder import ArmMetrics, Recorder
 from canario.plan import Deployment
 from canario.routing.router import Arm
 
 from . import machine
 from .events import Event, Restarted, StageEntered
+from .in_flight import Flights, OpenRequests, Request
 from .state import Phase, State, apply
 from .violation import Violation
 
@@ -40,12 +42,18 @@ class Outcome(Enum):
 
 
 class ArmSnapshot(Struct, frozen=True, kw_only=True):
-    """One arm's window at a check; latencies in ms, None where none is known."""
+    """One arm's window at a check; latencies in ms, None where none is known.
+
+    `in_flight` and `overdue` requests had not ended; those that nobody answered in time are
+    `counts.abandoned`.
+    """
 
     counts: Counts
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
+    in_flight: int = 0
+    overdue: int = 0
 
 
 class MetricsSnapshot(Struct, frozen=True, kw_only=True):
@@ -68,17 +76,21 @@ class Rollout:
 
     __slots__ = (
         "_cursor",
+        "_flights",
         "_judge",
         "_latest",
         "_slow_ms",
         "deployment",
         "due",
         "history",
+        "open",
         "recorder",
         "state",
     )
 
-    def __init__(self, deployment: Deployment, judge: Judge | None = None) -> None:
+    def __init__(
+        self, deployment: Deployment, judge: Judge | None = None, flights: Flights | None = None
+    ) -> None:
         thresholds = deployment.rollback_thresholds
         self.deployment = deployment
         self.state = State()
@@ -88,6 +100,8 @@ class Rollout:
         self._judge = judge or make_judge(deployment)
         self._slow_ms = thresholds.max_p95_latency_ms
         self._cursor = -inf
+        self.open = OpenRequests(thresholds)
+        self._flights: Flights = flights or self.open
         # The last violation of each tolerated contract, to be told when its budget is used up.
         self._latest: dict[str, Violation] = {}
 
@@ -127,6 +141,21 @@ class Rollout:
             self._cursor = now
         return events
 
+    def close(self, now: float, request: Request, *, answered: bool) -> tuple[list[Event], bool]:
+        """A request in flight has ended, or sent the message that it is counted with.
+
+        Checks that were due come first: for them it was in flight. Returns what came of these,
+        and whether it is still to be counted: one that was given up has been.
+        """
+        events = self.advance(now) if now >= self.due else []
+        return events, self.open.close(request, now, answered=answered)
+
+    def correct(self, now: float, arm: Arm) -> list[Event]:
+        """A socket or event stream that was counted with its first message has failed."""
+        events = self.advance(now) if now >= self.due else []
+        self.recorder.arm(arm).window.add(max(now, self._cursor), 0, errors=1)
+        return events
+
     def observe(
         self, now: float, arm: Arm, outcome: Outcome, latency_ms: float | None = None
     ) -> list[Event]:
@@ -158,6 +187,7 @@ class Rollout:
             counts.slow,
             counts.violations,
             counts.neutral,
+            counts.abandoned,
         )
         return events
 
@@ -173,10 +203,11 @@ class Rollout:
             return events
         if tolerated:
             self._latest[violation.contract] = violation
-        verdict = self._judge.broken(self._evidence(now))
+        seen = self._flights.look(now, settle=False)
+        verdict = self._judge.broken(self._evidence(now, seen))
         if verdict is None:
             return events
-        return events + self._follow(verdict, now, violation)
+        return events + self._follow(verdict, now, seen, violation)
 
     def command(self, order: machine.Command, now: float) -> list[Event]:
         """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.
@@ -187,32 +218,43 @@ class Rollout:
         now = self._cursor = max(now, self._cursor)
         return self._apply(machine.command(self.deployment, self.state, order, now))
 
-    def snapshot(self, now: float, verdict: VerdictKind) -> MetricsSnapshot:
-        """Both arms' windows at `now`."""
+    def snapshot(self, now: float, verdict: VerdictKind, seen: Seen) -> MetricsSnapshot:
+        """Both arms' windows at `now`, and what was in flight."""
         return MetricsSnapshot(
             at=now,
             stage=self.state.stage,
             share=self.state.share,
             verdict=verdict,
-            baseline=_arm_snapshot(self.recorder.baseline, now),
-            canary=_arm_snapshot(self.recorder.canary, now),
+            baseline=_arm_snapshot(self.recorder.baseline, now, seen.baseline.in_flight),
+            canary=_arm_snapshot(self.recorder.canary, now, seen.canary.in_flight),
         )
 
+    def look(self, now: float) -> Seen:
+        """What is in flight, for whoever wants to know it between checks."""
+        return self._flights.look(now, settle=False)
+
     def _check(self, at: float) -> list[Event]:
-        evidence = self._evidence(at)
+        seen = self._flights.look(at, settle=True)
+        for arm, given_up in (
+            (self.recorder.baseline, seen.baseline.given_up),
+            (self.recorder.canary, seen.canary.given_up),
+        ):
+            if given_up.requests:
+                arm.give_up(at, given_up)
+        evidence = self._evidence(at, seen)
         over = machine.hold_is_over(self.state, at)
         verdict = self._judge.end_of_stage(evidence) if over else self._judge.check(evidence)
-        return self._follow(verdict, at)
+        return self._follow(verdict, at, seen)
 
     def _follow(
-        self, verdict: Verdict, at: float, violation: Violation | None = None
+        self, verdict: Verdict, at: float, seen: Seen, violation: Violation | None = None
     ) -> list[Event]:
-        self.history.append(self.snapshot(at, verdict.kind))
+        self.history.append(self.snapshot(at, verdict.kind, seen))
         if violation is None and verdict.contract is not None:
             violation = self._latest.get(verdict.contract)
         return self._apply(machine.check(self.deployment, self.state, verdict, at, violation))
 
-    def _evidence(self, at: float) -> Evidence:
+    def _evidence(self, at: float, seen: Seen) -> Evidence:
         recorder = self.recorder
         return Evidence(
             recorder.canary.window.counts(at),
@@ -224,6 +266,8 @@ class Rollout:
             recorder.baseline.window.total(),
             at,
             self.state.stage,
+            seen.canary.in_flight,
+            seen.baseline.in_flight,
         )
 
     def _apply(self, events: list[Event]) -> list[Event]:
@@ -239,6 +283,13 @@ class Rollout:
         return events
 
 
-def _arm_snapshot(metrics: ArmMetrics, now: float) -> ArmSnapshot:
+def _arm_snapshot(metrics: ArmMetrics, now: float, in_flight: InFlight) -> ArmSnapshot:
     p50, p95, p99 = metrics.quantiles(now, 0.5, 0.95, 0.99)
-    return ArmSnapshot(counts=metrics.window.counts(now), p50_ms=p50, p95_ms=p95, p99_ms=p99)
+    return ArmSnapshot(
+        counts=metrics.window.counts(now),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        in_flight=in_flight.requests,
+        overdue=in_flight.overdue,
+    )

@@ -11,6 +11,14 @@ The whole is the weighted average of the four, so it is an e-process whatever th
 each other.
 
 With `bin_seconds` the events of so many seconds are taken together, and their share is bet on.
+
+What has not ended counts as well, where it would make a difference in which order things end.
+Failures are quicker than successes, so at each check the requests in flight are taken for
+successes: E · Π e^−c over those in flight is dominated by the expectation of what it will be, and
+that is a supermartingale. What is overdue is slow whatever becomes of it. Neither is added for
+good: at the next check those that are then in flight are looked at. And of the failed requests
+the canary's share is that of the requests that *arrived*: of those that have ended so early, only
+the failed ones have.
 """
 
 from __future__ import annotations
@@ -21,6 +29,7 @@ from math import ceil, inf, log
 from msgspec import Struct
 
 from canario.metrics.counts import NOTHING, Counts
+from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import Deployment, Sequential
 
 from .alternatives import Bets, Odds
@@ -34,43 +43,58 @@ METRICS = ("errors", "slow", "relative_errors", "relative_slow")
 
 
 class Increment(Struct, frozen=True):
-    """What came between two checks: both arms' counts, and the stage of the second check."""
+    """What came between two checks: both arms' counts, and the stage of the second check.
+
+    `in_flight` are the canary's requests that had not ended then; `arrived` and
+    `baseline_arrived` came between the two checks, whether they have ended or not.
+    """
 
     canary: Counts
     baseline: Counts = NOTHING
     stage: int = 0
+    in_flight: InFlight = NONE_IN_FLIGHT
+    arrived: int = 0
+    baseline_arrived: int = 0
+
+    @property
+    def exposed(self) -> tuple[int, int]:
+        """Of how many requests of either arm its failures are: those that arrived, or those that
+        ended where they are more, since the failures are among both."""
+        return (
+            max(self.canary.requests, self.canary.errors, self.arrived),
+            max(self.baseline.requests, self.baseline.errors, self.baseline_arrived),
+        )
 
 
 class _Bin(Struct, frozen=True):
     """What came at some checks of one stage that follow each other."""
 
-    canary: Counts
-    baseline: Counts
+    came: Increment
     mass: float
-    stage: int
     checks: int
 
     @classmethod
-    def of(
-        cls, canary: Counts, baseline: Counts, mass: float, stage: int, before: _Bin | None
-    ) -> _Bin:
+    def of(cls, came: Increment, mass: float, before: _Bin | None) -> _Bin:
         """One check, and those before it in the same bin."""
         if before is None:
-            return cls(canary, baseline, mass, stage, 1)
-        return cls(
-            before.canary + canary,
-            before.baseline + baseline,
-            before.mass + mass,
-            stage,
-            before.checks + 1,
+            return cls(came, mass, 1)
+        first = before.came
+        both = Increment(
+            first.canary + came.canary,
+            first.baseline + came.baseline,
+            came.stage,
+            came.in_flight,
+            first.arrived + came.arrived,
+            first.baseline_arrived + came.baseline_arrived,
         )
+        return cls(both, before.mass + mass, before.checks + 1)
 
 
 class EProcess:
     """The evidence that a canary is not within its limits, check by check.
 
     Attributes:
-        metrics: log E of each metric, in the order of `METRICS`.
+        metrics: log E of each metric, in the order of `METRICS`, with what is in flight.
         log_e: log E of all together.
     """
 
@@ -109,38 +133,43 @@ class EProcess:
         self.metrics = [0.0] * len(METRICS)
         self.log_e = 0.0
 
-    def step(self, canary: Counts, baseline: Counts, stage: int) -> float:
-        """Add what came since the last check, the check being one of `stage`. Returns log E.
+    def step(self, came: Increment) -> float:
+        """Add what came since the last check. Returns log E.
 
         Where there are bins, what came counts when its bin is full, or another stage begins.
         """
-        mass = self._change.mass(stage)
+        mass = self._change.mass(came.stage)
         if self._checks is None:
-            return self._add(canary, baseline, mass)
+            return self._add(came, mass)
         now = self._bin
-        if now is not None and now.stage != stage:
-            self._add(now.canary, now.baseline, now.mass)
+        if now is not None and now.came.stage != came.stage:
+            self._add(now.came, now.mass)
             now = None
-        now = _Bin.of(canary, baseline, mass, stage, now)
+        now = _Bin.of(came, mass, now)
         full = now.checks == self._checks
         self._bin = None if full else now
-        return self._add(now.canary, now.baseline, now.mass) if full else self.log_e
+        return self._add(now.came, now.mass) if full else self.log_e
 
     @property
     def waiting(self) -> tuple[Counts, Counts]:
         """What both arms did that is not in the evidence yet, since its bin is not full."""
         now = self._bin
-        return (NOTHING, NOTHING) if now is None else (now.canary, now.baseline)
+        return (NOTHING, NOTHING) if now is None else (now.came.canary, now.came.baseline)
 
-    def _add(self, canary: Counts, baseline: Counts, mass: float) -> float:
+    def _add(self, came: Increment, mass: float) -> float:
+        canary, baseline = came.canary, came.baseline
         errors, slow = self._nulls
+        exposed = came.exposed
+        # A bet is on a share of all requests, of which those that ended first are no sample. A
+        # likelihood ratio is of those that ended, and those in flight stand beside them.
+        events = canary.requests if self._checks is None else exposed[0]
         trials = (
-            (canary.errors, canary.requests, errors),
+            (canary.errors, events, errors),
             (canary.slow, canary.timed, slow),
             (
                 canary.errors,
                 canary.errors + baseline.errors,
-                self._share(canary.requests, baseline.requests),
+                self._share(*exposed),
             ),
             (
                 canary.slow,
@@ -152,6 +181,10 @@ class EProcess:
             mixture.step(bad, events, null, mass)
             for mixture, (bad, events, null) in zip(self._mixtures, trials, strict=True)
         ]
+        waiting = came.in_flight
+        if self._checks is None:
+            self.metrics[0] = self._mixtures[0].with_open(0, waiting.requests, errors)
+        self.metrics[1] = self._mixtures[1].with_open(waiting.overdue, waiting.overdue, slow)
         self.log_e = log_sum(self.shares())
         return self.log_e
 
@@ -180,7 +213,7 @@ def log_e_values(
     the judge would have rolled back. Contracts are not in it.
     """
     process = EProcess(deployment, settings)
-    return [process.step(each.canary, each.baseline, each.stage) for each in increments]
+    return [process.step(each) for each in increments]
 
 
 def metric_paths(
@@ -195,7 +228,7 @@ def metric_paths(
     process = EProcess(deployment, settings)
     paths: dict[str, list[float]] = {name: [] for name in METRICS}
     for each in increments:
-        process.step(each.canary, each.baseline, each.stage)
+        process.step(each)
         for name, value in zip(METRICS, process.metrics, strict=True):
             paths[name].append(value)
     return paths

@@ -58,3 +58,13 @@ class Mixture:
         self._logs = list(map(add, logs, factors))
         self.log_e = log_sum(self._logs, log_of(self._rest))
         return self.log_e
+
+    def with_open(self, bad: int, events: int, null: float) -> float:
+        """log E if so many events came now, of which `bad` are known to be bad; nothing is added.
+
+        Events that have not ended count as good ones: no alternative gains by them.
+        """
+        if not events:
+            return self.log_e
+        factors = self._alternatives.log_factors(bad, events, null)
+        return log_sum(list(map(add, self._logs, factors)), log_of(self._rest))

@@ -6,13 +6,15 @@ from math import exp, log
 from operator import itemgetter
 
 from canario.metrics.counts import NOTHING, Counts
+from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import Deployment, Sequential
 
 from .alternatives import Odds
 from .contracts import ContractRule
-from .eprocess import METRICS, EProcess
+from .eprocess import METRICS, EProcess, Increment
 from .promotion import at_least, log_e_good
 from .verdict import Evidence, Trigger, Verdict, VerdictKind
+from .waiting import unanswered, waiting_words
 
 __all__ = ["SequentialJudge"]
 
@@ -37,6 +39,7 @@ class SequentialJudge:
 
     __slots__ = (
         "_contracts",
+        "_in_flight",
         "_level",
         "_limits",
         "_lowest",
@@ -72,6 +75,7 @@ class SequentialJudge:
         """Forget all evidence: the rollout starts, or starts again."""
         self._process.begin()
         self._seen = (NOTHING, NOTHING)
+        self._in_flight = (NONE_IN_FLIGHT, NONE_IN_FLIGHT)
         # The evidence of each metric where it was lowest, and what had been seen by then: what
         # came later is what speaks against the canary.
         self._lowest = [0.0] * len(METRICS)
@@ -98,7 +102,12 @@ class SequentialJudge:
         if broken is None and min(window.requests, window.timed) < self.needed:
             broken = self._contracts.judge(evidence.stage, evidence.broken_in_stage)
         verdict = self._judge(evidence, broken)
-        if verdict.kind is not VerdictKind.HEALTHY or self._promotion is None:
+        if verdict.kind is not VerdictKind.HEALTHY:
+            return verdict
+        silent = unanswered(evidence, self.needed)
+        if silent is not None:
+            return silent
+        if self._promotion is None:
             return verdict
         return self._proven(evidence, verdict, -log(self._promotion))
 
@@ -111,15 +120,29 @@ class SequentialJudge:
             return self._unhealthy(evidence)
         stage = evidence.stage
         if min(stage.requests, stage.timed) < self.needed:
-            return self._insufficient(stage)
+            return self._insufficient(evidence)
         return self._healthy(evidence)
 
     def _take_in(self, evidence: Evidence) -> None:
-        canary, baseline = self._seen
-        self._starts.setdefault(evidence.number, self._seen)
+        before, flew = self._seen, self._in_flight
+        self._starts.setdefault(evidence.number, before)
         self._seen = (evidence.total, evidence.baseline_total)
+        self._in_flight = (evidence.in_flight, evidence.baseline_in_flight)
+        canary, baseline = (now - then for now, then in zip(self._seen, before, strict=True))
+        arrived, baseline_arrived = (
+            # Who left, or was answered with a 4xx, has arrived as well.
+            came.requests + came.neutral + now.requests - then.requests
+            for came, now, then in zip((canary, baseline), self._in_flight, flew, strict=True)
+        )
         self._process.step(
-            evidence.total - canary, evidence.baseline_total - baseline, evidence.number
+            Increment(
+                canary,
+                baseline,
+                evidence.number,
+                evidence.in_flight,
+                arrived,
+                baseline_arrived,
+            )
         )
         for metric, log_e in enumerate(self._process.metrics):
             if log_e < self._lowest[metric]:
@@ -131,17 +154,22 @@ class SequentialJudge:
         metric = shares.index(max(shares))
         return self._verdict(
             VerdictKind.UNHEALTHY,
+            evidence=evidence,
             samples=evidence.total.requests,
             needed=0,
-            why=self._against(metric) if metric < 2 else self._against_baseline(metric),
+            why=self._against(metric, evidence.in_flight)
+            if metric < 2
+            else self._against_baseline(metric),
             trigger=_TRIGGERS[metric],
         )
 
-    def _insufficient(self, stage: Counts) -> Verdict:
+    def _insufficient(self, evidence: Evidence) -> Verdict:
+        stage = evidence.stage
         have = min(stage.requests, stage.timed)
         what = "requests" if stage.requests <= stage.timed else "timed requests"
         return self._verdict(
             VerdictKind.INSUFFICIENT,
+            evidence=evidence,
             samples=have,
             needed=self.needed,
             why=f"{have} of the {self.needed} {what} that a stage takes, {self._standing()}",
@@ -152,6 +180,7 @@ class SequentialJudge:
         within = self._contracts.within(evidence.broken_in_stage, stage.requests)
         return self._verdict(
             VerdictKind.HEALTHY,
+            evidence=evidence,
             samples=stage.requests,
             needed=self.needed,
             why=f"{stage.errors} of {stage.requests} requests of the stage failed, {stage.slow} "
@@ -177,6 +206,7 @@ class SequentialJudge:
         have = _number(log_e_good(bad, n, limit / 100))
         return self._verdict(
             VerdictKind.INSUFFICIENT,
+            evidence=evidence,
             samples=n,
             needed=needed,
             why=f"inconclusive: {bad} of {n} requests of the stage {what}, which does not prove "
@@ -184,10 +214,12 @@ class SequentialJudge:
             f"{needed}",
         )
 
-    def _against(self, metric: int) -> str:
-        """What speaks against the canary by itself, in words."""
-        canary = self._judged()[0] - self._since[metric][0]
-        said = self._said(metric, *_events(metric, canary))
+    def _against(self, metric: int, waiting: InFlight) -> str:
+        """What speaks against the canary by itself, in words; what is overdue is slow already."""
+        bad, n = _events(metric, self._judged()[0] - self._since[metric][0])
+        if metric % 2:
+            bad, n = bad + waiting.overdue, n + waiting.overdue
+        said = self._said(metric, bad, n)
         return f"{self._reached()}: {said}; at most {self._limits[metric % 2]:g} % may"
 
     def _against_baseline(self, metric: int) -> str:
@@ -246,6 +278,7 @@ class SequentialJudge:
         self,
         kind: VerdictKind,
         *,
+        evidence: Evidence,
         samples: int,
         needed: int,
         why: str,
@@ -258,7 +291,10 @@ class SequentialJudge:
             limit=1 / self._settings.alpha,
             samples=samples,
             needed=needed,
-            why=why,
+            why=why + waiting_words(evidence.stage, evidence.in_flight),
+            in_flight=evidence.in_flight.requests,
+            overdue=evidence.in_flight.overdue,
+            abandoned=evidence.stage.abandoned,
         )
 
 

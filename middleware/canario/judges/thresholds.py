@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial
 
 from canario.metrics.counts import Counts
+from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import RollbackThresholds
 
 from .contracts import ContractRule
 from .verdict import Evidence, Trigger, Verdict, VerdictKind
+from .waiting import unanswered, waiting_words
 
 __all__ = ["ThresholdJudge"]
 
@@ -23,6 +26,9 @@ class ThresholdJudge:
     decimal number it is written as, and the p95 of n latencies is the one of rank ⌊0.95 n⌋ + 1,
     which lies above the limit exactly when at least n − ⌊0.95 n⌋ of them do. A contract's budget
     is a decimal number as well.
+
+    What has not ended is judged too: it stands in the denominator of the error rate, since
+    failures are often quicker than successes, and what is overdue is slow already.
     """
 
     __slots__ = ("_contracts", "_error_denominator", "_error_numerator", "thresholds")
@@ -43,30 +49,39 @@ class ThresholdJudge:
 
     def check(self, evidence: Evidence) -> Verdict:
         """Judge the window."""
-        return self.judge(evidence.window, evidence.broken)
+        return self.judge(evidence.window, evidence.broken, evidence.in_flight)
 
     def end_of_stage(self, evidence: Evidence) -> Verdict:
         """Judge what ends a stage: the window, and enough requests of the stage itself.
 
         A window may be full of an earlier stage's requests, or too short for an app that sees
         one request a minute. So the stage must have brought `min_samples` of its own, and where
-        the window holds fewer the whole stage is judged.
+        the window holds fewer the whole stage is judged. Neither says anything of a canary that
+        no longer answers: then what it answered before does not count.
         """
-        verdict = self.judge(evidence.window, evidence.broken)
+        in_flight = evidence.in_flight
+        verdict = self.judge(evidence.window, evidence.broken, in_flight)
         if verdict.kind is VerdictKind.UNHEALTHY:
             return verdict
-        stage = self.judge(evidence.stage, evidence.broken_in_stage, " of the stage")
+        stage = self.judge(evidence.stage, evidence.broken_in_stage, in_flight, " of the stage")
         if stage.kind is VerdictKind.INSUFFICIENT or verdict.kind is VerdictKind.INSUFFICIENT:
-            return stage
+            verdict = stage
+        if verdict.kind is VerdictKind.HEALTHY:
+            return unanswered(evidence, self.thresholds.min_samples) or verdict
         return verdict
 
     def judge(
-        self, counts: Counts, broken: Mapping[str, int] = NONE_BROKEN, of: str = ""
+        self,
+        counts: Counts,
+        broken: Mapping[str, int] = NONE_BROKEN,
+        in_flight: InFlight = NONE_IN_FLIGHT,
+        of: str = "",
     ) -> Verdict:
         """The verdict on one set of counts.
 
-        `broken` is how many of the violations are of each contract that has a budget, `of` says
-        whose requests they are where they are not the window's.
+        `broken` is how many of the violations are of each contract that has a budget; `in_flight`
+        has arrived beside what is counted, and has not ended. `of` says whose requests they are
+        where they are not the window's.
         """
         limits = self.thresholds
         needed = limits.min_samples
@@ -74,43 +89,57 @@ class ThresholdJudge:
         if verdict is not None:
             return verdict
         n, timed = counts.requests, counts.timed
-        if n >= needed and counts.errors * self._error_denominator > n * self._error_numerator:
-            rate = 100 * counts.errors / n
-            return Verdict(
+        told = partial(
+            Verdict,
+            in_flight=in_flight.requests,
+            overdue=in_flight.overdue,
+            abandoned=counts.abandoned,
+        )
+        arrived = max(n + in_flight.requests, counts.errors)
+        if (
+            arrived >= needed
+            and counts.errors * self._error_denominator > arrived * self._error_numerator
+        ):
+            rate = 100 * counts.errors / arrived
+            return told(
                 kind=VerdictKind.UNHEALTHY,
                 trigger=Trigger.ERROR_RATE,
                 observed=rate,
                 limit=limits.max_error_rate,
-                samples=n,
+                samples=arrived,
                 needed=needed,
-                why=f"{counts.errors} of {n} requests{of} failed ({rate:.4g} %); "
-                f"at most {limits.max_error_rate:g} % may",
+                why=f"{counts.errors} of {arrived} requests{of} failed ({rate:.4g} %); "
+                f"at most {limits.max_error_rate:g} % may" + waiting_words(counts, in_flight),
             )
-        if timed >= needed and counts.slow >= timed - timed * 95 // 100:
-            share = 100 * counts.slow / timed
-            return Verdict(
+        slow, timed = counts.slow + in_flight.overdue, timed + in_flight.overdue
+        if timed >= needed and slow >= timed - timed * 95 // 100:
+            share = 100 * slow / timed
+            return told(
                 kind=VerdictKind.UNHEALTHY,
                 trigger=Trigger.P95_LATENCY,
                 observed=share,
                 limit=5.0,
                 samples=timed,
                 needed=needed,
-                why=f"{counts.slow} of {timed} requests{of} ({share:.4g} %) took longer than "
-                f"{limits.max_p95_latency_ms:g} ms, so the p95 is above it",
+                why=f"{slow} of {timed} requests{of} ({share:.4g} %) took longer than "
+                f"{limits.max_p95_latency_ms:g} ms, so the p95 is above it"
+                + waiting_words(counts, in_flight),
             )
-        if n < needed or timed < needed:
-            have = min(n, timed)
-            what = "requests" if n <= timed else "timed requests"
-            return Verdict(
+        if n < needed or counts.timed < needed:
+            have = min(n, counts.timed)
+            what = "requests" if n <= counts.timed else "timed requests"
+            return told(
                 kind=VerdictKind.INSUFFICIENT,
                 samples=have,
                 needed=needed,
-                why=f"{have} of the {needed} {what} that a {'stage' if of else 'judgement'} takes",
+                why=f"{have} of the {needed} {what} that a "
+                f"{'stage' if of else 'judgement'} takes" + waiting_words(counts, in_flight),
             )
-        return Verdict(
+        return told(
             kind=VerdictKind.HEALTHY,
             samples=n,
             needed=needed,
-            why=f"{counts.errors} of {n} requests{of} failed, {counts.slow} of {timed} were slow"
-            + self._contracts.within(broken, n),
+            why=f"{counts.errors} of {n} requests{of} failed, {slow} of {timed} were slow"
+            + self._contracts.within(broken, n)
+            + waiting_words(counts, in_flight),
         )

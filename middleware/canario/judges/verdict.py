@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from canario.metrics.counts import NOTHING, Counts
+from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 
 __all__ = ["Evidence", "Judge", "Trigger", "Verdict", "VerdictKind"]
 
@@ -40,6 +41,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
     percentages of the requests. Of the sequential judge they are the evidence against the canary
     and what it may reach (1/α), in every verdict but one on contracts; `samples` are then the
     stage's requests, or all the canary's where it is unhealthy.
+
+    `in_flight` and `overdue` are the canary's requests that had not ended, and those of them that
+    had waited for longer than the latency limit; `abandoned` are those of the requests judged
+    that count as failed since nobody answered them.
     """
 
     kind: VerdictKind
@@ -50,6 +55,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
     observed: float | None = None
     limit: float | None = None
     contract: str | None = None
+    in_flight: int = 0
+    overdue: int = 0
+    abandoned: int = 0
 
 
 class Evidence(Struct, frozen=True):
@@ -58,7 +66,8 @@ class Evidence(Struct, frozen=True):
     `broken` tells, for each contract with a budget, how many of the window's violations are of
     that contract; `broken_in_stage` the same of the stage's. `baseline` is the baseline's window;
     `total` and `baseline_total` what either arm did since the rollout started. `at` is the instant
-    of the check, in seconds, `number` the stage's place in the plan, from 0 on.
+    of the check, in seconds, `number` the stage's place in the plan, from 0 on. `in_flight` and
+    `baseline_in_flight` have not ended, and stand in none of the counts.
     """
 
     window: Counts
@@ -70,6 +79,8 @@ class Evidence(Struct, frozen=True):
     baseline_total: Counts = NOTHING
     at: float = 0.0
     number: int = 0
+    in_flight: InFlight = NONE_IN_FLIGHT
+    baseline_in_flight: InFlight = NONE_IN_FLIGHT
 
 
 class Judge(Protocol):

@@ -13,7 +13,10 @@ class Counts(Struct, frozen=True, kw_only=True):
     `requests` are those that say something about the service (good or bad), `errors` the bad
     ones. `timed` are those with a latency, `slow` those above the latency limit. `violations`
     are broken contracts. `neutral` requests (a 4xx, a client that left) stand beside the others
-    and take part in no ratio.
+    and take part in no ratio. `abandoned` are those of the errors that nobody answered in time.
+
+    A socket or an event stream is counted with its first message. If it breaks later, an error is
+    added to the request that was counted then, so a window may hold more errors than requests.
     """
 
     requests: int = 0
@@ -22,6 +25,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     slow: int = 0
     violations: int = 0
     neutral: int = 0
+    abandoned: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -31,6 +35,7 @@ class Counts(Struct, frozen=True, kw_only=True):
             slow=self.slow + other.slow,
             violations=self.violations + other.violations,
             neutral=self.neutral + other.neutral,
+            abandoned=self.abandoned + other.abandoned,
         )
 
     def __sub__(self, other: Counts) -> Counts:
@@ -41,6 +46,7 @@ class Counts(Struct, frozen=True, kw_only=True):
             slow=self.slow - other.slow,
             violations=self.violations - other.violations,
             neutral=self.neutral - other.neutral,
+            abandoned=self.abandoned - other.abandoned,
         )
 
     @property

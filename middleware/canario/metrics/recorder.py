@@ -40,6 +40,18 @@ class ArmMetrics:
             histogram = self._histogram = SlidingHistogram(self._seconds, self.window.slices)
         histogram.add(now, latency_ms)
 
+    def give_up(self, now: float, counts: Counts) -> None:
+        """Count requests that nobody answered: how long they take nobody knows, so the quantiles
+        do without them."""
+        self.window.add(
+            now,
+            counts.requests,
+            counts.errors,
+            counts.timed,
+            counts.slow,
+            abandoned=counts.abandoned,
+        )
+
     def quantiles(self, now: float, *quantiles: float) -> tuple[float | None, ...]:
         """Latency quantiles of the window, in ms, within 1 %; None where there is none."""
         if self._histogram is None:

@@ -16,7 +16,8 @@ from .ring import Ring
 __all__ = ["SlidingWindow"]
 
 # Columns of a slice.
-_REQUESTS, _ERRORS, _TIMED, _SLOW, _VIOLATIONS, _NEUTRAL = range(6)
+_REQUESTS, _ERRORS, _TIMED, _SLOW, _VIOLATIONS, _NEUTRAL, _ABANDONED = range(7)
+_COLUMNS = 7
 
 
 class SlidingWindow:
@@ -30,8 +31,8 @@ class SlidingWindow:
 
     def __init__(self, seconds: float, slices: int = 60) -> None:
         self.slices = slices
-        self._total = [0] * 6
-        self._ring = Ring(seconds / slices, slices, 6)
+        self._total = [0] * _COLUMNS
+        self._ring = Ring(seconds / slices, slices, _COLUMNS)
         self._next = -inf  # when the present slice ends
 
     @property
@@ -48,6 +49,7 @@ class SlidingWindow:
         slow: int = 0,
         violations: int = 0,
         neutral: int = 0,
+        abandoned: int = 0,
     ) -> None:
         """Count observations of the instant `now` (seconds). O(1)."""
         if now >= self._next:
@@ -59,6 +61,7 @@ class SlidingWindow:
         total[_SLOW] += slow
         total[_VIOLATIONS] += violations
         total[_NEUTRAL] += neutral
+        total[_ABANDONED] += abandoned
 
     def add_one(self, now: float, bad: bool, slow: bool) -> None:
         """`add` for one request that was timed."""
@@ -80,7 +83,7 @@ class SlidingWindow:
 
     def total(self) -> Counts:
         """The counts since the window was made or cleared."""
-        return _difference(self._total, [0] * 6)
+        return _difference(self._total, [0] * _COLUMNS)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -100,4 +103,5 @@ def _difference(a: Sequence[int], b: Sequence[int]) -> Counts:
         slow=a[3] - b[3],
         violations=a[4] - b[4],
         neutral=a[5] - b[5],
+        abandoned=a[6] - b[6],
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from canario.judges.alternatives import DELTAS
 from canario.judges.change import Change
-from canario.judges.eprocess import EProcess
+from canario.judges.eprocess import EProcess, Increment
 from canario.judges.logs import log_of
 from canario.metrics.counts import Counts
 from canario.plan import Deployment
@@ -93,7 +93,7 @@ class Evidence:
             if counts.restarted[number]:
                 process.begin()
             canary, baseline = counts.at(number, limit)
-            process.step(canary, baseline, int(self._trajectory.stage[look]))
+            process.step(Increment(canary, baseline, int(self._trajectory.stage[look])))
             if process.log_e >= level:
                 shares = process.shares()
                 return look, shares.index(max(shares)) % 2 == 0
