@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from .clock import Clock, ManualClock, system_clock
 from .config import load_plan
 from .control.events import Event, RollbackReason, RolledBack, StageEntered, Started
+from .control.in_flight import Flights
 from .control.journal import dump_journal, parse_journal
 from .control.machine import Command
 from .control.rollout import MetricsSnapshot, Outcome, Rollout
@@ -108,6 +109,8 @@ class CanaryDeploymentController:
         log: Where events and faults are logged; a rehearsal's must not look like a live one's.
         telemetry: Whether events and broken contracts are OpenTelemetry log events, too. A
             rehearsal's are not.
+        flights: Tells at each check which requests are in flight; by default those that the
+            middleware serves.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class CanaryDeploymentController:
         judge: Judge | None = None,
         log: logging.Logger = logger,
         telemetry: bool = True,
+        flights: Flights | None = None,
     ) -> None:
         plan = plan or Plan()
         name = deployment_id or plan.deployment.deployment_id
@@ -133,7 +137,7 @@ class CanaryDeploymentController:
         self.deployment_id = name
         self.clock = clock or system_clock()
         self.router = TrafficRouter(deployment.routing.salt or name)
-        self._rollout = Rollout(deployment, judge)
+        self._rollout = Rollout(deployment, judge, flights)
         self._events: list[Event] = []
         self._counters: Counter[str] = Counter()
         self._journal = None if journal is None else Path(journal)
