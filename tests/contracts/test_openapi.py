@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,9 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("components.schemas.Plan.properties.title", {"$ref": "other.yaml"}), "other.yaml"),
         (changed("components.responses", {}), "#/components/responses/Plan, which does not exist"),
         (changed("components.responses.Plan", {"$ref": "http://example.org/x"}), "only references"),
-        (changed("paths./plans/{other}", {}), "are the same"),
+        (changed("openapi", "3.3.0"), "3.0.x, 3.1.x or 3.2.x"),
+        (changed("openapi", "3.10.0"), "3.0.x, 3.1.x or 3.2.x"),
+        (changed("jsonSchemaDialect", "http://json-schema.org/draft-07/schema#"), "2020-12"),
     ],
 )  # fmt: skip
 def test_a_document_that_is_not_valid_is_refused_with_the_place(
@@ -227,3 +230,337 @@ def test_version_3_1_has_the_keywords_of_2020_12() -> None:
     assert asked(contract, body=b'{"title": "t", "note": "n", "share": 0}').path == "/share"
     # Beside a reference 3.1 has keywords, which 3.0 ignores.
     assert asked(contract, body=b'{"title": "t", "note": "long"}').rule == "maxLength"
+
+
+# -- what documents of real services have in them
+
+
+def document(
+    schema: Any,
+    *,
+    version: str = "3.0.3",
+    schemas: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A document of `GET /a`, which answers 200 with JSON of a schema."""
+    return {
+        "openapi": version,
+        "info": {"title": "t", "version": "1"},
+        "paths": {"/a": {"get": operation(schema)}},
+        "components": {"schemas": schemas or {}},
+        **more,
+    }
+
+
+def operation(schema: Any, kind: str = "application/json", status: str = "200") -> dict[str, Any]:
+    content = {kind: {"schema": schema}}
+    return {"responses": {status: {"description": "", "content": content}}}
+
+
+def says(contract: OpenAPIContract, body: Any, route: str = "/a", **how: Any) -> Any:
+    return asked(contract, route, body=json.dumps(body).encode(), **how)
+
+
+INTEGER, TEXT = {"type": "integer"}, {"type": "string"}
+
+
+def test_one_path_parameter_may_have_two_names() -> None:
+    made = document({})
+    made["paths"] = {
+        "/i/{a}": {"get": operation(INTEGER)},
+        "/i/{b}": {"put": operation(TEXT), "get": operation({"type": "boolean"})},
+    }
+    contract = openapi_contract(made)
+    assert says(contract, "text", "/i/{x}", method="PUT") is None
+    assert says(contract, 1, "/i/{x}", method="PUT").rule == "type"
+    # Documented twice: one that allows it is enough, and that is said.
+    assert says(contract, 1, "/i/{x}") is says(contract, True, "/i/{x}") is None
+    assert says(contract, "text", "/i/{x}").rule == "type"
+    assert contract.notes == (
+        "GET /i/{} is documented 2 times; one that allows a response is enough",
+    )
+
+
+def test_what_stands_behind_a_path_is_no_part_of_the_route() -> None:
+    made = document({})
+    made["paths"] = {
+        "/oauth2/token#refresh": {"post": operation(INTEGER)},
+        "/oauth2/token#password": {"post": operation(TEXT)},
+        "/find?by=name": {"get": operation(TEXT)},
+    }
+    contract = openapi_contract(made)
+    assert says(contract, 1, "/oauth2/token", method="POST") is None
+    assert says(contract, "t", "/oauth2/token", method="POST") is None
+    assert says(contract, [], "/oauth2/token", method="POST").rule == "type"
+    assert says(contract, 1, "/find").rule == "type"
+
+
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+@pytest.mark.parametrize(
+    "name", ["Page<Item>", "Page[Item]", "My Item", "a/b~c", "100%", "é", "a#b"]
+)
+@pytest.mark.parametrize("written", ["encoded", "as it is"])
+def test_a_reference_may_hold_any_name(name: str, version: str, written: str) -> None:
+    from urllib.parse import quote
+
+    pointer = name.replace("~", "~0").replace("/", "~1")
+    reference = "#/components/schemas/" + (
+        quote(pointer, safe="~") if written == "encoded" else pointer
+    )
+    schemas = {name: INTEGER, "Other": {"$ref": reference}}
+    contract = openapi_contract(
+        document(
+            {"items": {"$ref": "#/components/schemas/Other"}}, version=version, schemas=schemas
+        )
+    )
+    assert says(contract, [1]) is None
+    assert says(contract, ["t"]).path == "/0"
+
+
+SECRET = {"type": "string", "writeOnly": True}
+
+
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"required": ["a", "secret"], "properties": {"secret": {"$ref": "#/components/schemas/S"}}},
+        {"required": ["a", "secret"], "properties": {"secret": {"$ref": "#/components/schemas/T"}}},
+        {
+            "required": ["secret", "a"],
+            "properties": {"secret": {"allOf": [{"$ref": "#/components/schemas/S"}]}},
+        },
+        {"allOf": [{"properties": {"secret": SECRET}}, {"required": ["a", "secret"]}]},
+        {"allOf": [{"$ref": "#/components/schemas/Base"}], "required": ["a", "secret"]},
+        {"allOf": [{"$ref": "#/components/schemas/Loop"}], "required": ["a", "secret"]},
+    ],
+)
+def test_what_is_write_only_wherever_that_stands_is_not_required(
+    schema: dict[str, Any], version: str
+) -> None:
+    schemas = {
+        "S": SECRET,
+        "T": {"$ref": "#/components/schemas/S"},
+        "Base": {"properties": {"secret": SECRET}},
+        "Loop": {
+            "allOf": [{"$ref": "#/components/schemas/Loop"}, {"$ref": "#/components/schemas/Base"}]
+        },
+    }
+    if "Loop" in str(schema):
+        schemas["Loop"]["allOf"] = schemas["Loop"]["allOf"][1:]  # type: ignore[index]
+    contract = openapi_contract(document(schema, version=version, schemas=schemas))
+    assert says(contract, {"a": 1}) is None
+    assert says(contract, {}).rule == "required"
+
+
+def test_a_schema_that_is_a_part_of_itself_is_looked_through_once() -> None:
+    from canario.contracts.openapi_schemas import for_responses
+
+    loop: dict[str, Any] = {"required": ["a"], "properties": {"a": SECRET}}
+    loop["allOf"] = [{"$ref": "#"}, {"$ref": "#"}]
+    made = for_responses(loop, lambda reference: (reference, loop), old=True)
+    assert "required" not in made
+
+
+def test_what_is_read_only_belongs_to_a_response() -> None:
+    schema = {"required": ["id"], "properties": {"id": {"type": "integer", "readOnly": True}}}
+    contract = openapi_contract(document(schema))
+    assert says(contract, {}).rule == "required"
+    assert says(contract, {"id": 1}) is None
+
+
+KIND = {"type": "string", "enum": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "nullable": True},
+        {"allOf": [{"$ref": "#/components/schemas/Kind"}], "nullable": True},  # drf-spectacular
+        {"nullable": True, "readOnly": True, "allOf": [{"$ref": "#/components/schemas/Kind"}]},
+        {"$ref": "#/components/schemas/Kind", "nullable": True},
+        {"oneOf": [{"$ref": "#/components/schemas/Kind"}], "nullable": True},
+        {
+            "oneOf": [{"$ref": "#/components/schemas/Kind"}, {"enum": [None]}],
+            "nullable": True,
+        },
+        {"anyOf": [{"$ref": "#/components/schemas/Kind"}], "nullable": True},
+        {**KIND, "nullable": True},
+        {"type": "string", "allOf": [{"$ref": "#/components/schemas/Kind"}], "nullable": True},
+        {"$ref": "#/components/schemas/Null"},
+        {"not": {"enum": [1, None]}, "type": "string", "nullable": True},
+    ],
+)
+def test_what_is_nullable_may_be_null_whatever_stands_beside_it(schema: dict[str, Any]) -> None:
+    schemas = {"Kind": KIND, "Null": {**KIND, "nullable": True}}
+    contract = openapi_contract(
+        document({"properties": {"kind": schema, "nullable": {"type": "boolean"}}}, schemas=schemas)
+    )
+    assert says(contract, {"kind": None}) is None
+    assert says(contract, {"kind": "a"}) is None
+    wrong = says(contract, {"kind": 1})
+    assert wrong.path == "/kind"
+    assert wrong.rule in ("type", "enum", "anyOf", "oneOf", "not")
+    assert says(contract, {"nullable": None}).rule == "type"
+
+
+def test_a_violation_of_what_may_be_null_names_what_is_wrong_and_not_that_it_is_not_null() -> None:
+    plan = {"type": "object", "required": ["title"], "properties": {"title": TEXT}}
+    schema = {"allOf": [{"$ref": "#/components/schemas/Plan"}], "nullable": True}
+    contract = openapi_contract(document({"properties": {"plan": schema}}, schemas={"Plan": plan}))
+    wrong = says(contract, {"plan": {"title": 1}})
+    assert (wrong.rule, wrong.path) == ("type", "/plan/title")
+
+
+def test_nullable_in_a_document_that_has_no_such_keyword_is_taken_as_meant_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "canario"):
+        contract = openapi_contract(document({"type": "string", "nullable": True}, version="3.1.0"))
+    assert says(contract, None) is None
+    assert "nullable is no keyword of OpenAPI 3.1.0" in caplog.text
+
+
+def test_a_response_by_default_or_named_like_a_keyword_has_the_same_schemas() -> None:
+    made = document({}, schemas={"default": {"type": "string", "nullable": True}})
+    made["components"]["responses"] = {
+        "example": {"description": "", "content": {"application/json": {
+            "schema": {"$ref": "#/components/schemas/default"}}}},
+    }  # fmt: skip
+    made["paths"]["/a"]["get"] = operation({"type": "string", "nullable": True}, status="default")
+    made["paths"]["/b"] = {
+        "get": {"responses": {"2xx": {"$ref": "#/components/responses/example"}}}
+    }
+    contract = openapi_contract(made)
+    assert says(contract, None) is says(contract, None, status=404) is None
+    assert says(contract, None, "/b") is says(contract, None, "/b", status=201) is None
+    assert says(contract, 1, "/b", status=201).rule == "type"
+
+
+def test_of_what_a_discriminator_tells_apart_one_has_to_fit() -> None:
+    cat = {"type": "object", "required": ["kind"], "properties": {"kind": TEXT, "lives": INTEGER}}
+    dog = {"type": "object", "required": ["kind"], "properties": {"kind": TEXT, "tricks": INTEGER}}
+    either = [{"$ref": "#/components/schemas/Cat"}, {"$ref": "#/components/schemas/Dog"}]
+    schemas = {"Cat": cat, "Dog": dog}
+    told = {"oneOf": either, "discriminator": {"propertyName": "kind"}}
+    contract = openapi_contract(document(told, schemas=schemas))
+    assert says(contract, {"kind": "Cat"}) is None
+    assert says(contract, {"lives": 7}).rule == "anyOf"
+    assert says(openapi_contract(document({"oneOf": either}, schemas=schemas)), {"kind": "Cat"})
+
+
+def test_a_union_as_drf_spectacular_writes_it_in_3_1_takes_what_django_sends() -> None:
+    url = {"oneOf": [{"type": "string", "format": "uri"}, {"type": "string", "maxLength": 0}]}
+    schema = {"properties": {"url": url, "any": {"oneOf": [{}, {"type": "null"}]}}}
+    for version in ("3.0.3", "3.1.0"):
+        if version == "3.0.3":
+            schema["properties"]["any"] = {"oneOf": [{}, {"enum": [None]}]}
+        contract = openapi_contract(document(schema, version=version))
+        assert says(contract, {"url": "", "any": None}) is None
+        assert says(contract, {"url": "https://example.org", "any": 1}) is None
+        assert says(contract, {"url": 1}).path == "/url"
+
+
+@pytest.mark.parametrize(("written", "asked_for"), [("/a/", "/a"), ("/a", "/a/"), ("/a/", "/a/")])
+def test_a_slash_at_the_end_makes_no_other_route(written: str, asked_for: str) -> None:
+    made = document({})
+    made["paths"] = {written: {"get": operation(INTEGER)}}
+    assert says(openapi_contract(made), "t", asked_for).rule == "type"
+    made["paths"] = {"/a": {"get": operation(INTEGER)}, "/a/": {"get": operation(TEXT)}}
+    both = openapi_contract(made)
+    assert says(both, 1, "/a") is says(both, "t", "/a/") is None
+    assert says(both, "t", "/a").rule == "type"
+
+
+def test_the_paths_of_servers_stand_before_a_route_wherever_they_are_given() -> None:
+    versions = {"version": {"default": "v1", "enum": ["v1", "v2"]}}
+    made = document(
+        INTEGER, servers=[{"url": "https://{host}/api/{version}/", "variables": versions}]
+    )
+    made["paths"]["/a"]["servers"] = [{"url": "own"}, {"url": "."}, {"url": "https://[::1/x"}]
+    made["paths"]["/a"]["get"]["servers"] = [{"url": "//example.org/last"}]
+    contract = openapi_contract(made)
+    for route in ("/a", "/api/v1/a", "/api/v2/a", "/own/a", "/last/a"):
+        assert says(contract, "t", route).rule == "type"
+    assert isinstance(says(contract, "t", "/api/v3/a"), NotChecked)
+    assert any("https://[::1/x" in note for note in contract.notes)
+
+
+def test_content_types_of_vendors_and_their_parameters() -> None:
+    made = document({})
+    made["paths"]["/a"]["get"] = {"responses": {"200": {"description": "", "content": {
+        "application/vnd.a+json; version=1": {"schema": INTEGER},
+        "application/vnd.a+json; version=2; charset=utf-8": {"schema": TEXT},
+        "application/*+json": {"schema": {"type": "boolean"}},
+    }}}}  # fmt: skip
+    contract = openapi_contract(made)
+
+    def told(kind: str, body: Any) -> Any:
+        return says(contract, body, headers=((b"content-type", kind.encode()),))
+
+    assert told('application/vnd.a+json; Version="1"', 1) is None
+    assert told("application/vnd.a+json;version=1;charset=UTF-8", "t").rule == "type"
+    assert told("application/vnd.a+json; version=2", "t") is None
+    assert told("application/vnd.a+json", "t") is told("application/vnd.a+json", 1) is None
+    assert told("application/vnd.a+json", []).rule == "type"
+    assert told("application/problem+json", True) is None
+    assert told("application/problem+json", 1).rule == "type"
+    assert told("application/json", True).rule == "content-type"
+
+
+def test_what_of_a_document_is_not_used_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    made = document(INTEGER)
+    made["paths"] |= {
+        "no/slash": {"get": operation(INTEGER)},
+        "x-internal": 1,
+        "/empty": {"get": {}, "put": "later", "x-put": 1},
+    }
+    made["paths"]["/a"]["get"]["responses"] |= {"ok": {"description": ""}, "x-more": 1}
+    with caplog.at_level(logging.WARNING, "canario"):
+        contract = openapi_contract(made)
+    assert says(contract, "t").rule == "type"  # the rest is checked
+    assert isinstance(says(contract, "t", "/empty"), NotChecked)
+    for said in ("'no/slash'", "/put", "responses/ok", "documents no response"):
+        assert [note for note in contract.notes if said in note]
+        assert said in caplog.text
+    assert len(contract.notes) == 4
+
+
+def test_version_3_2_has_more_methods_and_its_own_name() -> None:
+    made = document(INTEGER, version="3.2.0")
+    made["$self"] = "https://example.org/openapi"
+    made["components"]["schemas"]["T"] = TEXT
+    made["components"]["mediaTypes"] = {
+        "T": {"schema": {"$ref": "https://example.org/openapi#/components/schemas/T"}}
+    }
+    made["paths"]["/a"]["query"] = operation(TEXT)
+    kinds = {
+        "application/json": {"$ref": "#/components/mediaTypes/T"},
+        "application/jsonl": {"itemSchema": TEXT},
+    }
+    made["paths"]["/a"]["additionalOperations"] = {
+        "COPY": {"responses": {"200": {"content": kinds}}}
+    }
+    contract = openapi_contract(made)
+    assert contract.notes == ()
+    assert says(contract, "t", method="QUERY") is says(contract, "t", method="COPY") is None
+    assert says(contract, 1, method="QUERY").rule == says(contract, 1, method="COPY").rule == "type"
+    lines = ((b"content-type", b"application/jsonl"),)
+    assert isinstance(says(contract, "t", method="COPY", headers=lines), NotChecked)
+
+
+@pytest.mark.parametrize(("version", "asserted"), [("3.0.3", True), ("3.1.0", False)])
+def test_formats_are_rules_in_3_0_alone_as_the_page_says(version: str, asserted: bool) -> None:
+    contract = openapi_contract(
+        document({"type": "string", "format": "date-time"}, version=version)
+    )
+    assert (says(contract, "yesterday") is not None) is asserted
+    page = Path(__file__).parents[2] / "docs" / "contracts.md"
+    assert "`format`" in page.read_text(encoding="utf-8")
+
+
+def test_a_python_document_may_have_numbers_for_statuses() -> None:
+    made = document(INTEGER)
+    responses = made["paths"]["/a"]["get"]["responses"]
+    responses[200] = responses.pop("200")
+    assert says(openapi_contract(made), "t").rule == "type"

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from .openapi_schemas import for_responses, has_own_nullable
 from .schema import read_json
 from .shape import Shape, jsonschema_rs, schema_shape
+from .wording import brief
 
-__all__ = ["METHODS", "OpenAPIDocument", "read_openapi"]
+__all__ = ["OpenAPIDocument", "read_openapi"]
 
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+
+# Versions, and the draft of JSON Schema that each has.
+_DRAFTS = {"3.0": 4, "3.1": 202012, "3.2": 202012}
+
+# Dialects whose schemas 2020-12 checks as they mean it.
+_DIALECTS = (
+    "https://spec.openapis.org/oas/3.",
+    "https://json-schema.org/draft/2020-12/schema",
+)
 
 _URI = "urn:canario:openapi"
 
-# Keywords whose value holds schemas by names that mean nothing, and those that hold no schema.
-_NAMED = frozenset(
-    {"properties", "patternProperties", "definitions", "$defs", "dependentSchemas", "schemas"}
-)
-_OPAQUE = frozenset({"example", "examples", "default", "enum", "const", "x-examples"})
+# A server's variables have few values each; of more combinations the first ones are taken.
+_MOST_BASES = 100
 
 
 def read_openapi(path: Path) -> Any:
@@ -41,7 +50,7 @@ def _read_yaml(path: Path) -> Any:
     except ImportError as error:
         raise ImportError(f"{path} is YAML, which needs: pip install 'canario[openslo]'") from error
     try:
-        return _as_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -49,8 +58,9 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    """YAML has keys and values that JSON has not: a status 200 that is no text, a date."""
-    if isinstance(value, dict):
+    """YAML and Python have keys and values that JSON has not: a status 200 that is no text, a
+    date."""
+    if isinstance(value, Mapping):
         return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_as_json(item) for item in value]
@@ -58,124 +68,189 @@ def _as_json(value: Any) -> Any:
 
 
 class OpenAPIDocument:
-    """A document of version 3.0 or 3.1, and where it comes from.
+    """A document of version 3.0, 3.1 or 3.2, and where it comes from.
 
     Raises `ValueError` for what is none.
+
+    Attributes:
+        what: Names it in errors.
+        notes: What of it is not used, or taken otherwise than it is written.
     """
 
     def __init__(self, document: Any, what: str) -> None:
         version = str(document.get("openapi", "")) if isinstance(document, Mapping) else ""
-        if not version.startswith(("3.0.", "3.1.")):
+        draft = _DRAFTS.get(version[:3])
+        if draft is None or version[3:4] != ".":
             raise ValueError(
-                f"{what}: openapi is {version!r}; it must be an OpenAPI document, 3.0.x or 3.1.x"
+                f"{what}: openapi is {version!r}; it must be an OpenAPI document, 3.0.x, 3.1.x or "
+                "3.2.x"
             )
         self.what = what
-        self._document: Any = document
-        self._old = version.startswith("3.0.")
-        self._draft = 4 if self._old else 202012
+        self.notes: list[str] = []
+        self._document: Any = _as_json(document)
+        self._draft = draft
+        self._self = str(self._document.get("$self", "")).partition("#")[0]
         self._registry: Any = None
+        dialect = self._document.get("jsonSchemaDialect")
+        if dialect is not None and not str(dialect).startswith(_DIALECTS):
+            raise ValueError(
+                f"{what}: jsonSchemaDialect is {dialect!r}; its schemas can be checked by that of "
+                "OpenAPI itself and by JSON Schema 2020-12"
+            )
+        if draft != 4 and has_own_nullable(self._document):
+            self.notes.append(
+                f"nullable is no keyword of OpenAPI {version}; what has it may be null, as in 3.0"
+            )
 
     def paths(self) -> Iterator[tuple[str, Mapping[str, Any], str]]:
         """Each path's template, its item, and a pointer to that."""
-        paths = self._document.get("paths", {})
-        if not isinstance(paths, Mapping):
-            raise ValueError(f"{self.what}: paths is {paths!r}; it must be an object")
-        for template, item in paths.items():
+        paths = self._document.get("paths")
+        if not isinstance(paths, Mapping | None):
+            raise ValueError(
+                f"{self.what}: paths is {brief(repr(paths), 60)}; it must be an object"
+            )
+        for template, item in (paths or {}).items():
             if template.startswith("/"):
                 resolved, at = self.resolved(item, f"#/paths/{_escape(template)}")
                 yield template, resolved, at
+            elif not template.startswith("x-"):
+                self.notes.append(
+                    f"the path {brief(template, 60)!r} is not used: a path begins with a slash"
+                )
 
-    def base_paths(self) -> list[str]:
-        """The paths of the servers, without a slash at the end; none for the root."""
-        servers = self._document.get("servers") or ()
-        urls = [str(server.get("url", "")) for server in servers if isinstance(server, Mapping)]
-        found = [urlsplit(url).path.rstrip("/") for url in urls]
-        return [path for path in dict.fromkeys(found) if path]
+    def operations(
+        self, item: Mapping[str, Any], at: str
+    ) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+        """Each operation of a path's item: its method in lower case, itself, a pointer to it."""
+        more = item.get("additionalOperations")  # of 3.2: methods that no keyword has
+        places = [(method, item, at) for method in METHODS]
+        if isinstance(more, Mapping):
+            places += [(method, more, f"{at}/additionalOperations") for method in more]
+        for method, holder, where in places:
+            operation = holder.get(method)
+            if isinstance(operation, Mapping):
+                yield method.lower(), operation, f"{where}/{_escape(method)}"
+            elif operation is not None:
+                self.notes.append(f"{where}/{method} is not used: an operation is an object")
+
+    def base_paths(self, *holders: Mapping[str, Any]) -> list[str]:
+        """The paths of the servers of the document and of `holders`, without a slash at the end;
+        none for the root."""
+        found: dict[str, None] = {}
+        for holder in (self._document, *holders):
+            servers = holder.get("servers")
+            for server in servers if isinstance(servers, list) else ():
+                if isinstance(server, Mapping):
+                    found |= dict.fromkeys(self._bases(server))
+        return [path for path in found if path]
+
+    def _bases(self, server: Mapping[str, Any]) -> Iterator[str]:
+        """The paths of one server, for each value that its variables may have."""
+        url = str(server.get("url", ""))
+        variables = server.get("variables")
+        named = {
+            f"{{{name}}}": list(
+                dict.fromkeys(
+                    map(str, (variable.get("default", ""), *(variable.get("enum") or ())))
+                )
+            )
+            for name, variable in (variables if isinstance(variables, Mapping) else {}).items()
+            if isinstance(variable, Mapping) and f"{{{name}}}" in url
+        }
+        for values in itertools.islice(itertools.product(*named.values()), _MOST_BASES):
+            written = url
+            for name, value in zip(named, values, strict=True):
+                written = written.replace(name, value)
+            try:
+                path = urlsplit(written).path.strip("/")
+            except ValueError as error:
+                self.notes.append(f"the server {brief(url, 60)!r} is not used: {error}")
+                return
+            yield f"/{path}" if path.strip("./") else ""  # "." is where the document is
 
     def resolved(self, value: Any, at: str) -> tuple[Mapping[str, Any], str]:
         """A value, or what it refers to inside the document, and a pointer to it."""
         seen = set()
         while isinstance(value, Mapping) and isinstance(value.get("$ref"), str):
             reference = value["$ref"]
-            if not reference.startswith("#") or reference in seen:
-                raise ValueError(
-                    f"{self.what}: {at} refers to {reference!r}; only references inside the "
-                    "document are followed"
-                )
+            pointer = self._pointer(reference)
+            if pointer is None or reference in seen:
+                if not self._inside(reference).startswith("#") or reference in seen:
+                    raise ValueError(
+                        f"{self.what}: {at} refers to {reference!r}; only references inside the "
+                        "document are followed"
+                    )
+                raise ValueError(f"{self.what}: {at} refers to {reference}, which does not exist")
             seen.add(reference)
-            value, at = self._at(reference, at), reference
+            at, value = pointer, _at(self._document, pointer)
         if not isinstance(value, Mapping):
-            raise ValueError(f"{self.what}: {at} is {value!r}; it must be an object")
+            raise ValueError(f"{self.what}: {at} is {brief(repr(value), 60)}; it must be an object")
         return value, at
 
     def shape_at(self, at: str) -> Shape:
         """How values are checked by the schema that a pointer leads to."""
         if self._registry is None:
             self._registry = self._made_registry()
-        # A fragment is a URI's, so what is no letter in it is percent-encoded.
-        reference = {"$ref": f"{_URI}{quote(at, safe='#/~')}"}
+        reference = {"$ref": _URI + _quoted(at)}
         what = f"{self.what}: {at}"
         return schema_shape(reference, what, registry=self._registry, draft=self._draft)
 
     def _made_registry(self) -> Any:
         rs = jsonschema_rs()
-        draft = rs.Draft4 if self._old else rs.Draft202012
+        draft = rs.Draft4 if self._draft == 4 else rs.Draft202012
+        made = for_responses(self._document, self._reference, old=self._draft == 4)
         try:
-            return rs.Registry([(_URI, _for_responses(self._document, self._old))], draft=draft)
+            return rs.Registry([(_URI, made)], draft=draft)
         except Exception as error:
             raise ValueError(f"{self.what}: its references do not resolve: {error}") from error
 
-    def _at(self, reference: str, origin: str) -> Any:
-        value = self._document
-        for part in reference.removeprefix("#").removeprefix("/").split("/"):
-            name = unquote(part).replace("~1", "/").replace("~0", "~")
+    def _reference(self, reference: str) -> tuple[str, Any]:
+        """A schema's reference as a URI has it, and what it refers to; None for another document
+        or a name (`$anchor`), which are left to the validator."""
+        pointer = self._pointer(reference)
+        if pointer is None:
+            return self._inside(reference), None
+        return _quoted(pointer), _at(self._document, pointer)
+
+    def _inside(self, reference: str) -> str:
+        """A reference that names its own document, by 3.2's `$self`, without that name."""
+        if self._self and reference.startswith(f"{self._self}#"):
+            return reference.removeprefix(self._self)
+        return reference
+
+    def _pointer(self, reference: str) -> str | None:
+        """Where in the document a reference leads, not percent-encoded; None where nowhere."""
+        reference = self._inside(reference)
+        if reference == "#":
+            return reference
+        if not reference.startswith("#/"):
+            return None
+        # A fragment is percent-encoded; many a generator writes names as they are.
+        for pointer in (unquote(reference), reference):
             try:
-                value = value[int(name)] if isinstance(value, list) else value[name]
-            except (KeyError, IndexError, ValueError, TypeError):
-                raise ValueError(
-                    f"{self.what}: {origin} refers to {reference}, which does not exist"
-                ) from None
-        return value
+                _at(self._document, pointer)
+            except LookupError:
+                continue
+            return pointer
+        return None
+
+
+def _at(document: Any, pointer: str) -> Any:
+    """The value that a JSON pointer leads to. Raises `LookupError` where there is none."""
+    value = document
+    for part in pointer.removeprefix("#").split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        try:
+            value = value[int(name)] if isinstance(value, list) else value[name]
+        except (IndexError, ValueError, TypeError) as error:
+            raise LookupError(pointer) from error
+    return value
+
+
+def _quoted(pointer: str) -> str:
+    """A pointer as a URI's fragment: what is no letter in it is percent-encoded."""
+    return "#" + quote(pointer.removeprefix("#"), safe="/~")
 
 
 def _escape(part: str) -> str:
     return part.replace("~", "~0").replace("/", "~1")
-
-
-def _for_responses(value: Any, old: bool, *, named: bool = False) -> Any:
-    """A copy of a document whose schemas are JSON Schemas of what a response holds.
-
-    OpenAPI 3.0 has draft 4's keywords, and `nullable` for what may be null as well. What is
-    `writeOnly` is no part of a response, so none is required to have it (3.0.3, 4.7.24).
-    """
-    if isinstance(value, list):
-        return [_for_responses(item, old) for item in value]
-    if not isinstance(value, Mapping):
-        return value
-    made = {
-        key: item
-        if not named and key in _OPAQUE
-        else _for_responses(item, old, named=not named and key in _NAMED)
-        for key, item in value.items()
-    }
-    if named:
-        return made
-    if old and made.get("nullable") is True and isinstance(made.get("type"), str):
-        made["type"] = [made["type"], "null"]
-    _drop_write_only(made)
-    return made
-
-
-def _drop_write_only(schema: dict[str, Any]) -> None:
-    required, properties = schema.get("required"), schema.get("properties")
-    if not isinstance(required, list) or not isinstance(properties, Mapping):
-        return
-    left = [name for name in required if not _is_write_only(properties.get(name))]
-    if len(left) < len(required):
-        schema["required"] = left
-        if not left:  # draft 4 wants one at least
-            del schema["required"]
-
-
-def _is_write_only(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and schema.get("writeOnly") is True

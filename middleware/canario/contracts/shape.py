@@ -102,7 +102,7 @@ class _SchemaShape:
                 return
         except (TypeError, ValueError):
             value = msgspec.to_builtins(value)  # a struct, a dataclass, a date
-        for error in validator.iter_errors(value):
+        for error in map(_beyond_null, validator.iter_errors(value)):
             yield Wrong(brief(error.message), _keyword(error), pointer(error.instance_path))
 
 
@@ -137,6 +137,16 @@ _CLOSING = frozenset(
         "unevaluatedProperties",
     }
 )
+
+
+def _beyond_null(error: Any) -> Any:
+    """What is wrong with a value that may be null as well, and is not: not that null is missing."""
+    if getattr(error.kind, "name", None) != "anyOf":
+        return error
+    match error.kind.context:
+        case [[null], [first, *_]] if getattr(null.kind, "types", None) == ["null"]:
+            return _beyond_null(first)
+    return error
 
 
 def _keyword(error: Any) -> str | None:
