@@ -293,6 +293,8 @@ class Gate:
         try:
             now = self.controller.clock() if at is None else at
             outcome, latency_ms = self._worth(exchange, route, now)
+            if exchange.span is not None:
+                exchange.span.note_worth(outcome, latency_ms)
             if self._mark is None:
                 self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
             else:

@@ -116,6 +116,8 @@ def test_a_span_has_the_attributes_of_the_stable_conventions() -> None:
         network_attributes.NETWORK_PEER_PORT: 4711,
         network_attributes.NETWORK_PROTOCOL_VERSION: "2",
         user_agent_attributes.USER_AGENT_ORIGINAL: "curl/8",
+        "canario.outcome": "good",
+        "canario.latency_ms": 0.0,
     }
     assert span.instrumentation_scope is not None
     assert span.instrumentation_scope.name == "canario"

@@ -173,6 +173,8 @@ def test_a_span_has_the_attributes_of_the_stable_conventions() -> None:
         "network.peer.port": 4711,
         "network.protocol.version": "1.1",
         "user_agent.original": "curl/8",
+        "canario.outcome": "good",
+        "canario.latency_ms": 0.0,
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import Context, attach
 from opentelemetry.trace import Span, StatusCode, format_trace_id
 
-from .http_attributes import Attributes
+from canario.control.rollout import Outcome
 
 if TYPE_CHECKING:
     from canario.gate import Exchange
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .request import RequestTracer
 
 __all__ = ["RequestSpan"]
+
+# As the metrics call them, whose attribute has the same name.
+_WORDS = {Outcome.GOOD: "good", Outcome.BAD: "error", Outcome.NEUTRAL: "neutral"}
 
 # With this key in an ASGI scope, Starlette's own middleware takes a request as traced already.
 _STARLETTES = "starlette.opentelemetry"
@@ -32,7 +35,17 @@ class RequestSpan:
         context: For an own span, what is to be attached while the app runs.
     """
 
-    __slots__ = ("_claimed", "_ended_at", "_name", "_raised", "_tracer", "context", "own", "span")
+    __slots__ = (
+        "_claimed",
+        "_ended_at",
+        "_name",
+        "_raised",
+        "_tracer",
+        "_worth",
+        "context",
+        "own",
+        "span",
+    )
 
     def __init__(self, tracer: RequestTracer, span: Span, name: str, *, own: bool) -> None:
         self.span = span
@@ -42,6 +55,7 @@ class RequestSpan:
         self._name = name
         self._ended_at: int | None = None
         self._raised = False
+        self._worth: dict[str, str | float] = {}
         self._claimed: MutableMapping[str, Any] | None = None
 
     @property
@@ -84,6 +98,24 @@ class RequestSpan:
                     self.span.set_attribute("http.route", route)
         except Exception as error:
             self._tracer.fault("naming the route on a span", error)
+
+    def note_worth(self, outcome: Outcome, latency_ms: float | None) -> None:
+        """Say what the controller is told of the request, so that spans which are read back tell
+        the same as a tape. Never raises.
+
+        Args:
+            outcome: What it says of the service.
+            latency_ms: None where it is not timed.
+        """
+        try:
+            worth = self._worth
+            worth["canario.outcome"] = _WORDS[outcome]
+            if latency_ms is not None:
+                worth["canario.latency_ms"] = latency_ms
+            if not self.own and self.span.is_recording():
+                self.span.set_attributes(worth)
+        except Exception as error:
+            self._tracer.fault("noting an outcome on a span", error)
 
     def mark_end(self) -> None:
         """The last message is out; the span ends as of now, whenever `end` is called."""
@@ -128,7 +160,7 @@ class RequestSpan:
     def _describe(
         self, span: Span, exchange: Exchange, status: int | None, route: str | None
     ) -> None:
-        last: Attributes = {}
+        last: dict[str, str | float] = self._worth
         if route is not None:
             last["http.route"] = route
             span.update_name(f"{self._name} {route}")
