@@ -48,10 +48,16 @@ class Timed(Spec, frozen=True, kw_only=True):
         This, `occurrences` and `touches` are those of one that begins at its `at`; see
         `Scenario.settled`.
         """
-        since = at - self.at
+        start: Floats | float = self.at
         if self.every_seconds is not None:
-            since = np.where(since >= 0, np.mod(since, self.every_seconds), since)
-        return np.where((since >= 0) & (since < (self.lasts or inf)), since, -1.0)
+            number = np.floor((at - self.at) / self.every_seconds)
+            # The quotient may be rounded to the other side of a start.
+            number -= at < self.at + number * self.every_seconds
+            number += at >= self.at + (number + 1) * self.every_seconds
+            start = self.at + np.maximum(number, 0) * self.every_seconds
+        # The very instants of `occurrences`: differences of them would round otherwise.
+        within = (start <= at) & (at < start + (self.lasts or inf))
+        return np.where(within, at - start, -1.0)
 
     def occurrences(self, until: float) -> Iterator[tuple[float, float]]:
         """Start and end of each occurrence that starts before `until`; inf for no end."""

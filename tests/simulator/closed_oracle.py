@@ -7,6 +7,7 @@ is a process. What it shares with the simulator is what is drawn, and the contro
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from tests.simulator.closed_stations import (
     until,
 )
 
+from canario.control.machine import CommandRefusedError
 from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
 from canario.plan import Plan
@@ -40,7 +42,7 @@ from canario_sim.draws import Draws
 from canario_sim.engine.draws import CallDraws
 from canario_sim.faults import LostCapacity
 from canario_sim.requests import Fates, Requests
-from canario_sim.scenario import Scenario
+from canario_sim.scenario import Order, Scenario
 from canario_sim.spec import ARMS
 from canario_sim.streams import Floats
 
@@ -116,7 +118,7 @@ class ClosedOracle:
         self.retries = self.gave_up = 0
         self.stations = [self.station(number) for number in range(2 + len(scenario.dependencies))]
         self.breakers = {
-            (number, arm): Breaker(each.breaker, arm, self.signals)
+            (number, arm): Breaker(each.breaker, arm, self.signal)
             for number, each in enumerate(scenario.dependencies)
             for arm in ARMS
             if each.breaker is not None
@@ -139,7 +141,7 @@ class ClosedOracle:
         if servers is None:
             return None
         horizon = scenario.horizon
-        return Station(self.env, servers, service, number, self.seed, horizon, self.signals)
+        return Station(self.env, servers, service, number, self.seed, horizon, self.signal)
 
     def run(self) -> ClosedOracle:
         self.controller.start()
@@ -156,6 +158,8 @@ class ClosedOracle:
             for trouble in each.troubles:
                 for start, end in trouble.occurrences(self.scenario.horizon):
                     self.lose(station, start, end, trouble.lost_servers)
+        for order in self.scenario.orders:
+            self.env.process(self.order(order))
         self.env.process(self.horizon())
         self.env.process(self.arrive())
         self.env.run(until=self.ended)
@@ -398,6 +402,12 @@ class ClosedOracle:
 
     # -- the controller
 
+    def signal(self, signal: Signal) -> None:
+        """Checks come first: what a rollout ends at is not followed by anything of its instant."""
+        self.tick()
+        if not self.ended.triggered:
+            self.signals.append(signal)
+
     def observe(self, attempt: Attempt, arm: Arm, failed: bool, broken: int) -> None:
         self.tick()
         if self.ended.triggered:
@@ -413,6 +423,13 @@ class ClosedOracle:
         self.controller.observe(arm, outcome, None if neutral else latency_ms, now=now)
         if broken:
             self.controller.report_violation(arm, self.source.violations[broken - 1], now=now)
+        self.end_if_over()
+
+    def order(self, order: Order) -> Steps:
+        yield until(self.env, order.at, NORMAL)
+        self.tick()
+        with suppress(CommandRefusedError):
+            getattr(self.controller, order.order)()
         self.end_if_over()
 
     def tick(self) -> None:

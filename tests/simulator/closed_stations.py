@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from heapq import heappush
 from math import ceil, fsum, inf
@@ -90,14 +90,14 @@ class Station:
         number: int,
         seed: int,
         horizon: float,
-        signals: list[Signal],
+        tell: Callable[[Signal], None],
     ) -> None:
         self.env = env
         self.service = service
         self.number = number
         self.seed = seed
         self.horizon = horizon
-        self.signals = signals
+        self.tell = tell
         self.line: deque[Turn] = deque()
         self.idle = [self.server(number, first=True) for number in range(servers)]
         self.busy: list[Server] = []
@@ -129,18 +129,16 @@ class Station:
         """Whoever is first in line begins, if there is a server."""
         now = float(self.env.now)
         while self.line:
-            turn = self.line[0]
-            if not turn.wanted:
-                self.line.popleft()
-                turn.call(None)
-                continue
             there = [server for server in self.idle if pause_end(server, now) is None]
             if not there:
                 for server in self.idle:
                     self.env.process(self.wake(pause_end(server, now) or now))
                 return
+            turn = self.line.popleft()
+            if not turn.wanted:
+                turn.call(None)
+                continue
             server = min(there, key=lambda server: (server.free, server.name))
-            self.line.popleft()
             self.idle.remove(server)
             self.busy.append(server)
             self.note()
@@ -182,8 +180,9 @@ class Station:
             self.changes = self.changes[-1:]
             ratio = used / had / (scaling.target_percent / 100)
             desired = here
-            if abs(ratio - 1) > scaling.tolerance_percent / 100:
-                desired = ceil(here * ratio)
+            # Nine digits: what is whole by the rules is whole, however it was added up.
+            if round(abs(ratio - 1), 9) > scaling.tolerance_percent / 100:
+                desired = ceil(round(here * ratio, 9))
             desired = min(max(desired, scaling.min_servers), scaling.max_servers)
             self.advice.append(desired)
             there = here + len(self.coming)
@@ -192,10 +191,10 @@ class Station:
                 older = [self.first] if len(self.advice) <= remembered else []
                 desired = max([*kept, *older])
             if desired > there:
-                self.signals.append((now, "scaled", ARMS[self.number], desired))
+                self.tell((now, "scaled", ARMS[self.number], desired))
                 self.hire(desired - there, scaling.provisioning_seconds, scaling.max_servers)
             elif desired < there:
-                self.signals.append((now, "scaled", ARMS[self.number], desired))
+                self.tell((now, "scaled", ARMS[self.number], desired))
                 self.dismiss(there - desired)
 
     def hire(self, number: int, delay: float, most: int) -> None:
@@ -233,8 +232,8 @@ def pause_end(server: Server, now: float) -> float | None:
 class Breaker:
     """A circuit breaker of one arm around one dependency."""
 
-    def __init__(self, rule: Rule, arm: Arm, signals: list[Signal]) -> None:
-        self.rule, self.arm, self.signals = rule, arm, signals
+    def __init__(self, rule: Rule, arm: Arm, signal: Callable[[Signal], None]) -> None:
+        self.rule, self.arm, self.signal = rule, arm, signal
         self.latest: deque[bool] = deque(maxlen=self.rule.of_calls)
         self.state: object = "closed"
         self.half = False
@@ -265,13 +264,13 @@ class Breaker:
             if self.good >= self.rule.trials:
                 self.closed, self.half, self.state = True, False, object()
                 took = (now - self.since) * 1000
-                self.signals.append((now, "recovered", self.arm, took))
+                self.signal((now, "recovered", self.arm, took))
             return
         self.latest.append(failed)
         if sum(self.latest) >= self.rule.failures:
             self.latest.clear()
             self.since = now
-            self.signals.append((now, "opened", self.arm, 0.0))
+            self.signal((now, "opened", self.arm, 0.0))
             self.open(now)
 
     def open(self, now: float) -> None:

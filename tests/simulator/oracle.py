@@ -108,7 +108,7 @@ class Oracle:
         for one in requests_of(self.source, self.scenario.horizon):
             yield self._until(one.at, ARRIVAL)
             self._tick()
-            if self.controller.state.phase.terminal:
+            if self.ended.triggered:
                 return
             arm = self.controller.router.route_request(one.key)
             self.in_flight[arm] += 1
@@ -133,7 +133,7 @@ class Oracle:
 
     def _observe(self, one: One, arm: Arm, broken: int) -> None:
         self._tick()
-        if self.controller.state.phase.terminal:
+        if self.ended.triggered:
             return
         now = float(self.env.now)
         latency_ms = (now - one.at) * 1000

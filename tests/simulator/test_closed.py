@@ -9,6 +9,7 @@ from tests.simulator.oracle import windows
 from tests.simulator.test_oracle import SCENARIOS as OPEN
 
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage
+from canario.routing.router import Arm
 from canario_sim import Run, Scenario, report, run
 from canario_sim.capacity import Autoscaling, ColdStart, Pauses
 from canario_sim.clients import Clients, RetryBudget
@@ -173,6 +174,15 @@ def lived(made: Scenario, seed: int, *, compiled: bool) -> tuple[ClosedWorld, Ru
     return world, result_of(world, made.name, seed), seen
 
 
+def signals_of(world: ClosedWorld) -> list[tuple[float, str, Arm, float]]:
+    """What breakers and autoscaling did, as the oracle says it."""
+    kinds = {steps.OPENED: "opened", steps.RECOVERED: "recovered", steps.SCALED: "scaled"}
+    return [
+        (signal.at, kinds[signal.kind], ARMS[signal.arm], signal.value)
+        for signal in world.loop.signals
+    ]
+
+
 @pytest.mark.parametrize("compiled", [False, True], ids=["interpreted", "compiled"])
 @pytest.mark.parametrize("title", SCENARIOS)
 def test_every_attempt_is_the_oracles(title: str, compiled: bool) -> None:
@@ -185,12 +195,7 @@ def test_every_attempt_is_the_oracles(title: str, compiled: bool) -> None:
         assert fast.events == slow.controller.events
         assert windows(fast.history) == windows(slow.controller.metrics_history)
         assert world.in_flight == tuple(slow.flying.values())
-        kinds = {steps.OPENED: "opened", steps.RECOVERED: "recovered", steps.SCALED: "scaled"}
-        signals = [
-            (signal.at, kinds[signal.kind], ARMS[signal.arm], signal.value)
-            for signal in world.loop.signals
-        ]
-        assert signals == slow.signals
+        assert signals_of(world) == slow.signals
 
 
 @pytest.mark.parametrize("title", OPEN)

@@ -9,11 +9,13 @@ from math import ceil, sqrt
 import numpy as np
 import pybreaker
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.simulator.closed_oracle import ClosedOracle
-from tests.simulator.test_closed import FREE, lived, plan, scenario
+from tests.simulator.many import many
+from tests.simulator.oracle import windows
+from tests.simulator.test_closed import FREE, lived, plan, scenario, signals_of
 from tests.simulator.test_queue import erlang_c
 
 from canario.control.events import StageEntered
@@ -332,8 +334,36 @@ DEPENDENCIES = st.builds(
 )
 
 
-# Shrinking would take minutes, and what it finds is hardly smaller.
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@many(25)
+@example(  # A server that was to leave ended with a client in line whose own had left.
+    service=Service(
+        latency=Gamma(mean_ms=240, shape=4),
+        error_rate=2,
+        servers=5,
+        autoscaling=Autoscaling(
+            max_servers=10, interval_seconds=0.5, provisioning_seconds=3, scale_down_seconds=0.5
+        ),
+        cold_start=ColdStart(seconds=11, factor=4),
+        pauses=Pauses(ms=50, every_seconds=3),
+    ),
+    clients=Clients(
+        timeout_ms=400,
+        attempts=4,
+        backoff_ms=30,
+        budget=RetryBudget(percent=100),
+        abandoned="dropped",
+    ),
+    dependency=Dependency(
+        name="it",
+        latency=Gamma(mean_ms=240, shape=0.7),
+        timeout_ms=200,
+        optional=True,
+        arm="canary",
+        troubles=(Trouble(at=9, lasts=6, every=15, error_rate=70, factor=2),),
+    ),
+    seed=492,
+    compiled=False,
+)
 @given(
     service=SERVICES,
     clients=CLIENTS,
@@ -356,7 +386,8 @@ def test_whatever_is_put_together_is_the_oracles(
     assert seen == slow.seen
     assert told.events == slow.controller.events
     assert world.in_flight == tuple(slow.flying.values())
-    assert len(world.loop.signals) == len(slow.signals)
+    assert windows(told.history) == windows(slow.controller.metrics_history)
+    assert signals_of(world) == slow.signals
     feedback = told.feedback
     assert feedback is not None
     # Nobody is lost: what was sent is over, under way, or about to be sent again.
@@ -367,6 +398,19 @@ def test_whatever_is_put_together_is_the_oracles(
     if clients.budget is not None:
         allowed = clients.budget.burst + clients.budget.percent / 100 * feedback.first
         assert feedback.retries <= allowed + 1e-6
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["interpreted", "compiled"])
+def test_who_has_left_is_dropped_when_a_server_is_free_for_them(compiled: bool) -> None:
+    """And not when others join the line: of one server's answers, each takes a second."""
+    service = Service(latency=Empirical(values_ms=(1000.0,)), servers=1)
+    clients = Clients(timeout_ms=400, attempts=2, abandoned="dropped")
+    made = scenario(service, traffic=Poisson(rate=9), clients=clients, horizon_seconds=60.0)
+    _, _, seen = lived(made, 3, compiled=compiled)
+    for arm in ("baseline", "canary"):
+        ends = [each.done for each in seen if each.arm == arm]
+        assert np.diff(np.unique(ends)).min() > 0.999
+        assert len(ends) > 2 * len(np.unique(ends))
 
 
 def test_every_attempt_meets_the_share_of_the_instant_at_which_it_arrives() -> None:

@@ -8,6 +8,8 @@ from math import inf, log, pi, sin
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
 from canario_sim.faults import (
@@ -192,6 +194,31 @@ def test_a_fault_lasts_and_comes_again(
         assert fault.touches(start, start)
         assert fault.touches(middle, middle)
     assert not fault.touches(0, fault.at - 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    at=st.integers(0, 50),
+    lasts=st.integers(1, 30),
+    gap=st.none() | st.integers(0, 20),
+    unit=st.sampled_from([0.1, 0.3, 0.7]),
+)
+def test_a_fault_is_in_force_within_its_occurrences_to_the_bit(
+    at: int, lasts: int, gap: int | None, unit: float
+) -> None:
+    """Requests at the very instants of which a fault is written do not depend on rounding."""
+    fault = Outage(
+        at=at * unit, lasts=lasts * unit, every=None if gap is None else (lasts + gap) * unit
+    )
+    occurrences = list(fault.occurrences(60.0))
+    ends = [instant for occurrence in occurrences for instant in occurrence]
+    instants = np.unique([*(k * unit for k in range(90)), *ends, *np.nextafter(ends, 0)])
+    instants = instants[instants < 60.0]
+    within = [
+        any(start <= instant < end for start, end in occurrences) for instant in instants.tolist()
+    ]
+    assert (fault.elapsed(instants) >= 0).tolist() == within
+    assert all(fault.touches(at, at) for at in instants[within].tolist())
 
 
 SINCE = np.array([0.0, 15.0, 60.0, 120.0])

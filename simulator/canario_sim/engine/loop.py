@@ -148,9 +148,9 @@ class Loop:
     def _give_fates(self) -> None:
         """To the retries that are on their way: in order of arrival, each by the next draws."""
         state, n = self._state, self._state.n
-        jobs = sorted(
-            state.fresh[: n[steps.FRESH]], key=lambda job: (state.times[job + steps.J_AT], job)
-        )
+        # Of one instant they arrive in the order in which they were made, as `fresh` has them: a
+        # job's place says which memory was free.
+        jobs = sorted(state.fresh[: n[steps.FRESH]], key=lambda job: state.times[job + steps.J_AT])
         n[steps.FRESH] = 0
         numbers = np.array(
             [state.jobs[job + steps.J_KEY : job + steps.J_FATE] for job in jobs], np.int64

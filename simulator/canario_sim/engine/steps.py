@@ -50,6 +50,9 @@ CLOSED, OPEN, HALF_OPEN = 0, 1, 2
 # Signals.
 OPENED, RECOVERED, SCALED = 0, 1, 2
 
+# What is whole by the rules may be off by this much when it has been added up.
+EXACT = 1e-9
+
 # Jobs that one event may add, and then some.
 SPARE = 8
 
@@ -351,21 +354,21 @@ def _dispatch(s: Any, r: Any, station: int, now: float) -> None:
     while s.stations[station + S_LENGTH] > 0:
         job, server = s.stations[station + S_HEAD], -1
         nobody = s.jobs[job + J_WHOSE] == NOBODY
-        dropped = nobody or (r.drops and s.jobs[job + J_FLAGS] & GONE != 0)
-        if not dropped and r.stations[station + R_SERVERS] > 0:
+        if not nobody and r.stations[station + R_SERVERS] > 0:
+            # It takes a server to find out that a client has left: until then nobody looks.
             server = _pick(s, r, station, now)
             if server < 0:
                 return
         s.stations[station + S_HEAD] = s.jobs[job + J_NEXT]
         s.stations[station + S_LENGTH] -= 1
-        if not dropped:
-            _begin(s, r, job, server, now)
-        elif nobody:
+        if nobody:
             _end(s, job)
-        else:
+        elif r.drops and s.jobs[job + J_FLAGS] & GONE != 0:
             s.jobs[job + J_FLAGS] &= ~FAILED
             _observe(s, r, job, now)
             _end(s, job)
+        else:
+            _begin(s, r, job, server, now)
 
 
 def _pick(s: Any, r: Any, station: int, now: float) -> int:
@@ -653,8 +656,10 @@ def _scale(s: Any, r: Any, arm: int, now: float) -> None:
     s.station_times[station + S_BUSY_SECONDS] = 0.0
     s.station_times[station + S_PRESENT_SECONDS] = 0.0
     desired, tolerance = here, r.scale_times[scaling + A_TOLERANCE]
-    if ratio > 1 + tolerance or ratio < 1 - tolerance:
-        exact = here * ratio
+    if abs(ratio - 1) > tolerance + EXACT:
+        # Full servers at a target of 60 % are 5/3 of it: three of them ask for five, and not for
+        # six because server-seconds do not add up to the last bit.
+        exact = here * ratio - EXACT
         desired = int(exact)
         if desired < exact:
             desired += 1
