@@ -300,6 +300,18 @@ class Request:
         """See `Carrier`."""
         return None
 
+    def path(self) -> str:
+        """See `Carrier`."""
+        return "/"
+
+    def query(self) -> bytes:
+        """See `Carrier`."""
+        return b""
+
+    def request(self) -> object:
+        """See `Carrier`."""
+        return None
+
 
 def guarding(calls: int, rounds: int) -> Table:
     """All that is done about one request: admitted, routed, recorded, judged."""

@@ -15,6 +15,7 @@ from .asgi_types import App, Message, Receive, Scope, Send
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
+from .routing.keys import path_below
 from .routing.router import Arm
 from .tracing.http_attributes import ASGI
 from .tracing.manager import flush_own_spans
@@ -218,6 +219,16 @@ class _Call(Exchange):
 
     def user(self) -> str | bytes | None:
         return _name_of(self.scope.get("user"))
+
+    def path(self) -> str:
+        return path_below(self.scope.get("path", ""), self.scope.get("root_path", ""))
+
+    def query(self) -> bytes:
+        query: bytes = self.scope.get("query_string", b"")
+        return query
+
+    def request(self) -> Scope:
+        return self.scope
 
     # -- towards the app
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from .clock import Clock, ManualClock, system_clock
 from .config import load_plan
-from .control.events import Event, RollbackReason, RolledBack, StageEntered, Started
+from .control.events import Event, Held, RollbackReason, RolledBack, StageEntered, Started
 from .control.in_flight import Flights
 from .control.journal import dump_journal, parse_journal
 from .control.machine import Command
@@ -140,6 +140,8 @@ class CanaryDeploymentController:
         self._rollout = Rollout(deployment, judge, flights)
         self._events: list[Event] = []
         self._counters: Counter[str] = Counter()
+        self._without_key = 0  # requests since the stage began that could not be routed
+        self._asked: tuple[str, ...] = ()  # where a key of theirs was looked for
         self._journal = None if journal is None else Path(journal)
         self._listeners = Listeners(
             sinks,
@@ -359,6 +361,25 @@ class CanaryDeploymentController:
         with self._lock:
             self._counters[what] += times
 
+    def count_without_key(self, what: str, asked: tuple[str, ...]) -> None:
+        """Count a request that could not be routed, `no_key` or `refused_key`.
+
+        A stage that is held says how many of its requests there were, and which sources of keys
+        were `asked`.
+        """
+        with self._lock:
+            self._counters[what] += 1
+            self._without_key += 1
+            self._asked = asked
+
+    def warn(self, what: str) -> None:
+        """Log once what an operator should know of how this release is set up."""
+        with self._lock:
+            first = what not in self._told
+            self._told.add(what)
+        if first:
+            self._log.warning("%s: %s", self.deployment_id, what)
+
     def fault(self, where: str, error: BaseException) -> None:
         """Count an error inside canario, and log it the first time that its kind appears."""
         kind = f"{where}: {type(error).__name__}"
@@ -535,6 +556,7 @@ class CanaryDeploymentController:
     def _perform(self, events: list[Event]) -> None:
         """Make events take effect; called with the lock held, so that their order is kept."""
         self.router.share = self._rollout.state.share
+        events = [self._with_keys(event) for event in events]
         self._events += events
         if self._tape is not None:
             self._tape.told(events)
@@ -546,6 +568,14 @@ class CanaryDeploymentController:
                 self._counters["journal_failed"] += 1
                 self._log.error("the journal %s cannot be written: %s", self._journal, error)
         self._listeners.queue(events)
+
+    def _with_keys(self, event: Event) -> Event:
+        """The event with what only the shell knows: whether requests could be routed at all."""
+        if isinstance(event, StageEntered):
+            self._without_key = 0
+        elif isinstance(event, Held) and self._without_key:
+            return replace(event, without_key=self._without_key, key_sources=self._asked)
+        return event
 
     def _log_event(self, event: Event) -> None:
         level = logging.WARNING if isinstance(event, RolledBack) else logging.INFO

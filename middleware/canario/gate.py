@@ -7,11 +7,11 @@ request. An exception in here is counted as a fault, and the request is served b
 from __future__ import annotations
 
 import os
-import re
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from msgspec.structs import replace
@@ -24,9 +24,10 @@ from canario.contracts.routes import may_be_about
 from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
+from canario.plan import check_token
 from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
-from canario.routing.keys import Carrier, cookie_value, key_source
+from canario.routing.keys import Carrier, KeySource, cookie_value, key_source
 from canario.routing.router import Arm
 from canario.tracing.request import RequestSpan, RequestTracer, as_current
 
@@ -39,16 +40,26 @@ if TYPE_CHECKING:
 
 __all__ = ["HEALTH_PATHS", "Exchange", "Gate", "GateOptions"]
 
+# Given the scope or the environ.
+KeyFunction = Callable[[Any], "str | bytes | None"]
+
 HEALTH_PATHS = ("/health", "/healthz", "/livez", "/readyz", "/ping")
 
 # These answer without doing the work that a latency limit is about.
 _UNTIMED_METHODS = frozenset({"HEAD", "OPTIONS"})
 
+# So many requests are looked at before a release to nobody is warned of.
+_FIRST_KEYS = 50
+
 # A year: an anonymous user should stay in one bucket for as long as releases go on.
 _COOKIE_SECONDS = 365 * 24 * 3600
 
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Response headers that a server, a client or a cache acts upon: the arm's name would break it.
+_TAKEN = frozenset(
+    {"cache-control", "connection", "content-encoding", "content-length", "content-type", "date"}
+    | {"keep-alive", "location", "set-cookie", "trailer", "transfer-encoding", "upgrade", "vary"}
+)
 
 # The flow of requests whose route has no name.
 _UNNAMED = "other"
@@ -69,6 +80,7 @@ class Exchange:
     arm: Arm = "baseline"
     started_at = 0.0
     timed = True
+    perhaps_health = False  # its path may be a health check's once a router has shortened it
     set_cookie: str | None = None
     status: int | None = None
     response_headers: Sequence[tuple[bytes, bytes]] = ()
@@ -95,6 +107,10 @@ class Exchange:
         """What links to the request's span; None without one."""
         return None if self.span is None else self.span.span.get_span_context()
 
+    def path(self) -> str:
+        """The path below where the app is mounted that serves it, as far as is known by now."""
+        return ""
+
     def find_route(self) -> str | None:
         """Template of the route, while the request is being served; None when it has no name."""
         return None
@@ -119,6 +135,7 @@ class Exchange:
 class GateOptions(TypedDict, total=False):
     """The options that both middlewares take; `Gate` says what they mean."""
 
+    key: KeyFunction | None
     contract: Any
     contract_routes: Collection[str] | None
     contract_max_body: int
@@ -138,6 +155,9 @@ class Gate:
 
     Args:
         controller: Decides the share, and is told the outcomes.
+        key: Called with the scope or the environ, gives the key of a request (text or bytes), or
+            None where it has none; then the plan's `key_sources` are asked. What it raises is a
+            fault, and the baseline serves the request.
         contract: What a valid response is: a JSON Schema, a type, what `canario.contracts`
             makes, a mapping of routes to these, or a callable, which is called with (route,
             status, headers, body) and returns or raises what is wrong. Whole responses are
@@ -145,7 +165,8 @@ class Gate:
         contract_routes: The routes that the contract is about; None for all of them.
         contract_max_body: Longer bodies (bytes) are not checked, and counted so.
         errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
-        health_paths: Paths whose requests stay out of the latency.
+        health_paths: Paths whose requests stay out of the latency, below whatever the app that
+            serves them is mounted at.
         arm_header: Name of a response header that tells the arm; None for none.
         monitor: Records every request that says something about the service, by its route. Its
             alerts are evaluated beside the requests when it is time, and after a broken contract.
@@ -160,14 +181,14 @@ class Gate:
 
     Raises:
         ConfigError: When the plan names a secret that the environment does not hold, or a
-            trusted peer that is no address.
-        ValueError: When `arm_header` is no name of a header.
+            trusted peer that is no address, and when `arm_header` is no name of a header.
     """
 
     def __init__(
         self,
         controller: CanaryDeploymentController,
         *,
+        key: KeyFunction | None = None,
         contract: Any = None,
         contract_routes: Collection[str] | None = None,
         contract_max_body: int = 64 * 1024,
@@ -181,10 +202,8 @@ class Gate:
         tracer_provider: TracerProvider | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        if arm_header is not None and not _TOKEN.fullmatch(arm_header):
-            raise ValueError(
-                f"arm_header is {arm_header!r}; it must be a name such as X-Canary-Arm"
-            )
+        if arm_header is not None:
+            _check_arm_header(arm_header)
         routing = controller.deployment.routing
         self.controller = controller
         self.max_body = contract_max_body
@@ -196,6 +215,11 @@ class Gate:
         self._flows = {route: str(flow) for route, flow in (flows or {}).items()}
         self._sources = [key_source(spec) for spec in routing.key_sources]
         self._anonymous = routing.anonymous_cookie
+        self._asked = routing.key_sources
+        if key is not None:
+            self._sources.insert(0, self._function_source(key))
+            self._asked = ("key=", *self._asked)
+        self._keys_seen: list[bool] | None = []  # until they were looked at
         environ = os.environ if environ is None else environ
         self._forced = _forced_arms(controller, environ)
         self.tracer = (
@@ -222,6 +246,7 @@ class Gate:
         self._contract_routes = None if contract_routes is None else frozenset(contract_routes)
         self._errors = {route: frozenset(codes) for route, codes in (errors or {}).items()}
         self._health_paths = frozenset(health_paths)
+        self._health_ends = tuple(self._health_paths)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
         self._telling_ms = self._slow_ms
         if monitor is not None:
@@ -266,6 +291,11 @@ class Gate:
                 controller.tick()
             if method in _UNTIMED_METHODS or path in self._health_paths:
                 exchange.timed = False
+            elif path.endswith(self._health_ends):
+                if carrier.path() in self._health_paths:
+                    exchange.timed = False
+                else:
+                    exchange.perhaps_health = True
             if controller.router.weight:  # else it is nobody's: an abort beats every claim
                 self._route(exchange, carrier, secure)
             elif self.tape is not None:
@@ -292,6 +322,8 @@ class Gate:
         exchange.observed = True
         try:
             now = self.controller.clock() if at is None else at
+            if exchange.perhaps_health and exchange.path() in self._health_paths:
+                exchange.timed = False
             outcome, latency_ms = self._worth(exchange, route, now)
             if exchange.span is not None:
                 exchange.span.note_worth(outcome, latency_ms)
@@ -387,15 +419,17 @@ class Gate:
         try:
             key = self._key(carrier)
         except InvalidKeyError:
-            controller.count("refused_key")
+            self._without_key("refused_key", exchange)
             exchange.reason = "error"
             return
         if key is None and self._anonymous is not None:
             key = self._name_anonymous(exchange, self._anonymous, secure)
         if key is None:
-            controller.count("no_key")
+            self._without_key("no_key", exchange)
             exchange.reason = "default"
             return
+        if self._keys_seen is not None and exchange.timed:
+            self._see_key(True)
         exchange.arm = controller.router.arm_of(key)
         exchange.reason = "split"
         if self._keeps_keys:
@@ -410,6 +444,48 @@ class Gate:
             value = cookie_value(carrier, self._anonymous.encode("latin-1"))
             return key_bytes(value) if value else None
         return None
+
+    def _function_source(self, function: Any) -> KeySource:
+        if not callable(function) or iscoroutinefunction(function):
+            problem = f"is {function!r}; it must be a function that returns text, bytes or None"
+            raise ConfigError("middleware", "key", problem)
+
+        def find(carrier: Carrier) -> bytes | None:
+            try:
+                key = function(carrier.request())
+                if key is not None and not isinstance(key, str | bytes):
+                    raise TypeError(f"key= returned {key!r}; it must be text, bytes or None")
+            except Exception as error:
+                self.fault("asking key= for a key", error)
+                raise InvalidKeyError("key= failed") from error
+            return None if key is None else key_bytes(key)
+
+        return find
+
+    def _without_key(self, what: str, exchange: Exchange) -> None:
+        self.controller.count_without_key(what, self._asked)
+        if self._keys_seen is not None and exchange.timed:
+            self._see_key(False)
+
+    def _see_key(self, found: bool) -> None:
+        """Warn early of a release that reaches nobody. Health checks and the like need no key."""
+        seen = self._keys_seen
+        if seen is None:
+            return
+        seen.append(found)
+        if len(seen) < _FIRST_KEYS:
+            return
+        self._keys_seen = None
+        without = seen.count(False)
+        if without > 0.9 * len(seen):
+            self.controller.warn(
+                f"{without} of the first {len(seen)} requests had no key, so the baseline served "
+                f"them and the canary will see hardly anybody; asked was "
+                f"{', '.join(self._asked) or 'nothing'}. Name a source that these requests have in "
+                "routing.key_sources (header:NAME, cookie:NAME, user, client, client:N, "
+                "query:NAME, path:/plans/{id}), set routing.anonymous_cookie, or give the "
+                "middleware key="
+            )
 
     def _name_anonymous(self, exchange: Exchange, name: str, secure: bool) -> bytes:
         """Give the user a random key to come back with: it carries the bucket of every release."""
@@ -470,6 +546,16 @@ class Gate:
             violation = replace(violation, trace_id=format_trace_id(span.trace_id))
         with as_current(span):
             self.report_violation(response.arm, violation, response.mark)
+
+
+def _check_arm_header(name: str) -> None:
+    try:
+        check_token("arm_header", name, "header")
+        if name.lower() in _TAKEN:
+            raise ValueError(f"arm_header is {name!r}, which means something else already")
+    except ValueError as error:
+        problem = f"{error}; a name such as X-Canary-Arm is valid"
+        raise ConfigError("middleware", "arm_header", problem) from error
 
 
 def _recorder(tape: str | os.PathLike[str] | TapeRecorder) -> TapeRecorder:

@@ -28,6 +28,7 @@ __all__ = [
     "Stage",
     "Tracing",
     "Weights",
+    "check_token",
 ]
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -40,7 +41,18 @@ ABANDONED_AFTER_SECONDS = 60.0
 # A share is an integer number of 1/100,000 of the buckets, so that it is exact everywhere.
 _PERCENT_STEP = 0.001
 
-_KEY_SOURCE = re.compile(r"(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+|user|client(:[0-9]{1,2})?")
+# Names of headers (RFC 9110, 5.6.2) and of cookies (RFC 6265, 4.1.1): anything else could end the
+# line that it is written into.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+_A_TOKEN = {"pattern": f"^{_TOKEN.pattern}$"}
+
+# What a path may have between its slashes, as text: servers have decoded it.
+_LETTERS = r"[^/{}?#%\s]"
+_KEY_SOURCE = re.compile(
+    rf"(header|cookie):{_TOKEN.pattern}|user|client(:[0-9]{{1,2}})?|query:[!-~]+|"
+    rf"path:(?=.*{{)(/({_LETTERS}+|{_LETTERS}*{{[A-Za-z_][0-9A-Za-z_]*}}{_LETTERS}*))+"
+)
 
 
 def _check(
@@ -54,6 +66,15 @@ def _check(
         least = f"more than {low:g}" if above else f"at least {low:g}"
         most = "" if high == math.inf else f" and at most {high:g}"
         raise ValueError(f"{name} is {value!r}; it must be a finite number, {least}{most}")
+
+
+def check_token(name: str, value: object, what: str) -> None:
+    """Refuse what cannot be the name of a header or of a cookie. Raises `ValueError`."""
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ValueError(
+            f"{name} is {value!r}; it must be the name of a {what}: "
+            "letters, digits and !#$%&'*+-.^_`|~, at least one"
+        )
 
 
 class Stage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -301,8 +322,12 @@ class ForcedArms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signed with the secret that the environment variable `secret_env` holds.
     """
 
-    header: Annotated[str, Meta(min_length=1, description="Request header to read.")] = "X-Canary"
-    cookie: Annotated[str | None, Meta(description="Cookie to read as well.")] = None
+    header: Annotated[
+        str, Meta(description="Request header to read.", extra_json_schema=_A_TOKEN)
+    ] = "X-Canary"
+    cookie: Annotated[
+        str | None, Meta(description="Cookie to read as well.", extra_json_schema=_A_TOKEN)
+    ] = None
     trusted_peers: Annotated[
         tuple[str, ...], Meta(description="Addresses or networks whose bare claim is believed.")
     ] = ()
@@ -311,6 +336,9 @@ class ForcedArms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     def __post_init__(self) -> None:
+        check_token("header", self.header, "header")
+        if self.cookie is not None:
+            check_token("cookie", self.cookie, "cookie")
         if not self.trusted_peers and self.secret_env is None:
             raise ValueError(
                 "forced arms need a way to be verified: give trusted_peers, secret_env or both"
@@ -327,12 +355,16 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(
             description="Where the key is looked for, in order: header:NAME, cookie:NAME, user, "
-            "client (the peer's address) or client:N (the address that N trusted proxies saw)."
+            "client (the peer's address), client:N (the address that N trusted proxies saw), "
+            "query:NAME (a parameter of the URL) or path:/plans/{id} (a part of its path)."
         ),
     ] = ("header:x-user-id", "user", "header:x-request-id")
     anonymous_cookie: Annotated[
         str | None,
-        Meta(description="Name of a cookie that keeps a user without a key in one bucket."),
+        Meta(
+            description="Name of a cookie that keeps a user without a key in one bucket.",
+            extra_json_schema=_A_TOKEN,
+        ),
     ] = None
     forced_arms: Annotated[
         ForcedArms | None, Meta(description="Let verified requests choose their arm.")
@@ -342,11 +374,26 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.salt == "":
             raise ValueError("salt is ''; give some text, or leave it out for the deployment_id")
         for source in self.key_sources:
-            if not _KEY_SOURCE.fullmatch(source):
+            if not _is_key_source(source):
                 raise ValueError(
                     f"key_sources has {source!r}; valid are header:NAME, cookie:NAME, user, "
-                    "client and client:N"
+                    "client, client:N, query:NAME and path:/plans/{id}"
                 )
+        if self.anonymous_cookie is None:
+            return
+        check_token("anonymous_cookie", self.anonymous_cookie, "cookie")
+        if self.forced_arms is not None and self.forced_arms.cookie == self.anonymous_cookie:
+            raise ValueError(
+                f"anonymous_cookie and forced_arms.cookie are both {self.anonymous_cookie!r}; "
+                "give them two names, for one holds a key and the other a claim"
+            )
+
+
+def _is_key_source(source: object) -> bool:
+    if not isinstance(source, str) or not _KEY_SOURCE.fullmatch(source):
+        return False
+    # These end a name, or stand for other letters of it.
+    return not (source.startswith("query:") and set(source) & set("#%&+="))
 
 
 DEFAULT_STAGES = (Stage(5, 300), Stage(25, 600), Stage(100, 1800))

@@ -105,6 +105,9 @@ class _Request(Exchange):
         self._environ = environ
         self._find = route
 
+    def path(self) -> str:
+        return _decoded(self._environ.get("PATH_INFO", ""))
+
     def find_route(self) -> str | None:
         return self._find(self._environ)
 
@@ -467,6 +470,16 @@ class _EnvironCarrier:
         user = self._environ.get("REMOTE_USER")
         return user.encode("latin-1") if user else None
 
+    def path(self) -> str:
+        return _decoded(self._environ.get("PATH_INFO", ""))
+
+    def query(self) -> bytes:
+        query: str = self._environ.get("QUERY_STRING", "")
+        return query.encode("latin-1")
+
+    def request(self) -> WSGIEnvironment:
+        return self._environ
+
 
 _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 
@@ -479,8 +492,12 @@ def _variable(name: bytes) -> str:
 
 
 def _path(environ: WSGIEnvironment) -> str:
-    """The whole path as text; the environ holds its UTF-8 bytes as Latin-1 letters."""
-    path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+    """The whole path as text."""
+    return _decoded(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
+
+
+def _decoded(path: str) -> str:
+    """A path as text; the environ holds its UTF-8 bytes as Latin-1 letters."""
     return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 

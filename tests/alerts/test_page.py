@@ -49,6 +49,8 @@ VALUES: dict[str, Any] = {
     "percentage": 25.0,
     "verdict": VERDICT,
     "samples": 3,
+    "without_key": 3,
+    "key_sources": ("user",),
     "needed": 10,
     "violation": VIOLATION,
     "reason": events.RollbackReason.ERROR_RATE,

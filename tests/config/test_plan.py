@@ -201,7 +201,9 @@ def test_a_bad_variable_is_named(document: Path, variable: str, value: str, says
         ("deployment.missing_evidence.deadline_seconds", 5, "missing_evidence", "give both"),
         ("deployment.missing_evidence.then", "rolback", "missing_evidence.then", "rolback"),
         ("deployment.routing.key_sources", ["headers:x"], "routing", "header:NAME"),
+        ("deployment.routing.key_sources", ["path:/plans"], "routing", "path:/plans/{id}"),
         ("deployment.routing.salt", "", "routing", "salt"),
+        ("deployment.routing.anonymous_cookie", "sid; Secure", "routing", "anonymous_cookie is"),
         ("deployment.routing.forced_arms", {}, "forced_arms", "trusted_peers"),
         ("deployment.deployment_id", "", "deployment", "name"),
         ("tracing.sampling_rate", 1.5, "sampling_rate", "1.5"),
@@ -258,11 +260,66 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
         (lambda: Deployment(canary_stages=(Stage(5, 1), Stage(5, 1))), "must rise"),
         (lambda: Routing(key_sources=("client:x",)), "client:N"),
         (lambda: ForcedArms(), "verified"),
+        (
+            lambda: Routing(
+                anonymous_cookie="a", forced_arms=ForcedArms(cookie="a", secret_env="S")
+            ),
+            "two names",
+        ),
     ],
 )
 def test_a_value_made_in_python_is_checked_too(make: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a\r\nSet-Cookie: evil=1", "a\n", "€", "sid; Domain=evil.example", "a b", "a=b", '"a"'],
+)
+def test_a_name_that_would_end_its_line_is_refused_with_the_plan(name: str, tmp_path: Path) -> None:
+    """Of a cookie it is a token of RFC 6265, of a header one of RFC 9110."""
+    for key in ("anonymous_cookie", "forced_arms.cookie", "forced_arms.header"):
+        _, _, last = key.rpartition(".")
+        made: dict[str, Any] = {last: name} | ({"secret_env": "S"} if "." in key else {})
+        routing = {"forced_arms": made} if "." in key else made
+        file = tmp_path / "plan.json"
+        file.write_text(json.dumps({"deployment": {"routing": routing}}))
+        with pytest.raises(ConfigError, match=f"{last} is .*must be the name of a") as caught:
+            load_plan(file)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ValueError, match=f"{last} is"):
+            ForcedArms(**made) if "." in key else Routing(**made)
+    for source in ("header", "cookie"):
+        with pytest.raises(ValueError, match="key_sources has"):
+            Routing(key_sources=(f"{source}:{name}",))
+
+
+@pytest.mark.parametrize(
+    ("source", "valid"),
+    [
+        ("query:plan", True),
+        ("query:filter[plan]", True),
+        ("query:a&b", False),
+        ("query:a%20b", False),
+        ("path:/plans/{id}", True),
+        ("path:/tenants/{tenant}/plans/{id}.json", True),
+        ("path:/plánes/{id}", True),
+        ("path:plans/{id}", False),
+        ("path:/plans/{id}/", False),
+        ("path:/plans/{id:int}", False),
+        ("path:/plans/{a}{b}", False),
+        ("path:/plans/{id}?x", False),
+        ("path:/my%20plans/{id}", False),
+        ("path:", False),
+    ],
+)
+def test_a_part_of_the_url_may_be_the_key(source: str, valid: bool) -> None:
+    if valid:
+        assert Routing(key_sources=(source,)).key_sources == (source,)
+    else:
+        with pytest.raises(ValueError, match="key_sources has"):
+            Routing(key_sources=(source,))
 
 
 def test_a_number_must_be_one() -> None:

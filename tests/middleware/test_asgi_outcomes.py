@@ -6,6 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 from tests.middleware.asgi_tools import (
     BAD,
     DISCONNECT,
@@ -192,6 +196,49 @@ def test_messages_that_inform_end_nothing() -> None:
 def test_head_and_options_stay_out_of_the_latency(method: str) -> None:
     seen = watch(hello, http_scope(method=method)).only
     assert (seen.outcome, seen.latency_ms) == (GOOD, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "timed"),
+    [
+        ("/api/healthz", "/api", False),
+        ("/api/healthz", "/api/", False),
+        ("/a/b/ping", "/a/b", False),
+        ("/healthz", "/api", False),  # a server that leaves the root path out
+        ("/api/healthz", "", True),
+        ("/api/healthz", "/ap", True),
+        ("/api/users/ping", "/api", True),
+        ("/apihealthz", "/api", True),
+    ],
+)
+def test_health_checks_stay_out_of_the_latency_below_a_prefix(
+    path: str, root: str, timed: bool
+) -> None:
+    told = watch(hello, http_scope(path, root_path=root)).only
+    assert (told.latency_ms is not None) is timed
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_health_checks_of_mounted_apps_stay_out_of_the_latency(depth: int) -> None:
+    """Whichever app is guarded: the one that mounts, or the one that is mounted."""
+
+    async def healthz(request: Request) -> Response:
+        return Response("ok")
+
+    controller = Controller()
+    app: Any = Starlette(routes=[Route("/healthz", healthz), Route("/users/ping", healthz)])
+    apps = [app]
+    for name in ("inner", "outer"):
+        apps.append(Starlette(routes=[Mount(f"/{name}", app=apps[-1])]))
+    for number, each in enumerate(apps):
+        if number == depth:
+            app = CanaryMiddleware(each, controller)
+        elif number > depth:
+            app = Starlette(routes=[Mount(("/inner", "/outer")[number - 1], app=app)])
+    assert ask(app, http_scope("/outer/inner/healthz")).status == 200
+    assert controller.only.latency_ms is None
+    assert ask(app, http_scope("/outer/inner/users/ping")).status == 200
+    assert controller.seen[1].latency_ms is not None
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/ping"])

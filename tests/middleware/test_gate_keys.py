@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,10 @@ from hypothesis import strategies as st
 from tests.middleware.asgi_tools import Controller
 
 from canario import InvalidKeyError, Routing
+from canario.config import ConfigError
+from canario.control.events import Held
+from canario.control.journal import dump_journal, parse_journal
+from canario.control.words import describe
 from canario.gate import Exchange, Gate
 from canario.routing.keys import cookie_value, key_source
 
@@ -22,6 +28,8 @@ class Request:
     lines: list[tuple[bytes, bytes]] = field(default_factory=list)
     address: str | None = "203.0.113.7"
     who: str | bytes | None = None
+    below: str = "/"
+    asks: bytes = b""
 
     def headers(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.lines if key == name]
@@ -31,6 +39,15 @@ class Request:
 
     def user(self) -> str | bytes | None:
         return self.who
+
+    def path(self) -> str:
+        return self.below
+
+    def query(self) -> bytes:
+        return self.asks
+
+    def request(self) -> Request:
+        return self
 
 
 def admit(gate: Gate, request: Request, *, secure: bool = False) -> Exchange:
@@ -128,9 +145,63 @@ def test_a_client_without_an_address_is_no_key() -> None:
     assert key_source("client")(Request(address=None)) is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "key"),
+    [
+        (b"plan=7", b"7"),
+        (b"a=b&plan=7&c=d", b"7"),
+        (b"plan=caf%C3%A9+x", "caf\xe9 x".encode()),
+        (b"plan=%FF", b"\xff"),
+        (b"%70lan=7", b"7"),
+        (b"plan=7&plan=7", b"7"),
+        (b"plan=a=b", b"a=b"),
+        (b"plan=%zz", b"%zz"),
+        (b"explan=7", None),
+        (b"PLAN=7", None),
+        (b"", None),
+    ],
+)
+def test_a_parameter_of_the_query_is_a_key(asked: bytes, key: bytes | None) -> None:
+    assert key_source("query:plan")(Request(asks=asked)) == key
+
+
+@pytest.mark.parametrize(
+    "asked", [b"plan=", b"plan", b"plan=7&plan=8", b"plan=7&pla%6E=8", b"plan=" + b"x" * 513]
+)
+def test_a_parameter_that_is_no_key_is_refused(asked: bytes) -> None:
+    with pytest.raises(InvalidKeyError):
+        key_source("query:plan")(Request(asks=asked))
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "key"),
+    [
+        ("path:/plans/{id}", "/plans/7", b"7"),
+        ("path:/plans/{id}", "/plans/7/", b"7"),
+        ("path:/plans/{id}", "/plans/7/report", b"7"),
+        ("path:/plans/{id}", "/plans/caf\xe9 x", "caf\xe9 x".encode()),
+        ("path:/plans/{id}", "/plans/7\n", b"7\n"),
+        ("path:/plans/{id}", "/plans/", None),
+        ("path:/plans/{id}", "/plans//7", None),
+        ("path:/plans/{id}", "/plans", None),
+        ("path:/plans/{id}", "/api/plans/7", None),
+        ("path:/plans/{id}.json", "/plans/7.json", b"7"),
+        ("path:/plans/{id}.json", "/plans/7.jsonx", None),
+        ("path:/plans/{id}.json", "/plans/7xjson", None),
+        ("path:/tenants/{t}/plans/{id}", "/tenants/a/plans/7", b"a/7"),
+        ("path:/{tenant}", "/a", b"a"),
+        ("path:/{tenant}", "/", None),
+    ],
+)
+def test_a_part_of_the_path_is_a_key_for_all_that_lies_below(
+    source: str, path: str, key: bytes | None
+) -> None:
+    assert key_source(source)(Request(below=path)) == key
+
+
 def test_a_source_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="is no source of keys"):
-        key_source("query:id")
+        key_source("fragment:id")
 
 
 # -- their order
@@ -155,6 +226,120 @@ def test_without_a_key_the_baseline_serves_and_it_is_counted() -> None:
     here, controller = gate("header:x-user-id", share=100)
     assert admit(here, Request()).arm == "baseline"
     assert controller.counters == {"no_key": 1}
+
+
+@pytest.mark.parametrize("key", ["ann", b"ann"])
+def test_a_function_of_the_app_is_asked_first(key: str | bytes) -> None:
+    controller = Controller(routing=Routing(key_sources=("header:x-user-id",)))
+    request = Request([(b"x-user-id", b"bob")])
+    asked: list[object] = []
+
+    def find(seen: Request) -> str | bytes | None:
+        asked.append(seen)
+        return key if len(asked) == 1 else None
+
+    here = Gate(controller, key=find)
+    assert admit(here, request).arm == controller.router.route_request("ann")
+    assert admit(here, request).arm == controller.router.route_request("bob")
+    assert asked == [request, request]
+    assert controller.counters == {}
+
+
+@pytest.mark.parametrize("value", [7, "", "x" * 513, object(), ZeroDivisionError("no")])
+def test_a_function_that_fails_sends_the_request_to_the_baseline(value: object) -> None:
+    """What it raises is a fault, and the next source is not asked: a key may not be spoilt."""
+
+    def find(_: object) -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    controller = Controller(100)
+    here = Gate(controller, key=find)
+    exchange = admit(here, Request([(b"x-user-id", b"ann")]))
+    assert exchange.arm == "baseline"
+    assert controller.counters["refused_key"] == 1
+    assert ("faults" in controller.counters) is not isinstance(value, str)
+    here.finish(exchange, None)
+    assert controller.only.arm == "baseline"  # it is watched all the same
+
+
+@pytest.mark.parametrize("value", ["x-user-id", 5])
+def test_what_is_no_function_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"key.* is "):
+        Gate(Controller(), key=value)
+
+
+def test_a_coroutine_function_gives_no_key() -> None:
+    async def find(_: object) -> str:
+        return "ann"
+
+    with pytest.raises(ConfigError, match="must be a function that returns text"):
+        Gate(Controller(), key=find)  # type: ignore[arg-type]
+
+
+# -- nobody has one
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+def test_a_release_that_reaches_nobody_is_said_once_and_early(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here, controller = gate("header:x-user-id", "cookie:sid")
+    for _ in range(300):
+        admit(here, Request())
+    (said,) = warned(caplog)
+    assert "50 of the first 50 requests had no key" in said
+    assert "header:x-user-id, cookie:sid" in said
+    assert controller.counters == {"no_key": 300}
+
+
+@pytest.mark.parametrize(("every", "says"), [(2, 0), (8, 0), (20, 1)])
+def test_some_requests_without_a_key_are_as_usual(
+    every: int, says: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, _ = gate("header:x-user-id")
+    for number in range(300):
+        admit(here, Request([(b"x-user-id", b"ann")] if number % every == 0 else []))
+    assert len(warned(caplog)) == says
+
+
+def test_refused_keys_are_none_and_health_checks_need_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here, _ = gate("header:x-user-id")
+    for _ in range(100):
+        assert here.admit(Exchange(), Request(), "GET", "/healthz", False)
+        assert here.admit(Exchange(), Request(), "OPTIONS", "/", False)
+    assert warned(caplog) == []
+    for _ in range(100):
+        admit(here, Request([(b"x-user-id", b"")]))
+    assert len(warned(caplog)) == 1
+
+
+def test_a_stage_that_waits_says_how_many_had_no_key() -> None:
+    controller = Controller(hold=10, routing=Routing(key_sources=("header:x-user-id",)))
+    here = Gate(controller, key=lambda _: None)
+    for _ in range(30):
+        controller.time.advance(1)
+        here.finish(admit(here, Request()), None)
+    (held,) = (event for event in controller.events if isinstance(event, Held))
+    assert (held.without_key, held.key_sources) == (10, ("key=", "header:x-user-id"))
+    assert describe(held, controller.deployment) == (
+        "held: 0 of the 10 samples needed have come; 10 requests of this stage had no key and went "
+        "to the baseline (asked: key=, header:x-user-id)"
+    )
+    assert parse_journal(dump_journal(controller.events)).events == controller.events
+
+
+def test_a_stage_in_which_everybody_has_a_key_is_journalled_as_ever() -> None:
+    held = Held(at=1, stage=0, samples=2, needed=10)
+    line = b'{"event":"held","at":1,"stage":0,"samples":2,"needed":10}\n'
+    assert dump_journal([held]) == line
+    assert parse_journal(line).events == (held,)
 
 
 def test_half_of_many_users_reach_the_canary_and_stay_there() -> None:

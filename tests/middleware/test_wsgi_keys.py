@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
@@ -67,6 +68,52 @@ def test_the_same_address_goes_to_the_same_arm_over_both_protocols(
     for sources in (("client",), ("client:2", "client")):
         asgi, wsgi = arms(Routing(key_sources=sources), headers, REMOTE_ADDR=peer)
         assert asgi == wsgi
+
+
+# What stands between the slashes of a URL, and behind its question mark, as it is sent.
+SENT = st.lists(
+    st.sampled_from(
+        ["a", "7", "-", "+", ";", "=", "&", "plan=", "%20", "%2F", "%C3%A9", "%FF", "%"]
+    )
+).map("".join)
+
+
+@given(SENT, st.sampled_from(["", "/api", "/api/"]), st.sampled_from(["", "/", "/report"]))
+def test_the_same_url_goes_to_the_same_arm_over_both_protocols(
+    sent: str, root: str, below: str
+) -> None:
+    """Servers decode the path, into text for ASGI and into bytes for WSGI."""
+    path = f"{root.rstrip('/')}/plans/{sent}{below}"
+    for sources in (("path:/plans/{id}",), ("query:plan",)):
+        routing = Routing(key_sources=sources)
+        scope = http_scope(unquote(path), root_path=root, query_string=sent.encode())
+        environ = request(
+            unquote_to_bytes(path).decode("latin-1").removeprefix(root.rstrip("/")),
+            SCRIPT_NAME=root.rstrip("/"),
+            QUERY_STRING=sent,
+        )
+        controllers = Controller(routing=routing), Controller(routing=routing)
+        ask_asgi(OverASGI(hello, controllers[0]), scope)
+        ask(OverWSGI(answers(), controllers[1]), environ)
+        found = [(c.only.arm, c.counters) for c in controllers]
+        assert found[0] == found[1]
+
+
+def test_a_function_is_given_the_scope_or_the_environ() -> None:
+    for key in ("ann", "ñandú", b"\xff"):
+        asgi, wsgi = Controller(), Controller()
+        scope, environ = http_scope(), request()
+        given: list[object] = []
+
+        def find(request: Any, key: str | bytes = key, given: list[object] = given) -> str | bytes:
+            given.append(request)
+            return key
+
+        ask_asgi(OverASGI(hello, asgi, key=find), scope)
+        ask(OverWSGI(answers(), wsgi, key=find), environ)
+        assert given[0] is scope
+        assert given[1] is environ
+        assert asgi.only.arm == wsgi.only.arm == asgi.router.route_request(key)
 
 
 def test_the_user_that_the_server_found_is_a_key() -> None:

@@ -22,6 +22,7 @@ from tests.middleware.wsgi_tools import (
     request,
     streams,
 )
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from canario.wsgi import CanaryMiddleware
 
@@ -329,6 +330,21 @@ def test_an_event_stream_that_is_written_is_timed_to_its_first_piece() -> None:
 def test_head_and_options_stay_out_of_the_latency(method: str) -> None:
     seen = watch(answers(), request(method=method)).only
     assert (seen.outcome, seen.latency_ms) == (GOOD, None)
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_health_checks_stay_out_of_the_latency_below_a_prefix(outside: bool) -> None:
+    controller = Controller()
+    app: WSGIApplication = answers()
+    if outside:
+        app = CanaryMiddleware(DispatcherMiddleware(answers(), {"/api": app}), controller)
+    else:
+        app = DispatcherMiddleware(answers(), {"/api": CanaryMiddleware(app, controller)})
+    for path, script in (("/api/healthz", "/v1"), ("/api/healthz", "")):
+        ask(app, request(path, SCRIPT_NAME=script))
+        assert controller.seen.pop().latency_ms is None
+    ask(app, request("/api/users/ping"))
+    assert controller.seen.pop().latency_ms is not None
 
 
 def test_health_checks_stay_out_of_the_latency() -> None:

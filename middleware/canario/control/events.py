@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from canario.judges.verdict import Trigger, Verdict
 from canario.plan import Deployment
@@ -26,6 +28,7 @@ __all__ = [
     "RolledBack",
     "StageEntered",
     "Started",
+    "decided",
 ]
 
 By = Literal["evidence", "operator", "deadline"]
@@ -76,12 +79,19 @@ class Checked(_Event, frozen=True, kw_only=True, tag="checked"):
     verdict: Verdict
 
 
-class Held(_Event, frozen=True, kw_only=True, tag="held"):
-    """The hold is over and too few requests have come: the stage waits for them."""
+class Held(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="held"):
+    """The hold is over and too few requests have come: the stage waits for them.
+
+    `without_key` requests of the stage could not be routed, since none of the `key_sources` that
+    were asked gave a key. No decision depends on it, and a journal has it only where there are
+    such requests.
+    """
 
     stage: int
     samples: int
     needed: int
+    without_key: int = 0
+    key_sources: tuple[str, ...] = ()
 
 
 class Paused(_Event, frozen=True, kw_only=True, tag="paused"):
@@ -126,6 +136,14 @@ class Aborted(_Event, frozen=True, kw_only=True, tag="aborted"):
 
     stage: int
     terminal: ClassVar[bool] = True
+
+
+def decided(events: Iterable[Event]) -> tuple[Event, ...]:
+    """The events as they were decided, without what a journal tells beside that."""
+    return tuple(
+        replace(event, without_key=0, key_sources=()) if isinstance(event, Held) else event
+        for event in events
+    )
 
 
 Event = (

@@ -49,7 +49,14 @@ def describe(event: Event, deployment: Deployment) -> str:
         case Checked(verdict=verdict):
             return f"{verdict.kind}: {verdict.why}"
         case Held():
-            return f"held: {event.samples} of the {event.needed} samples needed have come"
+            held = f"held: {event.samples} of the {event.needed} samples needed have come"
+            if not event.without_key:
+                return held
+            asked = ", ".join(event.key_sources) or "no source"
+            return (
+                f"{held}; {event.without_key} requests of this stage had no key and went to the "
+                f"baseline (asked: {asked})"
+            )
         case Paused():
             return f"paused{_BY[event.by]}"
         case Resumed():

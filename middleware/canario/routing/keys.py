@@ -6,12 +6,14 @@ sources after it are not asked: a request must not choose its cohort by spoiling
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from canario.routing.bucket import InvalidKeyError, key_bytes
 
-__all__ = ["Carrier", "KeySource", "cookie_value", "key_source"]
+__all__ = ["Carrier", "KeySource", "cookie_value", "key_source", "path_below"]
 
 
 class Carrier(Protocol):
@@ -26,12 +28,22 @@ class Carrier(Protocol):
     def user(self) -> str | bytes | None:
         """The user that the host's own authentication found."""
 
+    def path(self) -> str:
+        """The path below the one that the app is mounted at, decoded."""
+
+    def query(self) -> bytes:
+        """What follows the question mark, as it was sent."""
+
+    def request(self) -> Any:
+        """The scope or the environ."""
+
 
 KeySource = Callable[[Carrier], bytes | None]
 
 
 def key_source(spec: str) -> KeySource:
-    """The source that a plan calls `header:NAME`, `cookie:NAME`, `user`, `client` or `client:N`.
+    """The source that a plan calls `header:NAME`, `cookie:NAME`, `user`, `client`, `client:N`,
+    `query:NAME` or `path:/plans/{id}`.
 
     It returns the key, or None where the request has none, and raises `InvalidKeyError` where it
     is empty, too long or given twice. Raises `ValueError` for any other `spec`.
@@ -46,6 +58,10 @@ def key_source(spec: str) -> KeySource:
             return _user
         case "client":
             return _client_source(int(name or 0))
+        case "query":
+            return _query_source(name.encode("latin-1"))
+        case "path":
+            return _path_source(name)
     raise ValueError(f"{spec!r} is no source of keys; see Routing.key_sources")
 
 
@@ -89,6 +105,14 @@ def cookie_value(carrier: Carrier, name: bytes) -> bytes | None:
     return found
 
 
+def path_below(path: str, root: str) -> str:
+    """A path without the one that its app is mounted at; as it is where it does not lie below."""
+    root = root.rstrip("/")
+    if not root or not path.startswith(root) or path[len(root) : len(root) + 1] not in ("", "/"):
+        return path
+    return path[len(root) :] or "/"
+
+
 def _user(carrier: Carrier) -> bytes | None:
     user = carrier.user()
     return None if user is None else key_bytes(user)
@@ -107,5 +131,36 @@ def _client_source(trusted_hops: int) -> KeySource:
             return None
         address = hops[-trusted_hops].strip()
         return key_bytes(address) if address else None
+
+    return find
+
+
+def _query_source(name: bytes) -> KeySource:
+    def find(carrier: Carrier) -> bytes | None:
+        found = None
+        for part in carrier.query().split(b"&"):
+            key, _, value = part.partition(b"=")
+            # Any letter of a name may be sent as %XX, so that most names need no decoding.
+            if key == name or (b"%" in key and unquote_to_bytes(key) == name):
+                value = unquote_to_bytes(value.replace(b"+", b" "))
+                if found is not None and value != found:
+                    raise InvalidKeyError(f"the parameter {name.decode()} is given twice")
+                found = value
+        return None if found is None else key_bytes(found)
+
+    return find
+
+
+def _path_source(template: str) -> KeySource:
+    """What stands in the path where `template` has a name in braces; several are one key.
+
+    What lies below is the same thing's: `/plans/7/report` has the key of `/plans/7`.
+    """
+    parts = re.split(r"\{\w+\}", template)
+    match = re.compile("([^/]+)".join(map(re.escape, parts)) + r"(?:/|\Z)").match
+
+    def find(carrier: Carrier) -> bytes | None:
+        found = match(carrier.path())
+        return None if found is None else key_bytes("/".join(found.groups()))
 
     return find

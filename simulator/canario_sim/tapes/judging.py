@@ -8,6 +8,7 @@ from math import isfinite
 import numpy as np
 from msgspec.structs import replace
 
+from canario.control.events import decided
 from canario.control.state import replay as state_of
 from canario.control.words import describe
 from canario.plan import Deployment, Plan, Routing
@@ -190,7 +191,7 @@ def _judged(name: str, deployment: Deployment, replay: Replay, happened: Happene
         exact_until=apart if isfinite(apart) else None,
         drawn=len(replay.drawn),
         donors=len(np.unique(replay.drawn)),
-        same_journal=controller.events == recording.events,
+        same_journal=decided(controller.events) == decided(recording.events),
         tape_ends=None if state.phase.terminal else _how_the_tape_ends(replay),
         difference=None,
     )
