@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from opentelemetry.context import detach
 
+from .asgi_ending import was_cancelled, was_closed
 from .asgi_lifespan import PairedLifespan, State, Ticker, flush_sinks, give_state
 from .asgi_route import RouteNames
 from .asgi_types import App, Message, Receive, Scope, Send
@@ -20,6 +21,7 @@ from .routing.router import Arm
 from .tracing.http_attributes import ASGI
 from .tracing.manager import flush_own_spans
 from .tracing.request import RequestSpan
+from .wire import address_of, headers_of, readable, status_code, wire_pairs
 
 __all__ = ["CanaryMiddleware"]
 
@@ -100,21 +102,8 @@ class CanaryMiddleware:
             attached = span.attach()
         try:
             returned = await app(scope, call.receive, call.send)
-        except GeneratorExit:
-            # Thrown away, perhaps by the garbage collector in the midst of anything: no lock
-            # that an observation takes may be waited for here.
-            if span is not None:
-                call.thrown_away()
-            raise
-        except Exception as error:
-            call.app_raised()
-            if span is not None:
-                call.end_span(error)
-            raise
-        except BaseException:
-            call.cancelled()
-            if span is not None:
-                call.end_span()
+        except BaseException as error:
+            call.app_raised(error)
             raise
         else:
             # While the span is still the present one, for what an observation has to tell.
@@ -150,7 +139,7 @@ class CanaryMiddleware:
                 call.extra = self._added(call)
             if self._states is not None and call.arm == "canary":
                 give_state(scope, *self._states)
-        except Exception as error:
+        except BaseException as error:
             self.gate.fault("routing", error)
             return False
         return True
@@ -166,13 +155,14 @@ class CanaryMiddleware:
         ticker = Ticker(self.gate)
 
         async def tell(message: Message) -> Any:
-            if message.get("type") in _LAST_MESSAGES:
+            kind = _kind_of(message)
+            if kind in _LAST_MESSAGES:
                 # Hereafter a server may end its process by a signal: nothing else would do it.
                 await flush_sinks(self.gate)
                 flush_own_spans()
             returned = await send(message)
             # Not before: a model that takes minutes to load is not to use up the first stage.
-            if message.get("type") == "lifespan.startup.complete":
+            if kind == "lifespan.startup.complete":
                 ticker.start()
             return returned
 
@@ -184,6 +174,7 @@ class CanaryMiddleware:
             return await pair.run()
         finally:
             ticker.stop()
+            self.gate.sweep()
             if self.gate.tracer is not None:
                 self.gate.tracer.sweep()
 
@@ -207,14 +198,21 @@ class _Call(Exchange):
 
     def headers(self, name: bytes) -> Sequence[bytes]:
         headers = self.scope.get("headers", ())
-        if type(headers) is not list and type(headers) is not tuple:
-            # Any iterable is allowed, and the app must still find one that can be read once.
-            headers = self.scope["headers"] = list(headers)
-        size = len(name)  # few names are as long, and comparing lengths is cheap
-        return [value for key, value in headers if len(key) == size and key.lower() == name]
+        if type(headers) is list or type(headers) is tuple:
+            size = len(name)  # few names are as long, and comparing lengths is cheap
+            try:
+                # By their numbers, for that reads nothing of a pair that can be read but once.
+                found = [
+                    pair[1] for pair in headers if len(pair[0]) == size and pair[0].lower() == name
+                ]
+                if not found or type(found[0]) is bytes:
+                    return found
+            except (TypeError, LookupError, AttributeError):
+                pass  # not as servers give them: read again, without haste
+        return [value for key, value in wire_pairs(headers_of(self.scope)) if key.lower() == name]
 
     def peer(self) -> str | None:
-        client = self.scope.get("client")
+        client = address_of(self.scope, "client")
         return client[0] if client else None
 
     def user(self) -> str | bytes | None:
@@ -241,15 +239,18 @@ class _Call(Exchange):
     def app_returned(self) -> None:
         self._finish()
 
-    def app_raised(self) -> None:
+    def app_raised(self, error: BaseException) -> None:
+        """Judge what the server answers with a 500, unless nobody waits for an answer."""
+        if not isinstance(error, Exception):
+            if isinstance(error, GeneratorExit) and was_closed(error):
+                self._thrown_away()
+                return
+            self.left = self.left or was_cancelled(error)
         # What an app raises because nobody is there any more is not its failure.
-        if not self.left:
-            self.failed = True
+        self.failed = self.failed or not self.left
         self._finish()
-
-    def cancelled(self) -> None:
-        self.left = True
-        self._finish()
+        if self.span is not None:
+            self.end_span(error)
 
     # -- towards the app's own reports
 
@@ -265,7 +266,7 @@ class _Call(Exchange):
         self.extra = ()
         self.body = None
 
-    def end_span(self, error: Exception | None = None) -> None:
+    def end_span(self, error: BaseException | None = None) -> None:
         """End the request's span; a host's that is not over is told the route."""
         span = self.span
         if span is None or not span.recording:
@@ -278,14 +279,20 @@ class _Call(Exchange):
             span.raised(error)
         span.end(self, self._final_status(), route)
 
-    def thrown_away(self) -> None:
-        """End the span at a later request, where locks may be waited for."""
-        span = self.span
-        tracer = self._middleware.gate.tracer
-        if span is not None and tracer is not None and span.own:
+    def _thrown_away(self) -> None:
+        """Have it observed, and its span ended, by a later request.
+
+        The garbage collector may have done it, in the midst of anything: no lock that an
+        observation takes may be waited for here.
+        """
+        gate = self._middleware.gate
+        if not self.observed:
             self.left = True
+            gate.drop(self, self._name_if_asked)
+        span = self.span
+        if span is not None and gate.tracer is not None and span.own:
             span.mark_end()
-            tracer.abandon(self.end_span)
+            gate.tracer.abandon(self.end_span)
 
     def _final_status(self) -> int | None:
         return self.status
@@ -298,7 +305,7 @@ class _Call(Exchange):
                 return route
             root = self.scope.get("app_root_path", self.scope.get("root_path", ""))
             return f"{root.rstrip('/')}{route}" if root else route
-        except Exception as error:
+        except BaseException as error:
             self._middleware.gate.fault("naming the route", error)
             return None
 
@@ -308,8 +315,10 @@ class _Call(Exchange):
         """Have the request observed, unless it was."""
         if self.observed:
             return
-        gate = self._middleware.gate
-        gate.finish(self, self._name() if gate.names_routes else None)
+        self._middleware.gate.finish(self, self._name_if_asked())
+
+    def _name_if_asked(self) -> str | None:
+        return self._name() if self._middleware.gate.names_routes else None
 
     def _name(self) -> str | None:
         """The name of the route; asked for until there is one."""
@@ -317,22 +326,20 @@ class _Call(Exchange):
             try:
                 self._route = self._middleware.route(self.scope)
                 self._named = self._route is not None
-            except Exception as error:
+            except BaseException as error:
                 self._named = True
                 self._middleware.gate.fault("naming the route", error)
         return self._route
-
-    def _lose(self, error: Exception) -> None:
-        """Let the request go on unobserved, after an error of our own."""
-        self.observed = True
-        self._middleware.gate.fault("watching a response", error)
 
     def _mark_first(self) -> None:
         """Time the response to the message that was just sent."""
         try:
             self.first_at = self._middleware.gate.controller.clock()
-        except Exception as error:
-            self._lose(error)
+        except BaseException as error:
+            self._watch_failed(error)
+
+    def _watch_failed(self, error: BaseException) -> None:
+        self._middleware.gate.fault("watching a response", error)
 
 
 class _HTTPCall(_Call):
@@ -347,18 +354,15 @@ class _HTTPCall(_Call):
 
     async def receive(self) -> Message:
         message = await self._receive()
-        try:
-            if message["type"] == "http.disconnect" and not self._ending:
-                self.left = True
-        except Exception as error:
-            self._lose(error)
+        if _kind_of(message) == "http.disconnect" and not self._ending:
+            self.left = True
         return message
 
     async def send(self, message: Message) -> Any:
         try:
             message = self._look_at(message)
-        except Exception as error:
-            self._lose(error)
+        except BaseException as error:
+            self._watch_failed(error)
         try:
             returned = await self._send(message)
         except OSError:
@@ -376,15 +380,15 @@ class _HTTPCall(_Call):
 
     def _look_at(self, message: Message) -> Message:
         """Learn from a message that is about to be sent; returns what is sent in its place."""
-        kind = message.get("type")
+        kind = _kind_of(message)
         if kind == "http.response.body":
-            if self.body is not None:
-                self.collect(message.get("body", b""), self._middleware.gate.max_body)
             if not message.get("more_body", False):
                 self._ending = not self._trailers
             elif self._before_body:
                 self._before_body = False
                 self._first_event = _is_event_stream(self._start_headers)
+            if self.body is not None:
+                self.collect(message.get("body", b""), self._middleware.gate.max_body)
         elif kind == "http.response.start":
             return self._see_start(message)
         elif kind == "http.response.trailers":
@@ -398,19 +402,20 @@ class _HTTPCall(_Call):
     def _end_response(self, span: RequestSpan) -> None:
         span.mark_end()
         # After a server error the exception may be yet to come: a framework answers first.
-        if type(self.status) is not int or self.status < 500:
+        if self.status is None or self.status < 500:
             self.end_span()
 
     def _see_start(self, message: Message) -> Message:
-        headers = message.get("headers", ())
-        if type(headers) is not list and type(headers) is not tuple:
-            headers = list(headers)  # the server must still find one that can be read once
-            message = {**message, "headers": headers}
-        self.status = message.get("status")
-        if self.body is not None:
-            self.see_head(self.status, [(name, value) for name, value in headers])
-        self._start_headers = headers
+        self.status = status_code(message.get("status"))
+        self.failed = self.status is None  # the server, or the client, can make nothing of it
         self._trailers = message.get("trailers", False)
+        given = message.get("headers", ())
+        headers = readable(given)
+        if headers is not given:  # the server must still find what can be read but once
+            message = {**message, "headers": headers}
+        self._start_headers = headers
+        if self.body is not None:
+            self.see_head(self.status, wire_pairs(headers))
         if self.span is not None and not self.span.own:
             self.span.note_route(self._template())  # a host's ends with the last message, or before
         return _with_headers(message, self.extra) if self.extra else message
@@ -423,18 +428,15 @@ class _WebSocketCall(_Call):
 
     async def receive(self) -> Message:
         message = await self._receive()
-        try:
-            if message["type"] == "websocket.disconnect":
-                self.left = True
-        except Exception as error:
-            self._lose(error)
+        if _kind_of(message) == "websocket.disconnect":
+            self.left = True
         return message
 
     async def send(self, message: Message) -> Any:
         try:
             message = self._look_at(message)
-        except Exception as error:
-            self._lose(error)
+        except BaseException as error:
+            self._watch_failed(error)
         try:
             returned = await self._send(message)
         except OSError:
@@ -456,28 +458,37 @@ class _WebSocketCall(_Call):
 
     def _look_at(self, message: Message) -> Message:
         """Learn from a message that is about to be sent; returns what is sent in its place."""
-        kind = message.get("type")
+        kind = _kind_of(message)
         if kind == "websocket.close":
             if message.get("code") == _INTERNAL_ERROR and not self.left:
                 self.failed = True
             if self.first_at is None:
                 self.status = 403  # what a server answers, whatever the code
         elif kind == "websocket.accept" or kind == "websocket.http.response.start":
-            self.status = message.get("status")
             self._accepted = kind == "websocket.accept"
+            if not self._accepted:
+                self.status = status_code(message.get("status"))
+                self.failed = self.status is None
             return _with_headers(message, self.extra) if self.extra else message
         return message
 
 
 def _with_headers(message: Message, extra: Headers) -> Message:
     """A copy of the message, for its headers may be the app's own list."""
-    return {**message, "headers": [*message.get("headers", ()), *extra]}
+    return {**message, "headers": [*(message.get("headers") or ()), *extra]}
+
+
+def _kind_of(message: Any) -> Any:
+    try:
+        return message["type"]
+    except Exception:
+        return None  # no message of ASGI's: whoever it is for shall say so
 
 
 def _is_event_stream(headers: Headers) -> bool:
     return any(
         name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in headers
+        for name, value in wire_pairs(headers)
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,6 +25,7 @@ from canario.contracts.routes import may_be_about
 from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
+from canario.interrupts import pass_on
 from canario.plan import check_token
 from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
@@ -71,8 +73,9 @@ class Exchange:
     The middleware that carries the request fills in what it sees: `status` and
     `response_headers` when the response starts, `first_at` for a response that is timed to its
     first message, `complete` with the last message, `left` when the client went away before it,
-    `failed` when the app raised. `body` collects what a contract is to see; None when none is.
-    `reason` says why the request has its arm, and `span` is what it is traced by.
+    `failed` when the app raised, or its status is none. `body` collects what a contract is to
+    see; None when none is. `reason` says why the request has its arm, and `span` is what it is
+    traced by.
     """
 
     # How every exchange begins; most need no more than a few of these changed.
@@ -122,14 +125,23 @@ class Exchange:
         else:
             self.body = None
 
-    def collect(self, chunk: bytes, limit: int) -> None:
+    def collect(self, chunk: Any, limit: int) -> None:
         """Keep a piece of the body for the contract, as long as the whole fits in `limit`."""
-        if self.body is not None:
-            self.body_bytes += len(chunk)
-            if self.body_bytes <= limit:
-                self.body.append(bytes(chunk))
-            else:
-                self.body.clear()  # nobody will look at it
+        if self.body is None:
+            return
+        if type(chunk) is not bytes:
+            try:
+                chunk = memoryview(chunk).tobytes()
+            except TypeError:  # what is not bytes no contract can be shown
+                self.body = None
+                if self.gate is not None:
+                    self.gate.pass_over(f"its body is not bytes but {type(chunk).__name__}")
+                return
+        self.body_bytes += len(chunk)
+        if self.body_bytes <= limit:
+            self.body.append(chunk)
+        else:
+            self.body.clear()  # nobody will look at it
 
 
 class GateOptions(TypedDict, total=False):
@@ -252,6 +264,8 @@ class Gate:
         if monitor is not None:
             self._telling_ms = min(self._slow_ms, monitor.objectives.p95_latency_ms)
         self._begun = False
+        # Requests that the garbage collector ended, with what names their route, and when.
+        self._dropped: deque[tuple[Exchange, Callable[[], str | None], float]] = deque()
         # Nobody else asks for the name of a route.
         self.names_routes = bool(self._checker or errors or monitor is not None or self.tape)
 
@@ -261,7 +275,7 @@ class Gate:
             return
         try:
             self.controller.start()  # whoever else comes first waits here, so all are counted
-        except Exception as error:
+        except BaseException as error:
             self.fault("starting the rollout", error)
         if self.tracer is not None:
             self.tracer.look()
@@ -283,6 +297,8 @@ class Gate:
         """
         controller = self.controller
         exchange.gate = self
+        if self._dropped:
+            self.sweep()
         try:
             if not self._begun:
                 self.start()
@@ -304,7 +320,7 @@ class Gate:
             if self._checker is not None and method != "HEAD":
                 exchange.body = []
                 exchange.method = method
-        except Exception as error:
+        except BaseException as error:
             self.fault("routing", error)
             return False
         return True
@@ -351,8 +367,24 @@ class Gate:
                 self.alerts.look(now)
             if self._checker is not None and exchange.complete:
                 self._submit(self._checker, exchange, route or "")
-        except Exception as error:
+        except BaseException as error:
             self.fault("observing", error)
+
+    def drop(self, exchange: Exchange, route: Callable[[], str | None]) -> None:
+        """Keep a request that the garbage collector ended for a later one to observe.
+
+        The collector may run anywhere, even under the controller's lock, so nothing else is done
+        here. `route` is called then, for the route's template.
+        """
+        with suppress(Exception):
+            self._dropped.append((exchange, route, self.controller.clock()))
+
+    def sweep(self) -> None:
+        """Observe the requests that were dropped."""
+        with suppress(IndexError):  # another thread may take them too
+            while True:
+                exchange, route, at = self._dropped.popleft()
+                self.finish(exchange, route(), at=at)
 
     def mark_of(self, exchange: Exchange) -> Mark | None:
         """What the tape will say of a request that is still being served; None without a tape."""
@@ -366,7 +398,7 @@ class Gate:
             return self._checker is not None and may_be_about(
                 self._checker.contract, status, headers
             )
-        except Exception as error:
+        except BaseException as error:
             self.fault("asking a contract", error)
             return False
 
@@ -378,7 +410,7 @@ class Gate:
                 self.monitor.record_violation(self.flow_of(violation.route), violation)
             if self.alerts is not None:
                 self.alerts.soon()
-        except Exception as error:
+        except BaseException as error:
             self.fault("reporting a broken contract", error)
 
     def flow_of(self, route: str | None) -> str:
@@ -386,9 +418,20 @@ class Gate:
         return self._flows.get(route or "", route) or _UNNAMED
 
     def fault(self, where: str, error: BaseException) -> None:
-        """Count an error of canario's own. Never raises, whatever the controller does."""
-        with suppress(Exception):
-            self.controller.fault(where, error)
+        """Count an error of canario's own, or of what it has called.
+
+        Raises nothing, whatever the controller does, but an `error` that is an interrupt.
+        """
+        pass_on(error)
+        self._note_fault(where, error)
+
+    def pass_over(self, why: str) -> None:
+        """Count a response that its contract is not shown, and say why. Never raises."""
+        try:
+            if self._checker is not None:
+                self._checker.pass_over(why)
+        except BaseException as error:
+            self.fault("passing over a response", error)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until the contract has seen all responses so far, and alerts are evaluated that
@@ -400,8 +443,15 @@ class Gate:
         return AlertEvaluator(
             monitor.evaluate_alert_rules,
             interval=monitor.objectives.evaluation_interval_seconds,
-            on_error=partial(self.fault, "evaluating alerts"),
+            on_error=partial(self._note_fault, "evaluating alerts"),
         )
+
+    def _note_fault(self, where: str, error: BaseException) -> None:
+        """`fault`, on a thread of canario's own, where an interrupt is one like the others."""
+        try:
+            self.controller.fault(where, error)
+        except BaseException as own:
+            pass_on(own)
 
     def _route(self, exchange: Exchange, carrier: Carrier, secure: bool) -> None:
         controller = self.controller

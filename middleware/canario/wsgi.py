@@ -8,7 +8,6 @@ goes wrong there is a fault of canario's own that no client sees.
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -20,6 +19,7 @@ from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
 from .tracing.http_attributes import WSGI
+from .wire import on_the_wire, readable, status_code, wire_pairs
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -64,12 +64,9 @@ class CanaryMiddleware:
         self.gate = Gate(controller, **options)
         self.app = app
         self.canary = app if canary is None else canary
-        self._dropped: deque[_Dropped] = deque()
-        self._options = _Options(self.gate, route or _flask_route, self._dropped)
+        self._options = _Options(self.gate, route or _flask_route)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if self._dropped:
-            self._observe_dropped()
         exchange = _Request(environ, self._options.route)
         admitted = self.gate.admit(
             exchange,
@@ -89,12 +86,6 @@ class CanaryMiddleware:
         app = self.app if exchange.arm == "baseline" else self.canary
         return _Responder(self._options, exchange, environ, start_response).call(app)
 
-    def _observe_dropped(self) -> None:
-        with suppress(IndexError):  # another thread may take them too
-            while True:
-                dropped = self._dropped.popleft()
-                self.gate.finish(dropped.exchange, dropped.route, at=dropped.at)
-
 
 class _Request(Exchange):
     """One request, and where the app may ask for its route."""
@@ -112,20 +103,11 @@ class _Request(Exchange):
         return self._find(self._environ)
 
 
-class _Dropped(NamedTuple):
-    """A request whose body the server dropped, neither read to its end nor closed."""
-
-    exchange: Exchange
-    route: str | None
-    at: float
-
-
 class _Options(NamedTuple):
     """What all requests of one middleware share."""
 
     gate: Gate
     route: Callable[[WSGIEnvironment], str | None]
-    dropped: deque[_Dropped]
 
 
 class _Responder:
@@ -172,7 +154,7 @@ class _Responder:
             raise
         try:
             return self._watch(body)
-        except Exception as error:
+        except BaseException as error:
             self._options.gate.fault("watching a body", error)
             return body
 
@@ -192,6 +174,7 @@ class _Responder:
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
         """The server's own, but for what it notes; what the server raises goes to the app."""
+        headers = readable(headers)  # the server must still find what can be read but once
         adds = self._options.gate.arm_header is not None or self.exchange.set_cookie is not None
         if adds and not self.exchange.observed:
             headers = self._with_own(headers)
@@ -204,7 +187,7 @@ class _Responder:
                 exc_info = None  # its traceback holds this frame
         try:
             self._note(status, headers)
-        except Exception as error:
+        except BaseException as error:
             self._options.gate.fault("reading the response's head", error)
         return self.write
 
@@ -227,8 +210,7 @@ class _Responder:
                 exchange.first_at = self._options.gate.controller.clock()
             if exchange.body is not None:
                 exchange.collect(chunk, self._options.gate.max_body)
-        except Exception as error:
-            exchange.body = None
+        except BaseException as error:
             self._options.gate.fault("reading the response's body", error)
 
     def complete(self) -> None:
@@ -262,12 +244,14 @@ class _Responder:
         if not self.exchange.observed:
             with suppress(Exception):
                 self._settle()
-                at = self._options.gate.controller.clock()
-                self._options.dropped.append(_Dropped(self.exchange, self._route, at))
+                self._options.gate.drop(self.exchange, self._known_route)
                 span, tracer = self.exchange.span, self._options.gate.tracer
                 if span is not None and tracer is not None:
                     span.mark_end()
                     tracer.abandon(self._end_span)
+
+    def _known_route(self) -> str | None:
+        return self._route
 
     def _watch(self, body: Iterable[bytes]) -> Iterable[bytes]:
         if type(body) is list or type(body) is tuple:
@@ -298,20 +282,15 @@ class _Responder:
         own = [] if name is None else [(name, str(self.exchange.arm))]
         if cookie is not None:
             own.append(("Set-Cookie", cookie))
-        try:
-            return headers + own
-        except Exception as error:
-            self._options.gate.fault("adding headers", error)
-            return headers
+        return [*headers, *own]
 
     def _note(self, status: str, headers: list[tuple[str, str]]) -> None:
         exchange = self.exchange
-        exchange.status = int(status[:3])
+        exchange.status = status_code(status)
+        exchange.failed = exchange.status is None  # no client can make anything of it
         self._event_stream = _is_event_stream(headers)
         if exchange.body is not None:
-            exchange.see_head(
-                exchange.status, [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]
-            )
+            exchange.see_head(exchange.status, wire_pairs(headers))
         span = exchange.span
         traced = span is not None and span.recording
         if traced or self._options.gate.names_routes:
@@ -461,14 +440,14 @@ class _EnvironCarrier:
         # Of these two, an empty one is none.
         if value is None or (not value and variable in _UNPREFIXED):
             return ()
-        return (value.encode("latin-1"),)
+        return (on_the_wire(value),)
 
     def peer(self) -> str | None:
         return self._environ.get("REMOTE_ADDR") or None
 
     def user(self) -> bytes | None:
         user = self._environ.get("REMOTE_USER")
-        return user.encode("latin-1") if user else None
+        return on_the_wire(user) if user else None
 
     def path(self) -> str:
         return _decoded(self._environ.get("PATH_INFO", ""))
@@ -512,9 +491,12 @@ def _asks_for_socket(environ: WSGIEnvironment) -> bool:
 
 
 def _is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
-    for name, value in headers:
-        if len(name) == 12 and name.lower() == "content-type":
-            return value.lower().startswith("text/event-stream")
+    try:
+        for name, value in headers:
+            if len(name) == 12 and name.lower() == "content-type":
+                return value.lower().startswith("text/event-stream")
+    except (TypeError, ValueError, AttributeError):
+        pass  # no headers of WSGI's: the server shall say so
     return False
 
 

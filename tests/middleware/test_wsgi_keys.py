@@ -156,11 +156,12 @@ def test_headers_that_have_no_prefix_are_found() -> None:
     assert controller.counters == {"no_key": 1}
 
 
-def test_text_that_no_server_may_give_is_a_fault_and_goes_to_the_baseline() -> None:
+def test_text_that_no_server_may_give_is_a_key_all_the_same() -> None:
     controller = Controller(100)
     middleware = OverWSGI(answers(), controller, answers([b"new"]))
-    assert ask(middleware, request(HTTP_X_USER_ID="\u20ac")).body == b"hello"
-    assert controller.counters == {"faults": 1}
+    assert ask(middleware, request(HTTP_X_USER_ID="\u20ac")).body == b"new"
+    assert controller.counters == {}
+    assert len(controller.seen) == 1
 
 
 def test_a_trusted_peer_may_choose_and_anybody_else_may_not() -> None:

@@ -601,10 +601,10 @@ def test_a_contract_is_not_shown_what_is_too_long_a_file_or_only_a_part() -> Non
         assert "contract_not_checked" not in controller.counters
 
 
-def test_a_contract_is_not_shown_what_is_no_body_and_that_is_one_fault() -> None:
+def test_a_contract_is_not_shown_what_is_no_body_and_that_is_counted_once() -> None:
     calls, controller = checked(answers(Closable(b"a", 7, 8, b"b")))  # type: ignore[arg-type]
     assert not calls
-    assert controller.counters["faults"] == 1
+    assert controller.counters["contract_not_checked"] == 1
 
 
 def test_a_contract_is_not_shown_a_head() -> None:

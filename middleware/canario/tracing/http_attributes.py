@@ -7,12 +7,14 @@ valid UTF-8 here: one lone surrogate would make an exporter drop a whole batch o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from opentelemetry.propagators.textmap import Getter
+
+from canario.wire import address_of, headers_of, wire_pairs
 
 __all__ = [
     "ASGI",
@@ -120,21 +122,13 @@ class _ScopeGetter(Getter[Request]):
         size = len(wanted)
         values = [
             value.decode("latin-1")
-            for name, value in _headers(carrier)
+            for name, value in wire_pairs(headers_of(carrier))
             if len(name) == size and name.lower() == wanted
         ]
         return values or None
 
     def keys(self, carrier: Request) -> list[str]:
-        return [name.decode("latin-1").lower() for name, _ in _headers(carrier)]
-
-
-def _headers(scope: Request) -> Sequence[tuple[bytes, bytes]]:
-    headers = scope.get("headers", ())
-    if type(headers) is not list and type(headers) is not tuple:
-        # Any iterable is allowed, and the app must still find one that can be read once.
-        headers = scope["headers"] = list(headers)
-    return headers  # type: ignore[no-any-return]
+        return [name.decode("latin-1").lower() for name, _ in wire_pairs(headers_of(carrier))]
 
 
 class _ASGI:
@@ -159,7 +153,7 @@ class _ASGI:
             told = query.decode("utf-8", "replace") if isinstance(query, bytes) else text(query)
             attributes["url.query"] = redacted(told)
         host = agent = b""
-        for name, value in _headers(request):
+        for name, value in wire_pairs(headers_of(request)):
             size = len(name)
             if size == 4 and name.lower() == b"host":
                 host = host or value
@@ -169,10 +163,10 @@ class _ASGI:
             attributes["user_agent.original"] = agent.decode("latin-1")
         if host:
             _server(attributes, *server_of(host.decode("latin-1"), request.get("scheme", "http")))
-        elif server := request.get("server"):
-            _server(attributes, server[0], server[1])
-        if client := request.get("client"):
-            _peer(attributes, client[0], client[1])
+        elif server := address_of(request, "server"):
+            _server(attributes, *server)
+        if client := address_of(request, "client"):
+            _peer(attributes, *client)
         if version := request.get("http_version"):
             attributes["network.protocol.version"] = version
         return attributes

@@ -184,7 +184,7 @@ def _failure(exchange: Exchange, status: int | None) -> str | None:
     if exchange.left:
         return None
     if exchange.failed:  # without an exception: a WebSocket that its app closed so
-        return "1011"
+        return "invalid_status" if status is None else "1011"
     return None if exchange.complete else "incomplete_response"
 
 
