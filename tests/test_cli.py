@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import canario
-from canario.control.events import Promoted
+from canario.control.events import Aborted, Promoted
 from canario.control.journal import dump_journal
 from canario.testing import ManualClock
 
@@ -154,8 +154,11 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text("hello\n")
     assert "line 1 is no event" in call("journal", str(path)).stderr
-    path.write_bytes(dump_journal([Promoted(at=1), Promoted(at=2)]))
-    assert "nothing follows" in call("journal", str(path)).stderr
+    path.write_bytes(dump_journal([Aborted(at=1, stage=0), Promoted(at=2)]))
+    assert (
+        "nothing follows a rollout that is aborted in stage 0, but 'promoted' at 2 came"
+        in call("journal", str(path)).stderr
+    )
 
 
 def test_a_signed_claim_is_an_hmac_that_anybody_can_check() -> None:

@@ -24,8 +24,8 @@ from canario import (
     RollbackReason,
     create_canary_controller,
 )
-from canario.control.events import Event, Promoted, RolledBack, StageEntered
-from canario.control.journal import parse_journal
+from canario.control.events import Event, Promoted, RolledBack, StageEntered, Unwatched
+from canario.control.journal import dump_journal, parse_journal
 from canario.controller import JournalMismatchError
 from canario.plan import Deployment, RollbackThresholds, Stage
 from canario.sinks import inline
@@ -236,8 +236,10 @@ def test_operators() -> None:
     controller.promote()
     assert controller.result().success
     with pytest.raises(CommandRefusedError):
-        controller.abort()
+        controller.pause()
     assert "completed" in repr(controller)
+    controller.abort()
+    assert (controller.router.share, controller.result().phase) == (0, Phase.ABORTED)
 
 
 # -- the journal
@@ -249,17 +251,21 @@ def test_a_journal_takes_the_rollout_up_where_it_stood(tmp_path: Path) -> None:
     first = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     first.start()
     first.skip()
-    assert parse_journal(path.read_bytes()).events == first.events
     clock.advance(4)
+    assert first.close(10)
+    assert parse_journal(path.read_bytes()).events == first.events
+    clock.advance(1000)
     second = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     second.start()
-    assert second.state == first.state
+    assert second.events == (*first.events, Unwatched(at=2004, stage=1, since=1004, restart=True))
+    assert (second.state.stage, second.state.ends_at) == (1, 2004 + 6)
     assert second.router.share == 100
     for _ in range(5):
         second.observe("canary", Outcome.GOOD, 10)
     clock.advance(10)
     second.tick()
     assert isinstance(second.events[-1], Promoted)
+    assert second.close(10)
     assert parse_journal(path.read_bytes()).events == second.events
     third = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     third.start()
@@ -274,17 +280,21 @@ def test_a_truncated_journal_is_used_and_said(
     first = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     first.start()
     first.skip()
-    path.write_bytes(path.read_bytes()[:-5])
+    assert first.close(10)
+    path.write_bytes(dump_journal(first.events)[:-5])
     second = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     second.start()
     assert "ends in the middle of an event; the 2 whole ones are used" in caplog.text
     assert second.router.share == 20
+    assert second.close(10)
     assert parse_journal(path.read_bytes()).events == second.events
 
 
 def test_another_release_s_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    CanaryDeploymentController(QUICK, deployment_id="x", journal=path).start()
+    first = CanaryDeploymentController(QUICK, deployment_id="x", journal=path)
+    first.start()
+    assert first.close(10)
     with pytest.raises(JournalMismatchError, match="journal of its own"):
         CanaryDeploymentController(QUICK, deployment_id="y", journal=path).start()
     with pytest.raises(JournalMismatchError, match="another plan"):
@@ -297,12 +307,17 @@ def test_a_journal_that_cannot_be_written_does_not_keep_a_bad_canary_alive(
     path = tmp_path / "journal.jsonl"
     controller = CanaryDeploymentController(QUICK, deployment_id="x", journal=path)
     controller.start()
+    assert controller.drain(10)
     os.remove(path)
     path.mkdir()
     controller.report_violation("canary", "broken")
     assert controller.state.phase is Phase.ROLLED_BACK
-    assert controller.counters["journal_failed"] == 1
-    assert "cannot be written" in caplog.text
+    assert not controller.drain(10)
+    assert controller.counters["journal_failed"] >= 1
+    assert caplog.text.count("cannot be written") == 1
+    path.rmdir()
+    assert controller.drain(10)  # nothing is lost while the process lives
+    assert parse_journal(path.read_bytes()).events == controller.events
 
 
 # -- who listens

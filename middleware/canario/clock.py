@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 __all__ = ["Clock", "ManualClock", "system_clock"]
 
 Clock = Callable[[], float]
+"""Gives the instant in seconds.
+
+With a true attribute `live` it goes on by itself, as the world does: time may then pass that nobody
+watches, while a process is stopped or its host sleeps. Any other is moved by whoever drives it, who
+thereby watches all of it.
+"""
 
 
 def system_clock() -> Clock:
     """Seconds since the epoch that never go back and do not jump when the host's date is set.
 
-    The date is read once; from there on the process's performance counter goes on.
+    The date is read once; from there on a steady counter goes on, which also counts while the host
+    is suspended, on Linux, macOS and Windows.
     """
-    counter = time.perf_counter
+    counter = _counter()
     base = time.time() - counter()
-    return lambda: base + counter()
+
+    def clock() -> float:
+        return base + counter()
+
+    clock.live = True  # type: ignore[attr-defined]
+    return clock
+
+
+def _counter() -> Callable[[], float]:
+    # Python's own monotonic clocks stand still meanwhile on Linux and on macOS.
+    number = getattr(time, "CLOCK_BOOTTIME", None)
+    if number is None and sys.platform == "darwin":
+        number = getattr(time, "CLOCK_MONOTONIC", None)
+    if number is not None:
+        counter = partial(time.clock_gettime, number)
+        with suppress(OSError):  # some sandboxes do not know it
+            counter()
+            return counter
+    return time.perf_counter
 
 
 class ManualClock:

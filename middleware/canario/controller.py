@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import logging
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
+from weakref import WeakMethod, WeakSet, finalize
 
 from msgspec import Struct, json
 from msgspec.structs import replace
 
 from .clock import Clock, ManualClock, system_clock
 from .config import load_plan
+from .control import machine
 from .control.events import Event, Held, RollbackReason, RolledBack, StageEntered, Started
 from .control.in_flight import Flights
-from .control.journal import dump_journal, parse_journal
-from .control.machine import Command
+from .control.journal import JournalError
+from .control.machine import Command, CommandRefusedError
 from .control.rollout import MetricsSnapshot, Outcome, Rollout
-from .control.state import Phase, State
+from .control.state import Phase, State, replay
 from .control.violation import Violation
 from .control.words import describe
+from .fork import Forkable, renew_in_child
 from .judges.verdict import Judge
 from .metrics.counts import Counts
 from .metrics.histogram import DurationTotals
@@ -34,6 +40,8 @@ from .routing.bucket import key_bytes
 from .routing.router import Arm, TrafficRouter
 from .sinks.listeners import Listeners
 from .sinks.otel import OpenTelemetryEvents
+from .stores import JournalFile, JournalStore
+from .ticker import LONGEST_SECONDS, Ticker
 
 if TYPE_CHECKING:
     from .tape import Mark, TapeRecorder
@@ -57,8 +65,19 @@ _END: Any = object()
 # How long `execute_deployment` waits when its generator says that there is no request.
 _IDLE_SECONDS = 0.05
 
+# A live rollout is looked at every second. When nobody has for so long, the process was stopped.
+_UNWATCHED_SECONDS = 3.0
 
-class JournalMismatchError(ValueError):
+# How often it is kept that somebody watches: so much of a hold is served twice after a crash.
+_NOTE_SECONDS = 15.0
+
+# How long the end of the process waits for the journal, and a fork for who is at work.
+_EXIT_SECONDS = 5.0
+_FORK_SECONDS = 1.0
+_LEAVE_SECONDS = 1.0
+
+
+class JournalMismatchError(JournalError):
     """A journal that belongs to another release or to another plan than the controller's."""
 
 
@@ -90,18 +109,20 @@ class ArmTotals(Struct, frozen=True):
     duration: DurationTotals
 
 
-class CanaryDeploymentController:
+class CanaryDeploymentController(Forkable):
     """Guards one release: routes, records, judges and rolls back.
 
-    Safe to use from many threads. Nothing begins before `start`, so a controller may be made
-    before a server forks its workers.
+    Safe to use from many threads, and from signal handlers, whose orders are obeyed as soon as
+    the thread leaves what they interrupted. Nothing begins before `start`, so a controller may be
+    made before a server forks its workers. On a live clock (`system_clock`, the default) a thread
+    then makes the checks that are due while no request does.
 
     Args:
         plan: What to do; the documented defaults when left out.
         deployment_id: Names the release; needed unless the plan names it.
         clock: Gives the instant in seconds; by default a steady clock on the host's date.
-        journal: File that the events are appended to. If it holds events already, the rollout
-            is taken up from there.
+        journal: File that the events are appended to, on a thread of its own. If it holds events
+            already, the rollout is taken up from there. One process at a time can have it.
         sinks: Called with every event, after it took effect: those of `canario.sinks` and what
             is wrapped in `canario.sinks.inline` at once, others on a thread of their own. One
             that raises or hangs harms nothing; see `canario.sinks.listeners.Listeners`.
@@ -119,7 +140,7 @@ class CanaryDeploymentController:
         *,
         deployment_id: str | None = None,
         clock: Clock | None = None,
-        journal: str | os.PathLike[str] | None = None,
+        journal: str | os.PathLike[str] | JournalStore | None = None,
         sinks: Iterable[Sink] = (),
         judge: Judge | None = None,
         log: logging.Logger = logger,
@@ -142,20 +163,36 @@ class CanaryDeploymentController:
         self._counters: Counter[str] = Counter()
         self._without_key = 0  # requests since the stage began that could not be routed
         self._asked: tuple[str, ...] = ()  # where a key of theirs was looked for
-        self._journal = None if journal is None else Path(journal)
+        # Weakly: whoever lets go of a controller ends its thread and its hold on the journal.
+        self._journal = _journal(journal, on_error=_weakly(self._journal_failed), log=log)
         self._listeners = Listeners(
             sinks,
-            first=self._log_event,
+            first=_weakly(self._log_event),
             deployment=deployment,
-            on_error=partial(self.fault, "a sink"),
-            on_drop=partial(self.count, "sink_dropped"),
+            on_error=_weakly(self._sink_failed),
+            on_drop=_weakly(self._sink_dropped),
             telemetry=telemetry,
         )
         self._telemetry = OpenTelemetryEvents() if telemetry else None
         self._tape: TapeRecorder | None = None
-        self._lock = threading.Lock()
+        # Entered again by a signal handler of the thread that holds it, which must not wait for
+        # itself; `_inside` then says that the rollout is in the midst of something, and what is
+        # asked of it is done `_later`.
+        self._lock = threading.RLock()
+        self._inside = False
+        self._later: deque[Callable[[], object]] = deque()
         self._told: set[str] = set()
         self._log = log
+        self._ticker = Ticker(self._look)
+        self._patience = inf  # how long nobody may look before time counts as unwatched
+        self._seen = -inf  # when somebody last looked
+        self._note_due = inf
+        self._wake = inf  # the next instant at which an observation does more than count
+        self._left: int | None = None  # the process whose rollout this one's was, before a fork
+        if self._journal is not None:
+            finalize(self, self._journal.close, _LEAVE_SECONDS).atexit = False
+        _all.add(self)
+        renew_in_child(self)
 
     def __repr__(self) -> str:
         state = self.state
@@ -232,30 +269,31 @@ class CanaryDeploymentController:
     def start(self) -> None:
         """Begin the rollout, or take it up from its journal. Calling it again changes nothing.
 
-        Raises `JournalMismatchError` when the journal is another release's, `JournalError` when
-        it is none, and `OSError` when it cannot be read or written.
+        Raises `JournalError` when the journal cannot be used: `JournalMismatchError` when it is
+        another release's, `JournalLockedError` when somebody else is writing it; and `OSError`
+        when it cannot be read or written. Then nothing has begun, and nothing has changed.
         """
         with self._lock:
-            if self._rollout.state.phase is not Phase.PENDING:
+            if self._inside:
+                self._later.append(self.start)
                 return
-            now = self.clock()
-            past = self._read_journal()
-            if self._tape is not None:
-                self._tape.began(now, past)
-            if past:
-                events = self._rollout.restore(past, now)
-                self._events += past
-                self.router.share = self._rollout.state.share
-            else:
-                events = self._rollout.start(now)
-            self._perform(events)
-        self._listeners.flush()
+            if self._rollout.state.phase is Phase.PENDING:
+                self._inside = True
+                try:
+                    now = self.clock()
+                    events = self._take_up(now)
+                    self._perform(events + self._rollout.start(now))
+                    self._note(now)
+                finally:
+                    self._inside = False
+            self._have_watched()
+        self._go_on()
 
     def tick(self) -> float:
         """Make the checks that are due. Returns the instant of the next one."""
         now = self.clock()
-        if now >= self._rollout.due:
-            self._drive(lambda: self._rollout.advance(now))
+        if now >= self._rollout.due or now >= self._wake or self._later:
+            self._drive(lambda: self._rollout.advance(now), now, later=None)
         return self._rollout.due
 
     def observe(
@@ -279,21 +317,35 @@ class CanaryDeploymentController:
         at = self.clock() if now is None else now
         with self._lock:
             rollout = self._rollout
+            if self._inside:
+                self._later.append(
+                    partial(self.observe, arm, outcome, latency_ms, now=at, mark=mark)
+                )
+                return
             if rollout.state.phase is Phase.PENDING:
+                self._say_left()
                 return
-            events = rollout.observe(at, arm, outcome, latency_ms)
-            if events:
-                self._perform(events)
-            if self._tape is not None:
-                # In the order of the lock, which is the one that decides.
-                self._tape.observed(rollout.counts_at(at), arm, outcome, latency_ms, mark)
-            if not events:
-                return
-        self._listeners.flush()
+            self._inside = True
+            try:
+                told = at >= self._wake and self._look_about(at)
+                events = rollout.observe(at, arm, outcome, latency_ms)
+                if events:
+                    self._perform(events)
+                if self._tape is not None:
+                    # In the order of the lock, which is the one that decides.
+                    self._tape.observed(rollout.counts_at(at), arm, outcome, latency_ms, mark)
+            finally:
+                self._inside = False
+        if events or told or self._later:
+            self._go_on()
 
     def observe_counts(self, arm: Arm, counts: Counts, *, now: float) -> None:
         """Count many requests at once; see `Rollout.observe_counts` for when that is the same."""
-        self._drive(lambda: self._rollout.observe_counts(now, arm, counts))
+        self._drive(
+            lambda: self._rollout.observe_counts(now, arm, counts),
+            now,
+            later=partial(self.observe_counts, arm, counts, now=now),
+        )
 
     def observe_slices(self, slices: Iterable[tuple[float, Arm, Counts]]) -> None:
         """`observe_counts` for several instants, in order: each an instant, an arm, its counts."""
@@ -302,7 +354,7 @@ class CanaryDeploymentController:
             observe = self._rollout.observe_counts
             return [event for now, arm, counts in slices for event in observe(now, arm, counts)]
 
-        self._drive(step)
+        self._drive(step, -inf, later=partial(self.observe_slices, slices))
 
     def report_violation(
         self,
@@ -330,7 +382,19 @@ class CanaryDeploymentController:
                 self._tape.violated(self._rollout.counts_at(at), arm, told, mark)
             return events
 
-        self._drive(step)
+        self._drive(step, at, later=lambda: self._drive(step, at, later=None))
+
+    def unwatched(self, since: float) -> None:
+        """Say that nobody has watched since the instant `since`: that time is not served.
+
+        On a live clock the controller finds it out by itself.
+        """
+        now = self.clock()
+        self._drive(
+            lambda: self._rollout.unwatched(since, now),
+            -inf,
+            later=partial(self.unwatched, since),
+        )
 
     def promote(self) -> None:
         """Send everything to the canary now. Raises `CommandRefusedError`, like all orders."""
@@ -349,7 +413,10 @@ class CanaryDeploymentController:
         self._order(Command.SKIP)
 
     def abort(self) -> None:
-        """Send everything to the baseline now, for good."""
+        """Send everything to the baseline now, for good, also after the promotion.
+
+        Before `start` the journal is read first, so this raises what `start` does.
+        """
         self._order(Command.ABORT)
 
     def restart(self) -> None:
@@ -438,6 +505,7 @@ class CanaryDeploymentController:
         """
         if clock is not None:
             self.clock = clock
+            self._know_clock(clock())
         if inspect.isasyncgenfunction(request_generator):
             return self._execute_async(request_generator())
         following = cast("Callable[[], Request | None]", request_generator)
@@ -498,8 +566,24 @@ class CanaryDeploymentController:
         self.tick()
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until the sinks have heard all there is; False when `timeout` (s) was too short."""
-        return self._listeners.drain(timeout)
+        """Wait until the sinks have heard all there is, and the journal is on the disk.
+
+        False when `timeout` (s) was too short, or the journal cannot be written just now.
+        """
+        began = time.monotonic()
+        told = self._listeners.drain(timeout)
+        if timeout is not None:
+            timeout = max(0.0, began + timeout - time.monotonic())
+        return self._keep(timeout) and told
+
+    def close(self, timeout: float | None = _EXIT_SECONDS) -> bool:
+        """`drain`, and let go of the journal: another controller may take the rollout up.
+
+        The last thing to be done with a controller; what happens to it later is kept nowhere.
+        """
+        done = self.drain(timeout)
+        self._ticker.stop()
+        return (self._journal is None or self._journal.close(timeout)) and done
 
     # -- what came of it
 
@@ -541,32 +625,79 @@ class CanaryDeploymentController:
     def _order(self, order: Command) -> None:
         if order is not Command.ABORT:
             self.tick()
-        self._drive(lambda: self._rollout.command(order, self.clock()), even_pending=True)
-
-    def _drive(self, step: Callable[[], list[Event]], *, even_pending: bool = False) -> None:
         with self._lock:
-            if self._rollout.state.phase is Phase.PENDING and not even_pending:
+            now = self.clock()
+            if self._inside:
+                # What it will find is not known yet; what is plainly not allowed is.
+                machine.command(self.deployment, self._rollout.state, order, now)
+                self._later.append(partial(self._obey_later, order))
                 return
-            events = step()
-            if not events:
+            self._inside = True
+            try:
+                events: list[Event] = []
+                if order is Command.ABORT and self._rollout.state.phase is Phase.PENDING:
+                    events = self._take_up(now)
+                self._perform(events + self._rollout.command(order, now))
+            finally:
+                self._inside = False
+        self._go_on()
+
+    def _obey_later(self, order: Command) -> None:
+        try:
+            self._order(order)
+        except CommandRefusedError as error:
+            self.count("order_refused")
+            self._log.warning("%s: an order came too late: %s", self.deployment_id, error)
+
+    def _drive(
+        self,
+        step: Callable[[], list[Event]],
+        at: float,
+        *,
+        later: Callable[[], object] | None,
+    ) -> None:
+        """Do what may cause events, at the instant `at`; `later` where it cannot be done now."""
+        with self._lock:
+            if self._inside:
+                if later is not None:
+                    self._later.append(later)
                 return
-            self._perform(events)
+            if self._rollout.state.phase is Phase.PENDING:
+                self._say_left()
+                return
+            self._inside = True
+            try:
+                told = at >= self._wake and self._look_about(at)
+                events = step()
+                if events:
+                    self._perform(events)
+            finally:
+                self._inside = False
+        if events or told or self._later:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Without the lock: what was put off, and who is to be told."""
+        while self._later:
+            with suppress(IndexError):  # another thread was quicker
+                self._later.popleft()()
         self._listeners.flush()
 
     def _perform(self, events: list[Event]) -> None:
-        """Make events take effect; called with the lock held, so that their order is kept."""
+        """Make events take effect; called with the lock held, so that their order is kept.
+
+        In memory, that is: nothing here waits for a disk, and a journal that cannot be written
+        does not keep a bad canary alive.
+        """
         self.router.share = self._rollout.state.share
+        if not events:
+            return
         events = [self._with_keys(event) for event in events]
         self._events += events
         if self._tape is not None:
             self._tape.told(events)
-        if self._journal is not None and events:
-            try:
-                _append(self._journal, dump_journal(events))
-            except OSError as error:
-                # The rollout goes on in memory: a full disk must not keep a bad canary alive.
-                self._counters["journal_failed"] += 1
-                self._log.error("the journal %s cannot be written: %s", self._journal, error)
+        if self._journal is not None:
+            self._journal.append(events)
         self._listeners.queue(events)
 
     def _with_keys(self, event: Event) -> Event:
@@ -577,45 +708,177 @@ class CanaryDeploymentController:
             return replace(event, without_key=self._without_key, key_sources=self._asked)
         return event
 
+    # -- time, and who watches it
+
+    def _know_clock(self, now: float) -> None:
+        live = bool(getattr(self.clock, "live", False))
+        self._patience = _UNWATCHED_SECONDS if live else inf
+        self._look_again(now)
+
+    def _look_again(self, at: float) -> None:
+        self._seen = max(at, self._seen)
+        seen_due = inf if self._patience == inf else self._seen + LONGEST_SECONDS
+        self._wake = min(self._note_due, seen_due)
+
+    def _have_watched(self) -> None:
+        """Have a thread look after a live rollout. It is begun here, and after a fork anew."""
+        if self._patience < inf and not self._rollout.state.phase.terminal:
+            if self._ticker.start():
+                return
+            self._patience = inf  # the requests alone look at it, as often as they come
+
+    def _look(self) -> float | None:
+        """On the ticker's thread: seconds until the next look."""
+        due = self.tick()
+        return None if self._rollout.state.phase.terminal else due - self.clock()
+
+    def _look_about(self, at: float) -> bool:
+        """With the lock held, about once a second: was time lost, is it to be kept that it was
+        not? True when there is something to tell."""
+        since = self._seen
+        lost = at - since > self._patience
+        events = self._rollout.unwatched(since, at) if lost else self._rollout.advance(at)
+        self._perform(events)
+        if self._journal is not None and at >= self._note_due:
+            self._note(at)
+        self._look_again(at)
+        self._have_watched()
+        return bool(events)
+
+    def _note(self, at: float) -> None:
+        """Have it kept that the rollout was watched until `at`, and by whom."""
+        if self._journal is not None:
+            self._journal.watched(self._rollout.counts_at(at))
+            self._note_due = inf if self._rollout.state.phase.terminal else at + _NOTE_SECONDS
+            self._look_again(at)
+
+    def _keep(self, timeout: float | None) -> bool:
+        """Wait for the journal, which shall say up to where a hold was served."""
+        if self._journal is None:
+            return True
+        with self._lock:
+            if not self._inside and self._rollout.state.phase in (Phase.RUNNING, Phase.PAUSED):
+                now = self.clock()
+                self._note(now if now - self._seen <= self._patience else self._seen)
+        return self._journal.drain(timeout)
+
+    # -- forks
+
+    def before_fork(self) -> None:
+        self._lock.acquire(timeout=_FORK_SECONDS)
+
+    def after_fork_in_parent(self) -> None:
+        with suppress(RuntimeError):  # it was not to be had
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._inside = False
+        self._later.clear()
+        self._rollout.open.clear()  # the parent serves them
+        if self._journal is not None and self._rollout.state.phase is not Phase.PENDING:
+            # Of a rollout that is kept there is one. It may be taken up when the parent has gone.
+            self._left = os.getppid()
+            self._rollout.forget()
+            self._events.clear()
+            self._wake = self._note_due = inf
+            self._seen = -inf
+            self.router.share = 0.0
+
+    def _say_left(self) -> None:
+        if self._left is None:
+            return
+        self._log.error(
+            "%s: this process (%d) was forked from the one that keeps the rollout's journal (%d): "
+            "here everything goes to the baseline and nothing is counted; start the controller "
+            "after the fork, in the process that serves",
+            self.deployment_id,
+            os.getpid(),
+            self._left,
+        )
+        self._left = None
+
+    # -- the journal, and who is told
+
     def _log_event(self, event: Event) -> None:
         level = logging.WARNING if isinstance(event, RolledBack) else logging.INFO
         self._log.log(level, "%s: %s", self.deployment_id, describe(event, self.deployment))
 
-    def _read_journal(self) -> tuple[Event, ...]:
-        if self._journal is None:
-            return ()
-        if not self._journal.exists():
-            self._journal.parent.mkdir(parents=True, exist_ok=True)
-            self._journal.touch()
-            return ()
-        journal = parse_journal(self._journal.read_bytes())
-        if journal.truncated:
-            self._log.warning(
-                "%s ends in the middle of an event; the %d whole ones are used, %d bytes dropped",
-                self._journal,
-                len(journal.events),
-                len(journal.truncated),
-            )
-            os.truncate(self._journal, journal.whole_bytes)
-        self._match(journal.events)
-        return journal.events
+    def _sink_failed(self, error: BaseException) -> None:
+        self.fault("a sink", error)
 
-    def _match(self, events: tuple[Event, ...]) -> None:
-        """Refuse a journal that was begun under another name or another plan."""
+    def _sink_dropped(self) -> None:
+        self.count("sink_dropped")
+
+    def _journal_failed(self, error: Exception, first: bool) -> None:
+        self.count("journal_failed")
+        if first:
+            self._log.error(
+                "the journal of %s cannot be written: %s; the rollout goes on in memory, and it "
+                "is tried again until it succeeds",
+                self.deployment_id,
+                error,
+            )
+
+    def _take_up(self, now: float) -> list[Event]:
+        """Claim the journal, and go on with what it holds. What it raises changes nothing."""
+        past: tuple[Event, ...] = ()
+        events: list[Event] = []
+        if self._journal is not None:
+            journal = self._journal.open(self._match)
+            past = journal.events
+            events = self._rollout.restore(past, now, since=journal.watched)
+        self._left = None
+        if self._tape is not None:
+            self._tape.began(now, past)
+        self._events += past
+        self._know_clock(now)
+        return events
+
+    def _match(self, events: Sequence[Event]) -> None:
+        """Refuse a journal that was begun under another name or another plan, or by nobody."""
         for event in events:
             if isinstance(event, Started) and event.deployment != self.deployment:
                 raise JournalMismatchError(
-                    f"{self._journal} was begun by {event.deployment.deployment_id!r} under "
-                    f"another plan than this of {self.deployment_id!r}; give this release a "
-                    "journal of its own, or the plan that it was begun with"
+                    f"it was begun by {event.deployment.deployment_id!r} under another plan than "
+                    f"this of {self.deployment_id!r}; give this release a journal of its own, or "
+                    "the plan that it was begun with"
                 )
+        replay(self.deployment, events)
 
 
-def _append(path: Path, lines: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(lines)
-        file.flush()
-        os.fsync(file.fileno())
+_all: WeakSet[CanaryDeploymentController] = WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    """At the end of the process: what is known is on the disk."""
+    until = time.monotonic() + _EXIT_SECONDS
+    for controller in list(_all):
+        with suppress(Exception):
+            controller._keep(max(0.0, until - time.monotonic()))
+
+
+def _journal(
+    given: str | os.PathLike[str] | JournalStore | None,
+    *,
+    on_error: Callable[[Exception, bool], object],
+    log: logging.Logger,
+) -> JournalStore | None:
+    if isinstance(given, str | os.PathLike):
+        return JournalFile(given, on_error=on_error, log=log)
+    return given
+
+
+def _weakly(method: Callable[..., object]) -> Callable[..., object]:
+    """Calls a method for as long as there is somebody whose it is."""
+    present = WeakMethod(method)
+
+    def call(*args: object) -> object:
+        found = present()
+        return None if found is None else found(*args)
+
+    return call
 
 
 def create_canary_controller(

@@ -44,6 +44,7 @@ VERDICT = Verdict(
 # Something for each field that an event may have.
 VALUES: dict[str, Any] = {
     "at": 1_700_000_000.0,
+    "since": 1_699_999_400.0,
     "deployment": DEPLOYMENT,
     "stage": 1,
     "percentage": 25.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -23,8 +24,9 @@ from canario.control.events import (
     RolledBack,
     StageEntered,
     Started,
+    Unwatched,
 )
-from canario.control.journal import JournalError, dump_journal, parse_journal
+from canario.control.journal import JournalError, Watched, dump_journal, parse_journal
 from canario.control.machine import Command, CommandRefusedError, next_due
 from canario.control.rollout import Outcome, Rollout
 from canario.control.state import Phase, State, apply, replay
@@ -220,8 +222,19 @@ def test_a_command_that_cannot_be_obeyed_says_which_can() -> None:
     with pytest.raises(CommandRefusedError, match="pending; valid: abort"):
         Rollout(SHORT).command(Command.PAUSE, 1)
     rollout.command(Command.PROMOTE, 2)
-    with pytest.raises(CommandRefusedError, match="completed; valid: none"):
-        rollout.command(Command.ABORT, 3)
+    with pytest.raises(CommandRefusedError, match="completed; valid: abort"):
+        rollout.command(Command.PAUSE, 3)
+    rollout.command(Command.ABORT, 3)
+    with pytest.raises(CommandRefusedError, match="aborted; valid: none"):
+        rollout.command(Command.PAUSE, 3)
+
+
+def test_an_abort_after_the_promotion_takes_the_release_back() -> None:
+    rollout = started()
+    rollout.command(Command.PROMOTE, 1)
+    assert rollout.command(Command.ABORT, 2) == [Aborted(at=2, stage=0)]
+    assert (rollout.state.phase, rollout.state.share) == (Phase.ABORTED, 0)
+    assert rollout.command(Command.ABORT, 3) == []
 
 
 def test_an_abort_precedes_a_promotion_that_was_due() -> None:
@@ -327,7 +340,10 @@ def test_nothing_follows_a_terminal_event_and_instants_never_go_back(
 ) -> None:
     events = drive(Rollout(plan), steps)
     assert isinstance(events[0], Started)
-    assert all(not event.terminal for event in events[:-1])
+    ends = [event for event in events if event.terminal]
+    assert events[len(events) - len(ends) :] == ends
+    # An operator may take a finished release back, and nothing else follows an end.
+    assert len(ends) <= 1 or kinds(ends) == [Promoted, Aborted]
     assert [e.at for e in events] == sorted(e.at for e in events)
 
 
@@ -335,8 +351,6 @@ def test_nothing_follows_a_terminal_event_and_instants_never_go_back(
 def test_an_abort_wins_in_every_state(plan: Deployment, steps: list[Any]) -> None:
     rollout = Rollout(plan)
     drive(rollout, steps)
-    if rollout.state.phase is Phase.COMPLETED:
-        return
     rollout.command(Command.ABORT, rollout._cursor)
     assert rollout.state.phase.withdrawn
     assert rollout.state.share == 0
@@ -366,9 +380,43 @@ def test_the_next_instant_is_always_later(plan: Deployment, after: float) -> Non
     assert next_due(plan, rollout.state, 1e9 + after) > 1e9 + after
 
 
-def test_nothing_can_be_applied_after_the_end() -> None:
-    with pytest.raises(ValueError, match="nothing follows"):
-        replay(SHORT, [Aborted(at=1, stage=0), Aborted(at=2, stage=0)])
+ENTERED: list[Event] = [Started(at=0, deployment=SHORT), StageEntered(at=0, stage=0, percentage=5)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [Aborted(at=1, stage=0), Aborted(at=2, stage=0)],
+        [Promoted(at=1)],
+        [Resumed(at=1, stage=0)],
+        [ENTERED[1]],
+        [ENTERED[0], ENTERED[0]],
+        [ENTERED[0], StageEntered(at=0, stage=1, percentage=50)],
+        [ENTERED[0], Promoted(at=1)],
+        [*ENTERED, ENTERED[0]],
+        [*ENTERED, StageEntered(at=1, stage=0, percentage=5)],
+        [*ENTERED, StageEntered(at=1, stage=2, percentage=100)],
+        [*ENTERED, StageEntered(at=1, stage=99, percentage=100)],
+        [*ENTERED, StageEntered(at=1, stage=-1, percentage=100)],
+        [*ENTERED, StageEntered(at=1, stage=1, percentage=100)],
+        [*ENTERED, StageEntered(at=-1, stage=1, percentage=50)],
+        [*ENTERED, Held(at=1, stage=1, samples=0, needed=3)],
+        [*ENTERED, Resumed(at=1, stage=0)],
+        [*ENTERED, Paused(at=1, stage=0), Paused(at=2, stage=0)],
+        [*ENTERED, Unwatched(at=1, stage=1, since=1)],
+        [*ENTERED, Paused(at=5, stage=0), Unwatched(at=9, stage=0, since=4)],
+        [*ENTERED, Promoted(at=1), Restarted(at=2)],
+        [*ENTERED, Promoted(at=1), Unwatched(at=2, stage=0, since=1)],
+    ],
+)
+def test_events_that_cannot_follow_are_refused_and_change_nothing(events: list[Event]) -> None:
+    with pytest.raises(JournalError):
+        replay(SHORT, events)
+    rollout = Rollout(SHORT)
+    with pytest.raises(JournalError):
+        rollout.restore(events, 10)
+    assert rollout.state == State()
+    assert rollout.due == inf
 
 
 # -- the journal
@@ -383,10 +431,10 @@ def test_a_journal_cut_anywhere_is_read_up_to_its_last_whole_event(
     raw = dump_journal(events)
     cut = raw[: data.draw(st.integers(0, len(raw)))]
     journal = parse_journal(cut)
-    whole = cut.count(b"\n")
+    whole = (cut + b"\n").count(b"}\n")  # one that lacks but its line feed is whole
     assert list(journal.events) == events[:whole]
     assert cut[journal.whole_bytes :] == journal.truncated
-    assert cut[: journal.whole_bytes] == dump_journal(events[:whole])
+    assert dump_journal(events[:whole]).startswith(cut[: journal.whole_bytes])
     replay(plan, journal.events)
 
 
@@ -398,15 +446,150 @@ def test_a_line_that_is_no_event_is_named() -> None:
         parse_journal(b"\n")
 
 
+ENDLESS = b'{"event":"started","at":1,"deployment":' + b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event":"promoted","at":-1e308}',
+        b'{"event":"promoted","at":1e400}',
+        b'{"event":"promoted","at":NaN}',
+        b'{"event":"promoted","at":"1"}',
+        b'{"event":"promoted"}',
+        b'{"event":"stage_entered","at":1,"stage":-1,"percentage":5}',
+        b'{"event":"stage_entered","at":1,"stage":1e99,"percentage":5}',
+        b'{"event":"watched","at":1e12,"pid":1}',
+        b'{"event":"promoted","at":1,"by":"\xff"}',
+        b"\xff\xfe{\x00",
+        b"ts,arm,outcome",
+        b"[]",
+        b'{"event":"resu{"event":"resumed","at":1,"stage":0}',
+        ENDLESS,
+    ],
+)
+def test_lines_of_other_tools_and_wrong_values_are_refused(line: bytes) -> None:
+    with pytest.raises(JournalError, match="line 1"):
+        parse_journal(line + b"\n")
+
+
+@pytest.mark.parametrize("rest", [b"ts,arm,outcome", b'{"at":', b"\xff", b"x\0\0"])
+def test_a_last_line_that_never_was_one_is_not_taken_for_one_that_was_cut_off(rest: bytes) -> None:
+    """A file of another tool, given by mistake, must not be cut to nothing."""
+    with pytest.raises(JournalError, match="line 2"):
+        parse_journal(dump_journal([Promoted(at=1)]) + rest)
+
+
+def test_bytes_that_a_file_system_did_not_keep_are_a_cut_off_line() -> None:
+    whole = dump_journal([Promoted(at=1)])
+    for rest in (b"\0" * 9, b'{"event":"abo\0\0'):
+        assert parse_journal(whole + rest).truncated == rest
+
+
+def test_notes_are_no_events_and_tell_until_when_it_was_watched() -> None:
+    raw = dump_journal([*ENTERED, Watched(at=15, pid=7)])
+    journal = parse_journal(raw)
+    assert list(journal.events) == ENTERED
+    assert (journal.watched, journal.pid) == (15, 7)
+    later = parse_journal(raw + dump_journal([Paused(at=17, stage=0)]))
+    assert (later.watched, later.pid) == (17, 7)
+
+
+# -- what nobody watched
+
+
+def test_a_hold_goes_on_where_it_stood_when_it_was_last_watched() -> None:
+    """Whatever the date of the host says: a minute, an hour, a year later, or before."""
+    for away in (0.5, 3600, 3e7, -8, -1e6):
+        first = started(now=1e6)
+        run(first, 1e6 + 12)
+        rollout = Rollout(SHORT)
+        now = 1e6 + 12 + away
+        rollout.restore(
+            [Started(at=1e6, deployment=SHORT), StageEntered(at=1e6, stage=0, percentage=5)],
+            now,
+            since=1e6 + 12,
+        )
+        entered = [e.at for e in run(rollout, now + 30) if isinstance(e, StageEntered)]
+        assert entered[0] == pytest.approx(now + 8)
+
+
+def test_a_wait_and_a_pause_go_on_too() -> None:
+    missing = MissingEvidence(deadline_seconds=30, then="rollback")
+    deployment = Deployment(canary_stages=(Stage(5, 20),), missing_evidence=missing)
+    first = started(deployment)
+    past = [Started(at=0, deployment=deployment), ENTERED[1], *first.advance(35)]
+    rollout = Rollout(deployment)
+    rollout.restore(past, 1000, since=35)
+    assert rollout.advance(1014.9) == []
+    assert rollout.advance(1015)[-1].at == 1015
+    first = started()
+    run(first, 5)
+    past = [*ENTERED, *first.command(Command.PAUSE, 5)]
+    rollout = Rollout(SHORT)
+    rollout.restore(past, 1000, since=8)
+    rollout.command(Command.RESUME, 1003)
+    assert rollout.state.ends_at == 1003 + 15
+
+
+def test_what_is_late_is_one_check_at_the_present_instant() -> None:
+    rollout = started()
+    run(rollout, 12)
+    events = rollout.unwatched(12, 612)
+    assert kinds(events) == [Unwatched, Checked]
+    assert {event.at for event in events} == {612}
+    assert isinstance(events[-1], Checked)
+    assert events[-1].verdict.kind is VerdictKind.INSUFFICIENT  # what had been seen is old
+    assert (rollout.state.ends_at, rollout.due) == (620, 615)
+    assert len(rollout.history) == 3
+
+
+def test_what_was_due_before_nobody_watched_is_as_ever() -> None:
+    rollout = started()
+    rollout.observe(1, "canary", Outcome.BAD, 10)
+    rollout.observe(2, "canary", Outcome.BAD, 10)
+    rollout.observe(3, "canary", Outcome.BAD, 10)
+    events = rollout.unwatched(6, 700)
+    assert isinstance(events[-1], RolledBack)
+    assert events[-1].at == 5
+
+
+@given(PLANS, STEPS, st.lists(st.tuples(st.integers(0, 79), st.floats(0, 1e5)), max_size=4))
+def test_a_stage_is_served_by_what_was_watched_alone(
+    plan: Deployment, steps: list[Any], gaps: list[tuple[int, float]]
+) -> None:
+    rollout = Rollout(plan)
+    events = rollout.start(1000.0)
+    now, lost = 1000.0, 0.0
+    lost_at: list[tuple[float, float]] = []
+    for number, (kind, gap, *rest) in enumerate(steps):
+        for _, away in (each for each in gaps if each[0] == number):
+            events += rollout.unwatched(now, now + away)
+            now, lost = now + away, lost + away
+            lost_at.append((now, away))
+        now += gap
+        if kind == "observe":
+            events += rollout.observe(now, *rest)
+    assert replay(plan, events) == rollout.state
+    entered = [event for event in events if isinstance(event, StageEntered)]
+    for one, after in pairwise(entered):
+        if after.by != "evidence":
+            continue
+        away = sum(seconds for at, seconds in lost_at if one.at < at <= after.at)
+        hold = plan.canary_stages[one.stage].hold_seconds
+        assert after.at - one.at - away >= hold - 1e-6
+
+
 def test_a_restored_rollout_is_not_judged_before_its_next_check() -> None:
     """And its stage gathers samples anew, since what was counted died with the process."""
     first = Rollout(SHORT)
     past = first.start(0) + run(first, 12)
     rollout = Rollout(SHORT)
-    assert rollout.restore(past, 3600) == []
-    assert rollout.state == first.state
-    assert rollout.due == 3605
-    assert kinds(rollout.advance(3605)) == [Checked, Held]
+    assert rollout.restore(past, 3600, since=12) == [
+        Unwatched(at=3600, stage=0, since=12, restart=True)
+    ]
+    assert rollout.due == 3603
+    assert kinds(rollout.advance(3608)) == [Checked, Checked, Held]
 
 
 @pytest.mark.parametrize("cut", range(1, 6))
@@ -427,7 +610,7 @@ def test_a_decision_that_a_crash_cut_in_two_is_completed(cut: int) -> None:
         assert kinds(missing) == [RolledBack]
         assert rollout.state.phase is Phase.ROLLED_BACK
     else:
-        assert missing == []
+        assert kinds(missing) == ([Unwatched] if cut == 2 else [])
 
 
 def test_every_event_has_words() -> None:
@@ -444,6 +627,8 @@ def test_every_event_has_words() -> None:
         Paused(at=1, stage=0),
         Resumed(at=1, stage=0),
         Restarted(at=1),
+        Unwatched(at=601, stage=0, since=1),
+        Unwatched(at=1, stage=0, since=601, restart=True),
         Promoted(at=1, by="operator"),
         Aborted(at=1, stage=0),
         verdict,

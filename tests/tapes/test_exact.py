@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.tapes.live import START, live, plan, traffic
+from tests.tapes.live import START, GoesOn, live, plan, traffic
 
+from canario.control.events import StageEntered, Unwatched
 from canario.control.journal import dump_journal
 from canario.plan import Sequential
 from canario_sim.tapes import read_sessions, read_tape
@@ -126,3 +127,25 @@ def test_a_restart_in_between_is_lived_through_again(
     (part,) = read_sessions(tmp_path / "tapes" / "a-2.tape.sqlite")
     assert part.restored == len(before)
     assert replayed(part) == dump_journal(events)
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.4])
+@pytest.mark.parametrize("asleep", [10.0, 45.0, 4000.0])
+def test_what_nobody_watched_is_on_the_tape(errors: float, asleep: float, tmp_path: Path) -> None:
+    """A host that sleeps in the midst of a stage: the rest of it is served after it wakes."""
+    asked = [
+        each if each.at < START + 25 else replace(each, at=each.at + asleep)
+        for each in traffic(7, errors=errors, baseline_errors=0.0)
+    ]
+    path = tmp_path / "a.tape.sqlite"
+    lenient = plan(max_error_rate=60.0, min_samples=3)
+    clock = GoesOn(START)
+    events = asyncio.run(live(lenient, asked, path, until=asleep + 250, clock=clock))
+    (gap,) = [event for event in events if isinstance(event, Unwatched)][:1]
+    assert gap.at - gap.since == pytest.approx(asleep, abs=1)
+    entered = [event.at for event in events if isinstance(event, StageEntered)]
+    assert entered[1] - entered[0] == pytest.approx(30 + asleep, abs=1)
+    recording = read_tape(path)
+    assert recording.events == tuple(events)
+    assert replayed(recording) == dump_journal(events)
+    assert replayed(recording, matched=True) == dump_journal(events)

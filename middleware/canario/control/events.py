@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from canario.judges.verdict import Trigger, Verdict
@@ -28,8 +28,13 @@ __all__ = [
     "RolledBack",
     "StageEntered",
     "Started",
+    "Unwatched",
     "decided",
 ]
+
+# Seconds: the epoch and thousands of years about it. Beyond, a float no longer tells moments apart.
+Instant = Annotated[float, Meta(ge=-1e11, le=1e11)]
+StageNumber = Annotated[int, Meta(ge=0)]
 
 By = Literal["evidence", "operator", "deadline"]
 
@@ -54,7 +59,7 @@ REASON_OF = {
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
     """Something that happened at the instant `at`, in seconds on the controller's clock."""
 
-    at: float
+    at: Instant
     terminal: ClassVar[bool] = False
 
 
@@ -67,7 +72,7 @@ class Started(_Event, frozen=True, kw_only=True, tag="started"):
 class StageEntered(_Event, frozen=True, kw_only=True, tag="stage_entered"):
     """A stage began: from now on `percentage` of the keys go to the canary."""
 
-    stage: int
+    stage: StageNumber
     percentage: float
     by: By = "evidence"
 
@@ -75,7 +80,7 @@ class StageEntered(_Event, frozen=True, kw_only=True, tag="stage_entered"):
 class Checked(_Event, frozen=True, kw_only=True, tag="checked"):
     """A check came to another kind of verdict than the one before, or it ended a stage."""
 
-    stage: int
+    stage: StageNumber
     verdict: Verdict
 
 
@@ -87,7 +92,7 @@ class Held(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="held"):
     such requests.
     """
 
-    stage: int
+    stage: StageNumber
     samples: int
     needed: int
     without_key: int = 0
@@ -97,14 +102,26 @@ class Held(_Event, frozen=True, kw_only=True, omit_defaults=True, tag="held"):
 class Paused(_Event, frozen=True, kw_only=True, tag="paused"):
     """The hold stands still; the canary is still watched."""
 
-    stage: int
+    stage: StageNumber
     by: By = "operator"
 
 
 class Resumed(_Event, frozen=True, kw_only=True, tag="resumed"):
     """The hold runs on."""
 
-    stage: int
+    stage: StageNumber
+
+
+class Unwatched(_Event, frozen=True, kw_only=True, tag="unwatched"):
+    """Nobody watched from `since` to `at`: what the stage had served by then, it has served.
+
+    The process was stopped or suspended, or, with `restart`, another one took the rollout up, on
+    a clock of its own: `since` is an instant of the clock before, and may be later than `at`.
+    """
+
+    stage: StageNumber
+    since: Instant
+    restart: bool = False
 
 
 class Restarted(_Event, frozen=True, kw_only=True, tag="restarted"):
@@ -117,7 +134,7 @@ class RolledBack(_Event, frozen=True, kw_only=True, tag="rolled_back"):
     `violation` tells which broken contract it was, where it was one.
     """
 
-    stage: int
+    stage: StageNumber
     reason: RollbackReason
     verdict: Verdict
     violation: Violation | None = None
@@ -125,7 +142,7 @@ class RolledBack(_Event, frozen=True, kw_only=True, tag="rolled_back"):
 
 
 class Promoted(_Event, frozen=True, kw_only=True, tag="promoted"):
-    """The canary passed: everything goes to it. Nothing follows."""
+    """The canary passed: everything goes to it. Only an abort may follow, which takes it back."""
 
     by: By = "evidence"
     terminal: ClassVar[bool] = True
@@ -134,7 +151,7 @@ class Promoted(_Event, frozen=True, kw_only=True, tag="promoted"):
 class Aborted(_Event, frozen=True, kw_only=True, tag="aborted"):
     """The operator ended the rollout: everything goes to the baseline. Nothing follows."""
 
-    stage: int
+    stage: StageNumber
     terminal: ClassVar[bool] = True
 
 
@@ -153,6 +170,7 @@ Event = (
     | Held
     | Paused
     | Resumed
+    | Unwatched
     | Restarted
     | RolledBack
     | Promoted

@@ -92,6 +92,11 @@ class OpenRequests:
         """Forget a request that is not to be counted."""
         self._open.pop(request, None)
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._open.clear()
+        self.given_up.clear()
+
     def requests(self) -> list[Request]:
         """Those in flight now."""
         return list(self._open)

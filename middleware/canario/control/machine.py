@@ -28,6 +28,7 @@ from .events import (
     RolledBack,
     StageEntered,
     Started,
+    Unwatched,
 )
 from .state import Phase, State
 from .violation import Violation
@@ -41,6 +42,7 @@ __all__ = [
     "hold_is_over",
     "next_due",
     "start",
+    "take_up",
 ]
 
 
@@ -129,17 +131,21 @@ def complete(deployment: Deployment, state: State, last: Event, now: float) -> l
             return []
 
 
+def take_up(state: State, since: float, now: float, *, restart: bool = False) -> list[Event]:
+    """What follows when nobody has watched from `since` until `now`."""
+    if state.phase not in (Phase.RUNNING, Phase.PAUSED):
+        return []
+    return [Unwatched(at=now, stage=state.stage, since=since, restart=restart)]
+
+
 def command(deployment: Deployment, state: State, order: Command, now: float) -> list[Event]:
     """What follows from an operator's order.
 
     Raises `CommandRefusedError` when the state does not allow it. An abort is allowed in every
-    state that is not terminal; a second one changes nothing.
+    state, and takes a completed rollout back; of one that is withdrawn it changes nothing.
     """
     if order is Command.ABORT:
-        if state.phase.withdrawn:
-            return []
-        if not state.phase.terminal:
-            return [Aborted(at=now, stage=state.stage)]
+        return [] if state.phase.withdrawn else [Aborted(at=now, stage=state.stage)]
     allowed = _ALLOWED[state.phase]
     if order not in allowed:
         valid = ", ".join(allowed) or "none: release again under a new deployment_id"
@@ -173,7 +179,7 @@ _ALLOWED: dict[Phase, tuple[Command, ...]] = {
         Command.ABORT,
         Command.RESTART,
     ),
-    Phase.COMPLETED: (),
+    Phase.COMPLETED: (Command.ABORT,),
     Phase.ROLLED_BACK: (),
     Phase.ABORTED: (),
 }

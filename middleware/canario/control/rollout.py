@@ -24,7 +24,7 @@ from canario.routing.router import Arm
 from . import machine
 from .events import Event, Restarted, StageEntered
 from .in_flight import Flights, OpenRequests, Request
-from .state import Phase, State, apply
+from .state import Phase, State, apply, replay
 from .violation import Violation
 
 __all__ = ["ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout"]
@@ -117,19 +117,54 @@ class Rollout:
         self._judge.begin()
         return self._apply(machine.start(self.deployment, now))
 
-    def restore(self, events: Iterable[Event], now: float) -> list[Event]:
+    def restore(
+        self, events: Iterable[Event], now: float, *, since: float | None = None
+    ) -> list[Event]:
         """Take up a rollout from its journal at the instant `now`.
 
-        What was counted before is gone, so a stage must gather its samples anew; it is not
-        judged before the next instant of its own grid. Returns what the journal still lacked.
+        What was counted before is gone, so a stage must gather its samples anew, and it is not
+        judged at once. Its hold goes on where it stood at `since`, when it was last watched: an
+        instant of the clock before, by default that of the last event. Returns what the journal
+        still lacked.
+
+        Raises `JournalError` when the events do not follow each other; nothing is changed then.
         """
-        last = None
-        for last in events:
-            self.state = apply(self.deployment, self.state, last)
+        past = list(events)
+        state = replay(self.deployment, past)
+        if not past:
+            return []
+        self.state = state
         self._cursor = now
         self._judge.begin()
-        missing = machine.complete(self.deployment, self.state, last, now) if last else []
-        return self._apply(missing)
+        missing = machine.complete(self.deployment, state, past[-1], now)
+        since = past[-1].at if since is None else max(since, past[-1].at)
+        return self._apply(missing or machine.take_up(state, since, now, restart=True))
+
+    def unwatched(self, since: float, now: float) -> list[Event]:
+        """Go on at `now` after a time in which nobody watched, though it passed.
+
+        That time is not served, and of the checks that were due in it there is one, now: what
+        those had seen would be old. Up to `since` everything is as ever.
+        """
+        events = self.advance(since)
+        if now <= self._cursor:
+            return events
+        late = self.due <= now
+        since = max(since, self._cursor)
+        self._cursor = now
+        events += self._apply(machine.take_up(self.state, since, now))
+        if late:
+            events += self._check(now)
+        return events
+
+    def forget(self) -> None:
+        """Be as if nothing had begun."""
+        self.state = State()
+        self.recorder.clear()
+        self.history.clear()
+        self.due = inf
+        self._cursor = -inf
+        self._latest.clear()
 
     def advance(self, now: float) -> list[Event]:
         """Make the checks that are due up to and including `now`, each at its own instant."""

@@ -24,9 +24,14 @@ from .events import (
     RolledBack,
     StageEntered,
     Started,
+    Unwatched,
 )
 
-__all__ = ["Phase", "State", "apply", "replay"]
+__all__ = ["JournalError", "Phase", "State", "apply", "replay"]
+
+
+class JournalError(ValueError):
+    """A journal that cannot be used: a line that is no event, or one that cannot follow."""
 
 
 class Phase(StrEnum):
@@ -41,7 +46,7 @@ class Phase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True when nothing can follow."""
+        """True when nothing can follow, but for an abort that takes a finished release back."""
         return self is Phase.COMPLETED or self.withdrawn
 
     @property
@@ -67,10 +72,14 @@ class State(Struct, frozen=True, kw_only=True):
 def apply(deployment: Deployment, state: State, event: Event) -> State:
     """The state after `event`.
 
-    Raises `ValueError` when the event cannot follow: after a terminal event nothing does.
+    Raises `JournalError` when the event cannot follow: in another phase or stage than it belongs
+    to, or after the end, where but for an abort of a completed rollout nothing does.
     """
-    if state.phase.terminal:
-        raise ValueError(f"nothing follows a rollout that is {state.phase}, but {event!r} came")
+    if not _may_follow(deployment, state, event):
+        where = f"a rollout that is {state.phase} in stage {state.stage}"
+        if state.phase.terminal:
+            raise JournalError(f"nothing follows {where}, but {_named(event)} came")
+        raise JournalError(f"{_named(event)} cannot follow in {where}")
     match event:
         case Started():
             return replace(state, phase=Phase.RUNNING)
@@ -93,12 +102,47 @@ def apply(deployment: Deployment, state: State, event: Event) -> State:
             return replace(state, phase=Phase.PAUSED, paused_at=event.at)
         case Resumed():
             return _resumed(state, event.at)
+        case Unwatched():
+            return _moved(state, event.at - event.since)
         case RolledBack():
             return replace(state, phase=Phase.ROLLED_BACK, share=0.0, reason=event.reason)
         case Aborted():
             return replace(state, phase=Phase.ABORTED, share=0.0, reason=RollbackReason.ABORTED)
         case Promoted():
             return replace(state, phase=Phase.COMPLETED, share=100.0)
+
+
+def _named(event: Event) -> str:
+    stage = getattr(event, "stage", None)
+    of = "" if stage is None else f" of stage {stage}"
+    return f"{event.__struct_config__.tag!r}{of} at {event.at:.17g}"
+
+
+def _may_follow(deployment: Deployment, state: State, event: Event) -> bool:
+    match event:
+        case Started():
+            return state.phase is Phase.PENDING
+        case Aborted():
+            return not state.phase.withdrawn
+    entered = state.share > 0  # every stage has a share; before the first one there is none
+    if state.phase not in (Phase.RUNNING, Phase.PAUSED):
+        return False
+    match event:
+        case StageEntered():
+            stages = deployment.canary_stages
+            return (
+                event.stage == (state.stage + 1 if entered else 0)
+                and event.stage < len(stages)
+                and event.percentage == stages[event.stage].percentage
+            )
+        case Paused() | Held():
+            return entered and state.phase is Phase.RUNNING and event.stage == state.stage
+        case Resumed():
+            return entered and state.phase is Phase.PAUSED and event.stage == state.stage
+        case Checked() | Unwatched() | RolledBack():
+            return entered and event.stage == state.stage
+        case _:
+            return entered
 
 
 def _resumed(state: State, at: float) -> State:
@@ -113,9 +157,30 @@ def _resumed(state: State, at: float) -> State:
     )
 
 
+def _moved(state: State, by: float) -> State:
+    """All that was, that much later: so the hold, a pause and a wait go on where they stood."""
+    return replace(
+        state,
+        entered_at=state.entered_at + by,
+        ends_at=state.ends_at + by,
+        held_at=None if state.held_at is None else state.held_at + by,
+        paused_at=None if state.paused_at is None else state.paused_at + by,
+    )
+
+
 def replay(deployment: Deployment, events: Iterable[Event]) -> State:
-    """The state that a journal's events lead to. Raises `ValueError` as `apply` does."""
+    """The state that a journal's events lead to.
+
+    Raises `JournalError` as `apply` does, and for one that goes back in time where no other
+    process with another clock has taken the rollout up.
+    """
     state = State()
+    last: Event | None = None
     for event in events:
+        if last is not None and not last.terminal:
+            since = event.since if isinstance(event, Unwatched) else event.at
+            if since < last.at:
+                raise JournalError(f"{_named(event)} is earlier than {_named(last)} before it")
         state = apply(deployment, state, event)
+        last = event
     return state

@@ -16,6 +16,7 @@ from .events import (
     RolledBack,
     StageEntered,
     Started,
+    Unwatched,
 )
 
 __all__ = ["describe", "seconds_in_words"]
@@ -61,6 +62,11 @@ def describe(event: Event, deployment: Deployment) -> str:
             return f"paused{_BY[event.by]}"
         case Resumed():
             return "resumed by the operator"
+        case Unwatched(restart=True):
+            return "taken up by another process: the hold goes on where it stood"
+        case Unwatched():
+            gap = seconds_in_words(event.at - event.since)
+            return f"nobody watched for {gap}: the hold goes on where it stood"
         case Restarted():
             return "sent back to the first stage by the operator"
         case RolledBack():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from canario.alerts.model import Alert, AlertState
-from canario.control.events import Event, Held, RolledBack, Started
+from canario.control.events import Event, Held, RolledBack, Started, Unwatched
 from canario.control.violation import Violation
 from canario.judges.verdict import Verdict
 from canario.plan import Deployment
@@ -42,6 +42,8 @@ def event_attributes(event: Event, deployment: Deployment | None) -> Attributes:
     if isinstance(event, Held) and event.without_key:
         found["canario.keys.missing"] = event.without_key
         found["canario.keys.asked"] = event.key_sources
+    if isinstance(event, Unwatched) and not event.restart:
+        found["canario.unwatched.seconds"] = event.at - event.since
     if isinstance(event, RolledBack):
         found["canario.rollback.reason"] = event.reason.value
         if event.violation is not None:

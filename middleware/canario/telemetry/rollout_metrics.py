@@ -28,6 +28,7 @@ EVENTS = (
     "promoted",
     "restarted",
     "resumed",
+    "unwatched",
     "rolled_back",
     "stage_entered",
     "started",

@@ -17,13 +17,14 @@ from canario.control.events import (
     Resumed,
     StageEntered,
     Started,
+    Unwatched,
 )
 from canario.control.machine import Command
 from canario.control.violation import Violation
 from canario.plan import Deployment, Plan
 from canario_sim.streams import Bytes, Flags, Floats, Ints
 
-__all__ = ["BAD", "GOOD", "NEUTRAL", "Breaking", "Given", "Noted", "Recording", "Restart"]
+__all__ = ["BAD", "GOOD", "NEUTRAL", "Breaking", "Gap", "Given", "Noted", "Recording", "Restart"]
 
 # The numbers in `Recording.outcome`, as on a tape.
 GOOD, BAD, NEUTRAL = 0, 1, 2
@@ -49,6 +50,16 @@ class Restart(Struct, frozen=True):
     broken: int
     at: float
     past: int
+
+
+class Gap(Struct, frozen=True):
+    """Nobody watched from `since` until `at`, after `position` requests and `broken` broken
+    contracts: the process was stopped, or its host slept."""
+
+    position: int
+    broken: int
+    at: float
+    since: float
 
 
 class Noted(Struct, frozen=True):
@@ -164,6 +175,24 @@ class Recording:
                 given.append(Given(noted.position, noted.broken, noted.event.at, order, known))
             before = noted.event
         return tuple(given)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """When nobody watched, as far as it was recorded with the requests."""
+        return tuple(
+            Gap(noted.position, noted.broken, noted.event.at, noted.event.since)
+            for noted in self.journal[self.restored :]
+            if isinstance(noted.event, Unwatched) and not noted.event.restart
+        )
+
+    def watched_until(self, restart: Restart) -> float:
+        """Up to when the process before a restart had watched."""
+        last = self.journal[restart.past - 1].event.at
+        if restart.past < len(self.journal):
+            after = self.journal[restart.past].event
+            if isinstance(after, Unwatched) and after.restart:
+                return after.since
+        return last
 
     @property
     def ends(self) -> float:

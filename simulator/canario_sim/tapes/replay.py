@@ -9,30 +9,29 @@ between them.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, nextafter
-from pathlib import Path
 
 import numpy as np
 
 from canario.clock import ManualClock
 from canario.control.events import Event
-from canario.control.journal import dump_journal
 from canario.control.machine import Command, CommandRefusedError, next_due
+from canario.control.state import Phase
 from canario.controller import CanaryDeploymentController
 from canario.judges.verdict import Judge
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
+from canario.stores import MemoryJournal
 from canario_sim.spec import ARMS
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.world import Note
 
 from .assign import Assignment, Routing
 from .block import Rows
-from .recording import Breaking, Given, Recording, Restart
+from .recording import Breaking, Gap, Given, Recording, Restart
 
 __all__ = ["Replay"]
 
@@ -53,7 +52,7 @@ class _Mark:
     key: float
     place: float
     after: float
-    what: Breaking | Given | Restart
+    what: Breaking | Given | Gap | Restart
 
 
 # What a replay comes to next, at one instant in this order.
@@ -143,7 +142,7 @@ class Replay:
         if recording.restored:
             self._marks.popleft()
             if recording.plan == self._plan and self._judge is None:
-                self._take_up(recording.events[: recording.restored])
+                self._take_up(recording.events[: recording.restored], recording.restarts[0])
         self.controller.start()
         while not self._over:
             self._look_at_share()
@@ -151,7 +150,14 @@ class Replay:
 
     @property
     def _over(self) -> bool:
-        return self.controller.state.phase.terminal or self._now >= self._until
+        phase = self.controller.state.phase
+        if phase is Phase.COMPLETED and self._now < self._until:
+            # An operator may have taken the finished release back.
+            return not any(
+                isinstance(mark.what, Given) and mark.what.order is Command.ABORT
+                for mark in self._marks
+            )
+        return phase.terminal or self._now >= self._until
 
     @property
     def _until(self) -> float:
@@ -246,7 +252,10 @@ class Replay:
                 self._obey(given)
             case Restart() as restart:
                 self._now = self._clock.now = restart.at
-                self._take_up(self.controller.events)
+                self._take_up(self.controller.events, restart)
+            case Gap() as gap:
+                self._now = self._clock.now = gap.at
+                self.controller.unwatched(gap.since)
 
     def _break(self, breaking: Breaking) -> None:
         canary, request = breaking.canary, breaking.request
@@ -265,15 +274,13 @@ class Replay:
         except CommandRefusedError as error:
             self.notes.append(Note(given.at, str(error)))
 
-    def _take_up(self, past: Sequence[Event]) -> None:
+    def _take_up(self, past: Sequence[Event], restart: Restart) -> None:
         """A controller that takes the rollout up, as a process does that has begun anew."""
-        with tempfile.TemporaryDirectory() as folder:
-            journal = Path(folder, "journal")
-            journal.write_bytes(dump_journal(past))
-            self.controller = self._controller(journal)
-            self.controller.start()
+        watched = self.recording.watched_until(restart)
+        self.controller = self._controller(MemoryJournal(past, watched))
+        self.controller.start()
 
-    def _controller(self, journal: Path | None = None) -> CanaryDeploymentController:
+    def _controller(self, journal: MemoryJournal | None = None) -> CanaryDeploymentController:
         return CanaryDeploymentController(
             self._plan,
             clock=self._clock,
@@ -284,7 +291,7 @@ class Replay:
         )
 
     def _find_marks(self, *, orders: bool) -> Iterator[_Mark]:
-        """Broken contracts, orders and restarts, each at its place."""
+        """Broken contracts, orders, restarts and what nobody watched, each at its place."""
         recording = self.recording
         for number, breaking in enumerate(recording.broken):
             yield self._mark(breaking, breaking.position, number + 0.5, breaking.at)
@@ -296,11 +303,13 @@ class Replay:
             yield self._mark(given, given.position, given.broken, at)
         for restart in recording.restarts:
             # While no process was there, nobody has looked.
-            known = recording.journal[restart.past - 1].event.at
+            known = recording.watched_until(restart)
             yield self._mark(restart, restart.position, restart.broken, known)
+        for gap in recording.gaps:
+            yield self._mark(gap, gap.position, gap.broken, gap.since)
 
     def _mark(
-        self, what: Breaking | Given | Restart, position: int, after: float, at: float
+        self, what: Breaking | Given | Gap | Restart, position: int, after: float, at: float
     ) -> _Mark:
         before = float(self._key[position - 1]) if position else -inf
         return _Mark(max(before, at), position - 0.5, after, what)
@@ -326,6 +335,7 @@ def _keys(recording: Recording) -> Floats:
     marks = [(each.position, each.at) for each in recording.broken]
     marks += [(each.position, each.at) for each in recording.restarts]
     marks += [(each.position, each.at) for each in recording.orders]
+    marks += [(each.position, each.at) for each in recording.gaps]
     for position, at in marks:
         if position < len(key):
             key[position] = max(key[position], at)

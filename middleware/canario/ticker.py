@@ -1,0 +1,80 @@
+"""A thread that looks after something from time to time, for as long as it is there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from weakref import WeakMethod
+
+__all__ = ["LONGEST_SECONDS", "Ticker"]
+
+logger = logging.getLogger("canario")
+
+# Orders and other threads may change what is due, so it looks at least so often.
+LONGEST_SECONDS = 1.0
+
+# Clocks may stand still or be coarse: neither may make it spin.
+SHORTEST_SECONDS = 0.02
+
+Look = Callable[[], "float | None"]
+
+
+class Ticker:
+    """Calls a method again and again on a daemon thread of its own.
+
+    Nothing runs before `start`, so a server may fork meanwhile. The thread keeps nobody alive: it
+    ends when the method's object is garbage, at `stop`, or when the method returns None.
+
+    Args:
+        look: A bound method that returns the seconds until it is to be called again, or None.
+    """
+
+    def __init__(self, look: Look) -> None:
+        self._ended = ended = threading.Event()
+        self._look = WeakMethod(look, lambda _: ended.set())
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> bool:
+        """Have it look from now on. False where no thread can be had."""
+        thread = self._thread
+        if thread is not None and thread.is_alive():  # in a forked child it is not
+            return True
+        look = self._look()
+        if look is None:
+            return False
+        ended = self._ended = threading.Event()  # the last one's lock may be a parent's
+        self._look = WeakMethod(look, lambda _: ended.set())
+        thread = threading.Thread(
+            target=_run, args=(self._look, ended), name="canario-ticker", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or the host allows no more threads
+            return False
+        self._thread = thread
+        return True
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._ended.set()
+
+
+def _run(look: WeakMethod[Look], ended: threading.Event) -> None:
+    told = False
+    while True:
+        method = look()
+        if method is None:
+            return
+        seconds: float | None = LONGEST_SECONDS
+        try:
+            seconds = method()
+        except BaseException:
+            if not told:
+                logger.exception("%r failed; it is tried again", method)
+            told = True
+        del method  # nothing is kept alive while it waits
+        if seconds is None:
+            return
+        if ended.wait(min(max(seconds, SHORTEST_SECONDS), LONGEST_SECONDS)):
+            return
