@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from canario.cli import EPILOG
 
 from .cli_shared import write_file
-from .cli_source import clear_errors, log_options, log_settings, reading
+from .cli_source import clear_errors, log_options, log_settings, named_values, reading
 from .reports.write import report_options
 
 if TYPE_CHECKING:
@@ -59,6 +61,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.FloatRange(min=0, min_open=True),
     help="prometheus: requests per second, which an exposition does not tell.",
 )
+@click.option(
+    "--where",
+    multiple=True,
+    callback=named_values,
+    metavar="NAME=VALUE",
+    help="otlp, prometheus: only spans with this attribute, or series with this label, such as "
+    "service.name=shop or job=shop; may be given again.",
+)
 @log_options
 @click.option("--json", "as_json", is_flag=True, help="Print the fits as JSON for a program.")
 @report_options()
@@ -78,6 +88,7 @@ def calibrate(
     no_routes: bool,
     metric: str | None,
     rate: float | None,
+    where: dict[str, str],
     as_json: bool,
     reports: tuple[Path, ...],
     **settings: object,
@@ -92,19 +103,25 @@ def calibrate(
 
     from .fitting.calibration import calibrate as fit
     from .fitting.calibration import scenario_text
-    from .fitting.sources import observe
+    from .fitting.sources import kind_of, observe
 
     if out is not None and out.suffix != ".toml":
         raise click.UsageError(f"--out is {str(out)!r}; a scenario file ends in .toml", ctx)
     given = None if plan is None else load_plan(plan)
     with clear_errors(), reading(source) as progress:
+        kind = kind or kind_of(source)
+        _refuse_idle_options(ctx, source, kind, settings)
+        taken = log_settings(settings)
+        if kind == "otlp" and not _is_given(ctx, "key"):
+            del taken["key"]  # spans say themselves what they know of users
         observed = observe(
             source,
             kind=kind,
             metric=metric,
             rate=rate,
+            where=where,
             progress=progress,
-            **log_settings(settings),
+            **taken,
         )
         made = fit(
             observed,
@@ -135,6 +152,25 @@ def calibrate(
 
         for file in write_reports(calibrating(made), reports):
             click.echo(f"report in {file}", err=True)
+
+
+def _refuse_idle_options(
+    ctx: click.Context, source: Path, kind: Kind, settings: Mapping[str, object]
+) -> None:
+    """Refuse what would do nothing: an option of another kind of source."""
+    from .fitting.sources import taken_of
+
+    for name in ("where", "metric", "rate", *settings):
+        if _is_given(ctx, name) and not taken_of(kind, name.removesuffix("_env")):
+            option = next(each for each in ctx.command.params if each.name == name)
+            raise click.UsageError(
+                f"{option.opts[0]} says nothing of {source}, which is read as {kind} (--format)",
+                ctx,
+            )
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _name(path: Path) -> str:

@@ -12,7 +12,14 @@ import click
 
 from canario.config import ConfigError
 
-__all__ = ["clear_errors", "log_options", "log_settings", "progress_bar", "reading"]
+__all__ = [
+    "clear_errors",
+    "log_options",
+    "log_settings",
+    "named_values",
+    "progress_bar",
+    "reading",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -21,6 +28,18 @@ class _BadInput(click.ClickException):
     """A file that cannot be used; as for a plan, the exit code is 2."""
 
     exit_code = 2
+
+
+def named_values(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=VALUE`, as often as it is given."""
+    found: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{text!r} is no NAME=VALUE, such as job=shop")
+        if found.setdefault(name, value) != value:
+            raise click.BadParameter(f"{name} has two values: {found[name]!r} and {value!r}")
+    return found
 
 
 def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

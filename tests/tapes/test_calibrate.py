@@ -155,56 +155,6 @@ def test_toml_of_all_shapes_is_read_back() -> None:
 # -- other sources
 
 
-def span(number: int, rng: np.random.Generator, **attributes: Any) -> dict[str, Any]:
-    start = 1_795_000_000_000_000_000 + number * 200_000_000
-    took = int(1e6 * np.exp(rng.normal(np.log(40), 0.5)))
-    given = {"http.route": "/a", "http.response.status_code": 200} | attributes
-    return {
-        "spanId": f"{number:016x}",
-        "name": "GET /a",
-        "kind": 2,
-        "startTimeUnixNano": str(start),
-        "endTimeUnixNano": str(start + took),
-        "attributes": [
-            {"key": key, "value": {"intValue": str(value)}}
-            if isinstance(value, int)
-            else {"key": key, "value": {"stringValue": value}}
-            for key, value in given.items()
-        ],
-    }
-
-
-def exported(spans: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
-
-
-@pytest.mark.parametrize("lines", [False, True])
-def test_spans_in_otlp_json(lines: bool, tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    spans = [
-        span(n, rng, **({"http.response.status_code": 503} if n % 20 == 0 else {}))
-        for n in range(1500)
-    ]
-    spans += [span(n, rng) | {"kind": "SPAN_KIND_INTERNAL"} for n in range(30)]
-    path = tmp_path / "spans.json"
-    documents = [exported(spans[:700]), exported(spans[700:])] if lines else [exported(spans)]
-    path.write_text("\n".join(map(json.dumps, documents)))
-    observed = observe(path)
-    assert observed.notes == ("30 spans that are no SERVER spans are left out",)
-    made = calibrate(observed)
-    assert made.requests == 1500
-    assert made.scenario.baseline.error_rate == 5.0
-    latency = made.scenario.baseline.latency
-    assert isinstance(latency, Lognormal)
-    assert latency.p50_ms == pytest.approx(40, rel=0.05)
-    path.write_text(json.dumps(exported(spans[1500:])))
-    with pytest.raises(TapeError, match="no SERVER span, only 30 others"):
-        observe(path)
-    path.write_text(json.dumps(exported([span(1, rng) | {"endTimeUnixNano": "1"}])))
-    with pytest.raises(TapeError, match=r"ends .* before it starts"):
-        observe(path)
-
-
 EDGES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0)
 NAME = "http_server_request_duration_seconds"
 

@@ -1,101 +1,369 @@
-"""Spans in OTLP's JSON, as the collector's file exporter writes them, as recorded traffic."""
+"""Spans in OTLP's JSON as recorded traffic.
+
+A SERVER span is a request. What canario's own middleware has written on it counts; else its HTTP or
+gRPC status and its own say what it was worth, as in the middleware.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from msgspec import Struct
 
+from canario.contracts.wording import brief
 from canario.tape.schema import ARMS, TapeError
-from canario_sim.tapes.parsed import Collector, Line, LineError, outcome_of_status
-from canario_sim.tapes.recording import Recording
+from canario_sim.tapes.parsed import Collector, Line, LineError, outcome_of_status, untimed
+from canario_sim.tapes.recording import BAD, GOOD, NEUTRAL, Recording
 
-__all__ = ["read_spans"]
+from .left_out import LeftOut, implausible, such_as
+from .otlp_documents import Exported, SpanDocuments
+from .where import Where, only_one
 
-_SERVER = (2, "SPAN_KIND_SERVER")
-_ERROR = (2, "STATUS_CODE_ERROR")
+__all__ = ["Spans", "read_spans"]
+
+_SERVER = ("2", "SPAN_KIND_SERVER", "SERVER")
+# Below these a SERVER span may be a part of the same request; a client's is a request of its own.
+_WITHIN = (*_SERVER, "1", "SPAN_KIND_INTERNAL", "INTERNAL", "0", "SPAN_KIND_UNSPECIFIED", "")
+_ERROR = ("2", "STATUS_CODE_ERROR", "ERROR")
+
 _STATUS = ("http.response.status_code", "http.status_code")
-_ARM = ("feature_flag.result.variant", "canario.arm")
-_USER = ("feature_flag.context.id", "enduser.id", "user.id", "client.address")
+_METHOD = ("http.request.method", "http.method")
+_PATH = ("url.path", "http.target", "http.route")
+_GRPC = ("rpc.grpc.status_code", "rpc.response.status_code")
+_ARM = ("feature_flag.result.variant", "feature_flag.variant", "canario.arm")
+_USERS = {
+    "user": (
+        "feature_flag.context.id",
+        "enduser.id",
+        "enduser.pseudo.id",
+        "user.id",
+        "session.id",
+    ),
+    "client": ("client.address", "http.client_ip", "net.sock.peer.addr", "net.peer.ip"),
+    "none": (),
+}
+
+_OUTCOMES = {"good": GOOD, "error": BAD, "bad": BAD, "neutral": NEUTRAL}
+_SAID = {GOOD: "good", BAD: "an error", NEUTRAL: "says nothing of the service"}
+
+# OpenTelemetry's conventions: the codes of gRPC that are the server's fault.
+_GRPC_NAMES = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
+_GRPC_FAULTS = frozenset(
+    ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"]
+)
+
+_WEBSOCKET = 101
+_EXAMPLES = 3
 
 
-def read_spans(path: Path) -> tuple[Recording, int]:
-    """The SERVER spans in a file (one document, or one a line), and how many others there are.
+class Spans(Struct, frozen=True):
+    """What a file of spans holds, and what a reader should know of how it was read."""
 
-    Raises `TapeError` for a file that holds none.
+    recording: Recording
+    notes: tuple[str, ...]
+
+
+def read_spans(
+    path: Path,
+    *,
+    where: Mapping[str, str] | None = None,
+    key: str | None = None,
+    errors: Collection[int] = (),
+    secret: bytes | None = None,
+    strict: bool = False,
+) -> Spans:
+    """The requests that the SERVER spans in a file are.
+
+    Args:
+        path: A document, one a line, or arrays of them; gzip is unpacked.
+        where: Attributes, of a span or its resource, that the spans have to have.
+        key: What users are told apart by: `user`, `client` or `none`; by default the user where a
+            span has one, else the client.
+        errors: Statuses below 500 that count as errors.
+        secret: With what users' keys are hashed; a random one by default.
+        strict: Whether the first span that cannot be read is an error.
+
+    Raises:
+        TapeError: For a file that holds no request, or more spans that cannot be read than such
+            that can, or the spans of several services.
     """
-    collector = Collector("import")
-    others = 0
-    for span in _spans(path):
-        if span.get("kind") not in _SERVER:
-            others += 1
-            continue
+    return _Reader(path, Where(where or {}), key, errors, secret, strict).read()
+
+
+class _Request(Struct):
+    """A SERVER span that was read."""
+
+    line: Line
+    users: dict[str, str]
+    example: str
+
+
+class _Reader:
+    def __init__(
+        self,
+        path: Path,
+        where: Where,
+        key: str | None,
+        errors: Collection[int],
+        secret: bytes | None,
+        strict: bool,
+    ) -> None:
+        self._path = path
+        self._where = where
+        self._errors = errors
+        self._secret = secret
+        self._strict = strict
+        self._candidates = (*_USERS["user"], *_USERS["client"]) if key is None else _USERS[key]
+        self._broken = LeftOut()
+        self._aside = LeftOut()
+        self._unclear: dict[str, list[str]] = {}
+        self._services: Counter[str] = Counter()
+        self._releases: Counter[str] = Counter()
+
+    def read(self) -> Spans:
+        """See `read_spans`."""
+        requests = self._requests()
+        only_one(self._path, "SERVER spans", "service.name", self._services)
+        only_one(self._path, "SERVER spans", "feature_flag.key", self._releases)
+        told_by = self._told_by(requests)
+        collector = Collector("import", self._secret)
+        for request in requests:
+            request.line.key = request.users.get(told_by or "")
+            try:
+                collector.add(request.line)
+            except LineError as error:
+                self._leave(str(error), "")
+        if not len(collector) or len(self._broken) > len(collector):
+            raise TapeError(self._nothing(len(collector)))
+        recording = collector.recording("ms", "start", self._path.name)
+        return Spans(recording, tuple(self._notes(requests, told_by, recording)))
+
+    def _requests(self) -> list[_Request]:
+        spans: dict[tuple[str, str], tuple[str, str]] = {}  # (trace, span) -> its parent, its kind
+        seen: set[tuple[str, str, str]] = set()
+        kept: list[tuple[Exported, str, str]] = []
+        documents = SpanDocuments(self._path)
+        for span in documents:
+            trace, name = str(span.get("traceId") or ""), str(span.get("spanId") or "")
+            kind = str(span.get("kind") or "").upper()
+            spans[trace, name] = str(span.get("parentSpanId") or ""), kind
+            if kind not in _SERVER:
+                self._aside.add("no SERVER spans")
+            elif name and (trace, name, str(span.get("startTimeUnixNano"))) in seen:
+                self._aside.add("there twice")
+            elif not self._where.takes(span.attributes):
+                self._aside.add(f"without {self._where}")
+            else:
+                seen.add((trace, name, str(span.get("startTimeUnixNano"))))
+                kept.append((span, trace, name))
+        for why, places in documents.broken.items():
+            for place in places:
+                self._leave(why, place)
+        if not spans and documents.keys:
+            keys = brief(", ".join(sorted(documents.keys)), 80)
+            raise TapeError(f"{self._path} holds no spans (resourceSpans), but {keys}")
+        requests = []
+        for span, trace, name in kept:
+            if _is_within(spans, trace, name):
+                self._aside.add("below another SERVER span of the same request")
+                continue
+            try:
+                requests.append(self._request(span))
+            except LineError as error:
+                self._leave(str(error), name)
+        return requests
+
+    def _leave(self, why: str, where: str) -> None:
+        if self._strict:
+            raise TapeError(f"{self._path}: {why}{such_as([where])}")
+        self._broken.add(why, where)
+
+    def _request(self, span: Exported) -> _Request:
+        started, ended = _instant(span, "start"), _instant(span, "end")
+        if not ended:
+            raise LineError("it never ended")
+        if ended < started:
+            raise LineError("it ends before it starts")
+        attributes = span.attributes
+        outcome, latency = self._worth(span, attributes, (ended - started) / 1e6)
+        route = attributes.get("http.route")
+        if route is None and "canario.outcome" not in attributes:
+            route = span.get("name")  # canario's own say by themselves that there is no route
+        arm = _first(attributes, _ARM)
+        line = Line(
+            started / 1e9,
+            latency,
+            outcome,
+            None,
+            None if route is None else str(route),
+            ARMS.index(arm) if arm in ARMS else -1,
+        )
+        self._services[str(attributes.get("service.name", "without a name"))] += 1
+        if attributes.get("feature_flag.provider.name") == "canario":
+            self._releases[str(attributes.get("feature_flag.key"))] += 1
+        users = {name: str(attributes[name]) for name in self._candidates if attributes.get(name)}
+        status = _first(attributes, _STATUS)
+        took = "not timed" if latency != latency else f"{latency:,.4g} ms"
+        example = (
+            f"{brief(str(span.get('name')), 60)!r}"
+            f"{'' if status is None else f' with status {brief(str(status), 20)}'} is "
+            f"{_SAID[outcome]}, {took}"
+        )
+        return _Request(line, users, example)
+
+    def _worth(
+        self, span: Exported, attributes: Mapping[str, Any], took_ms: float
+    ) -> tuple[int, float]:
+        """What a request says of the service, and its latency; NaN where it is not timed."""
+        own = attributes.get("canario.outcome")
+        if own is not None:
+            if own not in _OUTCOMES:
+                raise LineError(f"its canario.outcome is {brief(str(own), 20)!r}")
+            return _OUTCOMES[own], _own_latency(attributes)
+        status = self._status(attributes)
+        code = span.get("status")
+        code = code.get("code") if isinstance(code, Mapping) else code
+        failed = str(code or "").upper() in _ERROR
+        method = str(_first(attributes, _METHOD) or "").upper()
+        if untimed(method, str(_first(attributes, _PATH) or "")) or status == _WEBSOCKET:
+            took_ms = nan  # a WebSocket's span is the life of its connection
+        if status is not None:
+            outcome = outcome_of_status(status, self._errors)
+            if failed and outcome == GOOD:
+                return BAD, took_ms
+            if failed and outcome == NEUTRAL:
+                self._unclear.setdefault(
+                    f"spans with a status of ERROR and {status}, which says nothing as in the "
+                    f"middleware (--errors {status})",
+                    [],
+                ).append(str(span.get("spanId")))
+            return outcome, took_ms
+        if failed or "error.type" in attributes:
+            return BAD, took_ms
+        grpc = _first(attributes, _GRPC)
+        if grpc is not None:
+            return _grpc_outcome(grpc), took_ms
+        if method:
+            self._unclear.setdefault(
+                "spans of HTTP without a status, which say nothing: as a rule the client left", []
+            ).append(str(span.get("spanId")))
+            return NEUTRAL, nan
+        return GOOD, took_ms
+
+    def _status(self, attributes: Mapping[str, Any]) -> int | None:
+        given = _first(attributes, _STATUS)
+        if given is None:
+            return None
         try:
-            collector.add(_line(span))
-        except (LineError, KeyError, TypeError, ValueError) as error:
-            raise TapeError(
-                f"{path} has a span {str(span.get('spanId', ''))!r} that cannot be read: {error}"
-            ) from error
-    if not len(collector):
-        raise TapeError(f"{path} holds no SERVER span, only {others} others")
-    return collector.recording("ms", "end", path.name), others
+            status = int(given)
+        except (TypeError, ValueError):
+            raise LineError(f"its status is {brief(str(given), 20)!r}") from None
+        if not (status == 0 or 100 <= status <= 999):
+            raise LineError(f"its status is {status}")
+        return status
+
+    def _told_by(self, requests: list[_Request]) -> str | None:
+        """The one attribute that users are told apart by: two would make two of one user."""
+        found = Counter(name for request in requests for name in request.users)
+        enough = [name for name in self._candidates if 2 * found[name] >= len(requests)]
+        return next((name for name in (*enough, *found) if found[name]), None)
+
+    def _nothing(self, kept: int) -> str:
+        if len(self._broken):
+            return (
+                f"{self._path}: {len(self._broken):,} spans cannot be read and {kept:,} can: "
+                f"{self._broken.first()}"
+            )
+        aside = "; ".join(self._aside.notes("1 span", "spans")) or "it is empty"
+        return f"{self._path} holds no SERVER span: {aside}"
+
+    def _notes(
+        self, requests: list[_Request], told_by: str | None, recording: Recording
+    ) -> list[str]:
+        notes = [f"for example {request.example}" for request in requests[:_EXAMPLES]]
+        if told_by is not None:
+            of = sum(told_by in request.users for request in requests)
+            notes.append(f"users are told apart by {told_by}, on {of:,} of {len(requests):,} spans")
+        notes += self._broken.notes("1 span", "spans")
+        notes += self._aside.notes("1 span", "spans")
+        notes += [
+            f"{len(places):,} {what}{such_as(places)}" for what, places in self._unclear.items()
+        ]
+        return [*notes, *implausible(recording)]
 
 
-def _line(span: Mapping[str, Any]) -> Line:
-    start, end = (int(span[f"{name}TimeUnixNano"]) for name in ("start", "end"))
-    if end < start:
-        raise LineError(f"it ends {(start - end) / 1e9:g} s before it starts")
-    attributes = {each["key"]: _value(each.get("value", {})) for each in span.get("attributes", ())}
-    status = _first(attributes, _STATUS)
-    failed = span.get("status", {}).get("code") in _ERROR
-    outcome = outcome_of_status(int(status), ()) if status is not None else int(failed)
-    arm = _first(attributes, _ARM)
-    user = _first(attributes, _USER)
-    route = attributes.get("http.route") or span.get("name")
-    return Line(
-        end / 1e9,
-        (end - start) / 1e6,
-        outcome,
-        None if user is None else str(user),
-        None if route is None else str(route),
-        ARMS.index(arm) if arm in ARMS else -1,
-    )
+def _is_within(spans: Mapping[tuple[str, str], tuple[str, str]], trace: str, name: str) -> bool:
+    """Whether a SERVER span stands above one, with nothing between them that asks for it."""
+    passed = {name}
+    above = spans[trace, name][0]
+    while above and above not in passed and (trace, above) in spans:
+        passed.add(above)
+        parent, kind = spans[trace, above]
+        if kind in _SERVER:
+            return True
+        if kind not in _WITHIN:
+            return False
+        above = parent
+    return False
+
+
+def _instant(span: Exported, end: str) -> int:
+    """One of a span's instants in ns; 0 for none."""
+    given = span.get(f"{end}TimeUnixNano")
+    try:
+        instant = int(given or 0)
+    except (TypeError, ValueError, OverflowError):
+        raise LineError(f"its {end} is {brief(str(given), 30)!r}, no number of ns") from None
+    if not 0 <= instant < 2**64:
+        raise LineError(f"its {end} is {instant} ns")
+    if not instant and end == "start":
+        raise LineError("it has no start")
+    return instant
+
+
+def _own_latency(attributes: Mapping[str, Any]) -> float:
+    given = attributes.get("canario.latency_ms")
+    if given is None:
+        return nan
+    try:
+        latency = float(given)
+    except (TypeError, ValueError):
+        latency = nan
+    if not (isfinite(latency) and latency >= 0):
+        raise LineError(f"its canario.latency_ms is {brief(str(given), 20)!r}")
+    return latency
+
+
+def _grpc_outcome(code: Any) -> int:
+    name = str(code).upper()
+    if name.isdecimal() and int(name) < len(_GRPC_NAMES):
+        name = _GRPC_NAMES[int(name)]
+    if name not in _GRPC_NAMES:
+        raise LineError(f"its gRPC status is {brief(str(code), 20)!r}")
+    return GOOD if name == "OK" else BAD if name in _GRPC_FAULTS else NEUTRAL
 
 
 def _first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((attributes[name] for name in names if name in attributes), None)
-
-
-def _value(value: Mapping[str, Any]) -> Any:
-    """OTLP says a value's kind; whole numbers are strings."""
-    return next(iter(value.values()), None)
-
-
-def _spans(path: Path) -> Iterator[Mapping[str, Any]]:
-    for document in _documents(path):
-        for resource in document.get("resourceSpans", ()):
-            for scope in resource.get(
-                "scopeSpans", resource.get("instrumentationLibrarySpans", ())
-            ):
-                yield from scope.get("spans", ())
-
-
-def _documents(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TapeError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        yield msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.DecodeError:
-        pass
-    else:
-        return
-    for number, line in enumerate(raw.splitlines(), start=1):
-        if line.strip():
-            try:
-                yield msgspec.json.decode(line, type=dict[str, Any])
-            except msgspec.DecodeError as error:
-                raise TapeError(f"{path}, line {number} is no JSON object: {error}") from error

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from canario.tape.schema import TapeError
 from canario_sim.tapes.importing import format_of, import_log
 from canario_sim.tapes.read import is_tape, read_tape
 
 from .observed import Observed, of_recording
 from .otlp import read_spans
+from .otlp_documents import head_of
 from .prometheus import read_prometheus
 
-__all__ = ["KINDS", "Kind", "kind_of", "observe"]
+__all__ = ["KINDS", "Kind", "kind_of", "observe", "taken_of"]
 
 Kind = Literal["tape", "log", "jsonl", "csv", "otlp", "prometheus"]
 KINDS: tuple[Kind, ...] = ("tape", "log", "jsonl", "csv", "otlp", "prometheus")
+
+# Which options a source takes that is no log.
+_TAKEN: dict[str, frozenset[str]] = {
+    "tape": frozenset(),
+    "otlp": frozenset({"where", "key", "errors", "secret", "strict"}),
+    "prometheus": frozenset({"where", "metric", "rate", "unit", "errors"}),
+}
+_ONLY_OF_OTHERS = frozenset({"where", "metric", "rate"})
+
+_EXPOSITION = re.compile(rb"\A\s*# (HELP|TYPE|UNIT|EOF)|^\w+_bucket\{", re.MULTILINE)
+
+# So much of a file tells what it is.
+_HEAD = 64 * 1024
+_SPANS = (b'"resourceSpans"', b'"resource_spans"', b'"resourceMetrics"', b'"resourceLogs"')
 
 
 def observe(
@@ -27,6 +42,7 @@ def observe(
     kind: Kind | None = None,
     metric: str | None = None,
     rate: float | None = None,
+    where: Mapping[str, str] | None = None,
     progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> Observed:
@@ -37,8 +53,10 @@ def observe(
         kind: Its format; by default what it looks like.
         metric: Of Prometheus: the histogram's name.
         rate: Of an exposition: requests per second.
+        where: Of spans and of Prometheus: attributes or labels, and the values that what is read
+            has to have. What is of several services or jobs needs it.
         progress: Called with the bytes of a log that were read.
-        options: Of a log: see `import_log`.
+        options: Of a log, see `import_log`; of spans, see `read_spans`.
 
     Raises:
         TapeError: For what cannot be read.
@@ -48,12 +66,12 @@ def observe(
     kind = kind or kind_of(path)
     if kind == "tape":
         return of_recording(read_tape(path))
+    taken = {name: value for name, value in options.items() if name in _TAKEN.get(kind, ())}
     if kind == "prometheus":
-        return read_prometheus(path, metric=metric, rate=rate)
+        return read_prometheus(path, metric=metric, rate=rate, where=where, **taken)
     if kind == "otlp":
-        recording, others = read_spans(path)
-        notes = (f"{others} spans that are no SERVER spans are left out",) if others else ()
-        return of_recording(recording, notes)
+        spans = read_spans(path, where=where, **taken)
+        return of_recording(spans.recording, spans.notes)
     made = import_log(path, format=kind, progress=progress, **options)
     said = []
     if made.format == "log":
@@ -63,17 +81,18 @@ def observe(
     return of_recording(made.recording, tuple(said))
 
 
+def taken_of(kind: Kind, name: str) -> bool:
+    """Whether a source takes an option; what does not would silently do nothing."""
+    return name in _TAKEN[kind] if kind in _TAKEN else name not in _ONLY_OF_OTHERS
+
+
 def kind_of(path: Path) -> Kind:
     """What a file looks like. Raises `TapeError` for one that cannot be read."""
     if path.is_dir() or is_tape(path):
         return "tape"
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise TapeError(f"{path} cannot be read: {error.strerror}") from error
-    if b'"resourceSpans"' in head:
+    head = head_of(path, _HEAD)
+    if any(key in head for key in _SPANS):
         return "otlp"
-    if b'"resultType"' in head or head.startswith((b"# HELP", b"# TYPE")) or b"_bucket{" in head:
+    if b'"resultType"' in head or _EXPOSITION.search(head):
         return "prometheus"
     return format_of(path)
