@@ -6,7 +6,6 @@ line on stderr; what a program reads goes to stdout.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -28,6 +27,7 @@ from canario.control.words import describe, seconds_in_words
 from canario.explain import explain
 from canario.plan import Deployment
 from canario.routing.forced import sign_choice
+from canario.terminal import complain, say, say_json, say_text
 
 __all__ = ["cli", "run"]
 
@@ -107,10 +107,11 @@ def check(file: Path, *, environment: bool, as_json: bool) -> None:
     if as_json:
         _print_json({"valid": True, "plan": made})
         return
-    click.echo(f"{file}: a valid plan\n")
+    say(f"{file}: a valid plan")
+    say()
     for title, lines in explain(made.deployment):
         for index, line in enumerate(lines):
-            click.echo(f"{title if index == 0 else '':<10}{line}")
+            say(f"{title if index == 0 else '':<10}{line}")
 
 
 @plan.command(epilog=EPILOG)
@@ -131,10 +132,9 @@ def journal(file: Path, *, as_json: bool) -> None:
     except JournalError as error:
         raise click.ClickException(f"{file}: {error}") from error
     if read.truncated:
-        click.echo(
-            f"canario: {file} ends in the middle of an event; the {len(read.events)} whole ones "
-            f"are read, {len(read.truncated)} bytes are not",
-            err=True,
+        complain(
+            f"{file} ends in the middle of an event; the {len(read.events)} whole ones "
+            f"are read, {len(read.truncated)} bytes are not"
         )
     begun = next((event for event in read.events if isinstance(event, Started)), None)
     deployment = begun.deployment if begun else Deployment()
@@ -147,8 +147,9 @@ def journal(file: Path, *, as_json: bool) -> None:
         return
     start = begun.at if begun else 0.0
     for event in read.events:
-        click.echo(f"{seconds_in_words(event.at - start):>10}  {describe(event, deployment)}")
-    click.echo(f"\n{state.phase}, {state.share:g} % of the keys go to the canary")
+        say(f"{seconds_in_words(event.at - start):>10}  {describe(event, deployment)}")
+    say()
+    say(f"{state.phase}, {state.share:g} % of the keys go to the canary")
 
 
 @cli.command(epilog=EPILOG, short_help="Print a signed claim that forces an arm.")
@@ -170,7 +171,7 @@ def sign(
     secret = os.environ.get(secret_env, "")
     if not secret:
         raise click.ClickException(f"{secret_env} is empty or not set; put the secret there")
-    click.echo(sign_choice(secret.encode(), deployment_id, choice, int(time.time()) + seconds))
+    say(sign_choice(secret.encode(), deployment_id, choice, int(time.time()) + seconds))
 
 
 @cli.command(epilog=EPILOG, short_help="Print the completion script of a shell.")
@@ -180,15 +181,14 @@ def completion(shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:  # pragma: no cover - the choice names only what click has
         raise click.ClickException(f"click has no completion for {shell}")
-    click.echo(made(cli, {}, "canario", "_CANARIO_COMPLETE").source())
+    say_text(made(cli, {}, "canario", "_CANARIO_COMPLETE").source() + "\n")
 
 
 cli.add_command(slo)
 
 
 def _print_json(document: Any) -> None:
-    made = msgspec.to_builtins(document)
-    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
+    say_json(msgspec.to_builtins(document))
 
 
 def run() -> None:
@@ -196,7 +196,7 @@ def run() -> None:
     try:
         code = cli.main(prog_name="canario", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        click.echo(error.format_message(), err=True)  # noqa: TID251 - the help is ours
         sys.exit(2)
     except click.Abort:
         _fail("interrupted", 130)
@@ -222,5 +222,5 @@ def _hint(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"canario: {message}", err=True)
+    complain(message)
     sys.exit(code)

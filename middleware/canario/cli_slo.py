@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 
 from canario.config import load_plan
 from canario.plan import Plan
+from canario.terminal import complain, dumped, say_text
 
 __all__ = ["slo"]
 
@@ -98,7 +98,7 @@ def openslo(
     name = service or loaded.tracing.service_name or loaded.deployment.deployment_id or "canario"
     try:
         documents = export_openslo(loaded.slo, service=name, flows=flows)
-        text = _json(documents) if as_json else dump_yaml(documents)
+        text = dumped(documents) if as_json else dump_yaml(documents)
     except (ValueError, ModuleNotFoundError) as error:
         raise click.ClickException(f"{plan}: {error}") from error
     _write(text, output)
@@ -125,10 +125,10 @@ def import_(file: Path, *, latency_unit: Any, as_json: bool, output: Path | None
     except ModuleNotFoundError as error:
         raise click.ClickException(str(error)) from error
     for note in read.notes:
-        click.echo(f"canario: {file}: {note}", err=True)
+        complain(f"{file}: {note}")
     table: dict[str, float] = msgspec.to_builtins(read.objectives)
     lines = ["[slo]", *(f"{key} = {value!r}" for key, value in table.items())]
-    _write(_json({"slo": table}) if as_json else "\n".join(lines) + "\n", output)
+    _write(dumped({"slo": table}) if as_json else "\n".join(lines) + "\n", output)
 
 
 @slo.command(epilog=EPILOG)
@@ -146,7 +146,7 @@ def schema(output: Path | None) -> None:
     """Print the JSON Schema of the SLO dashboard's document."""
     from canario.slo.dashboard_schema import dashboard_schema
 
-    _write(_json(dashboard_schema()), output)
+    _write(dumped(dashboard_schema()), output)
 
 
 def _load(path: Path, *, environment: bool) -> Plan:
@@ -160,13 +160,9 @@ def _label(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _json(document: Any) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
 def _write(text: str, output: Path | None) -> None:
     if output is None:
-        click.echo(text, nl=False)
+        say_text(text)
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ from .control.violation import Violation
 from .control.words import describe
 from .fork import Forkable, renew_in_child
 from .judges.verdict import Judge
+from .logger import guarded
 from .metrics.counts import Counts
 from .metrics.histogram import DurationTotals
 from .plan import Deployment, Plan
@@ -182,7 +183,7 @@ class CanaryDeploymentController(Forkable):
         self._inside = False
         self._later: deque[Callable[[], object]] = deque()
         self._told: set[str] = set()
-        self._log = log
+        self._log = guarded(log)
         self._ticker = Ticker(self._look)
         self._patience = inf  # how long nobody may look before time counts as unwatched
         self._seen = -inf  # when somebody last looked

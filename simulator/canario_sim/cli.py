@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from canario.cli import EPILOG
 from canario.config import ConfigError
 from canario.control.words import seconds_in_words
+from canario.terminal import complain, say, say_json
 
 from .cli_shared import INTERRUPTED, make_folder, models_option, write_file
 from .reports.write import report_options
@@ -88,11 +88,12 @@ def simulate(
         if show is not None and not watch:
             show.run(scenario, made)
     if show is None:
-        click.echo(document(runs), nl=False)
+        say_json(document(runs).decode())
     else:
         show.closing(runs)
         if out is not None:
-            click.echo(f"\n{len(runs)} reports in {out}")
+            say()
+            say(f"{len(runs)} reports in {out}")
     if reports:
         from .reports.simulation import simulation
         from .reports.write import write_reports
@@ -118,7 +119,7 @@ def _watched(
             made = run(scenario, seed, watch=view)
     except KeyboardInterrupt:
         at = seconds_in_words(round(view.now))
-        click.echo(f"canario: {scenario.name} was interrupted at {at} of the rollout", err=True)
+        complain(f"{scenario.name} was interrupted at {at} of the rollout")
         ctx.exit(INTERRUPTED)
     show.run(scenario, made, told=lines)
     return made
@@ -135,7 +136,7 @@ def scenario() -> None:
 def check(paths: tuple[Path, ...], *, allow_models: bool) -> None:
     """Say what each scenario teaches, or what is wrong with it."""
     for made in _load(paths, models=allow_models):
-        click.echo(f"{made.name}: {made.teaches}")
+        say(f"{made.name}: {' '.join(made.teaches.split())}")
 
 
 @scenario.command(epilog=EPILOG)
@@ -143,7 +144,7 @@ def schema() -> None:
     """Print the JSON Schema of a scenario file, for editors to complete it."""
     from .load import scenario_schema
 
-    click.echo(json.dumps(scenario_schema(), indent=2, ensure_ascii=False))
+    say_json(scenario_schema())
 
 
 def _load(paths: Iterable[Path], *, models: bool) -> list[Scenario]:

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from canario.cli import EPILOG
+from canario.terminal import complain, say, say_json, say_text
 
 from .cli_shared import write_file
 from .cli_source import clear_errors, log_options, log_settings, named_values, reading
@@ -138,20 +139,21 @@ def calibrate(
     if as_json:
         from .fitting.reporting import json_text
 
-        click.echo(json_text(made), nl=False)
+        say_json(json_text(made))
     elif out is None:
-        click.echo(text, nl=False)
+        say_text(text)
     else:
         from .fitting.show import show_calibration
 
         show_calibration(made)
-        click.echo(f"\nthe scenario is in {out}; rehearse it with: canario simulate {out}")
+        say()
+        say(f"the scenario is in {out}; rehearse it with: canario simulate {out}")
     if reports:
         from .fitting.reporting import calibrating
         from .reports.write import write_reports
 
         for file in write_reports(calibrating(made), reports):
-            click.echo(f"report in {file}", err=True)
+            complain(f"report in {file}")
 
 
 def _refuse_idle_options(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from canario.terminal import complain, say_json
+
 from .cli_shared import INTERRUPTED, make_folder, policy_option, with_named, write_file
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
 from .reports.write import report_options
@@ -109,7 +111,7 @@ def assess(
         made = _replicate(experiment, crew, most, precision, confidence, rows)
     assessed = assessment(made, confidence=confidence)
     if as_json:
-        click.echo(json_text(assessed), nl=False)
+        say_json(json_text(assessed))
     else:
         show(assessed, intervals=intervals)
     if out is not None:
@@ -121,7 +123,7 @@ def assess(
 
         write_reports(assessing(assessed), reports)
     if not made.complete:
-        click.echo(f"canario: interrupted; {go_on(rows)}", err=True)
+        complain(f"interrupted; {go_on(rows)}")
     ctx.exit(0 if made.complete else INTERRUPTED)
 
 
@@ -174,9 +176,8 @@ def _conditions(
     grades = grades or Conditions()
     for scenario in scenarios:
         for name in grades.without_effect(scenario.baseline):
-            click.echo(
-                f"canario: {name} is left out: {scenario.name} has an error rate of "
-                f"{scenario.baseline.error_rate:g} %, which it does not raise",
-                err=True,
+            complain(
+                f"{name} is left out: {scenario.name} has an error rate of "
+                f"{scenario.baseline.error_rate:g} %, which it does not raise"
             )
     return tuple(made for scenario in scenarios for made in grades.around(scenario))

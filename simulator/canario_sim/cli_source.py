@@ -153,10 +153,14 @@ def reading(path: Path) -> Iterator[Callable[[int], object]]:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float], object]]:
     """A bar on stderr, in a terminal, to be told a part from 0 to 1; it is gone at the end."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    from .terminal import Terminal
+
+    console = Terminal(stderr=True)
+    # As the default, but that a file's name is no markup.
+    columns = (TextColumn("{task.description}", markup=False), *Progress.get_default_columns()[1:])
+    drawn = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not drawn) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda done: bar.update(task, completed=done)

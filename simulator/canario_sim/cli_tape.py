@@ -11,6 +11,7 @@ import click
 
 from canario.cli import EPILOG
 from canario.config import ConfigError
+from canario.terminal import complain, say_json
 
 from .cli_calibrate import calibrate
 from .cli_shared import policy_option, with_named
@@ -134,7 +135,7 @@ def backtest(
     if as_json:
         from .tapes.texts import json_text
 
-        click.echo(json_text(made), nl=False)
+        say_json(json_text(made))
     else:
         from .tapes.show import show_backtest
 
@@ -145,7 +146,7 @@ def backtest(
 
         write_reports(backtested(made, at_most=at_most), reports)
     if not made.exact:
-        click.echo("canario: the tape's own plan does not give back its journal", err=True)
+        complain("the tape's own plan does not give back its journal")
     over = at_most is not None and any(100 * each.share > at_most for each in made.alarms)
     ctx.exit(1 if over or not made.exact else 0)
 
@@ -170,7 +171,7 @@ def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     facts = facts_of(recording)
     happened = happened_of(recording)
     if as_json:
-        click.echo(json_text({"tape": facts, "happened": happened}), nl=False)
+        say_json(json_text({"tape": facts, "happened": happened}))
     else:
         show_facts(facts)
         show_happened(happened, facts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from canario.config import ConfigError
+from canario.terminal import complain, say, say_json
 
 from .cli_shared import INTERRUPTED, make_folder
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
@@ -245,23 +246,23 @@ def tune(
     with crew_of(workers, address, rows) as crew:
         made = _tune(search, crew, rows)
     if made is None:
-        click.echo(f"canario: interrupted before anything could be said; {go_on(rows)}", err=True)
+        complain(f"interrupted before anything could be said; {go_on(rows)}")
         ctx.exit(INTERRUPTED)
     if as_json:
-        click.echo(json_text(made), nl=False)
+        say_json(json_text(made))
     else:
         show(made)
     if out is not None:
         _write(out, made, plan_text(made))
         if not as_json:
-            click.echo(f"The plan is in {_plan_path(out)}.")
+            say(f"The plan is in {_plan_path(out)}.")
     if reports:
         from .reports.tuned import tuned
         from .reports.write import write_reports
 
         write_reports(tuned(made), reports)
     if not made.complete:
-        click.echo(f"canario: interrupted; {go_on(rows)}", err=True)
+        complain(f"interrupted; {go_on(rows)}")
         ctx.exit(INTERRUPTED)
     ctx.exit(0 if made.ok else 1)
 

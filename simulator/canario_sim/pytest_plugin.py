@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from canario.config import ConfigError
+from canario.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from .runner import Run
@@ -92,13 +93,13 @@ class ScenarioItem(pytest.Item):
 
         scenario = load_scenario(self.path, models=self.config.getoption("--scenario-models"))
         seed: int | None = self.config.getoption("--scenario-seed")
-        self.add_report_section("call", "teaches", scenario.teaches)
+        self.add_report_section("call", "teaches", printable_lines(scenario.teaches))
         _rehearse(scenario, seed)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:
         """The story of the rehearsal, or what is wrong with the file: no traceback of ours."""
         if isinstance(excinfo.value, UnexpectedEndError | ConfigError):
-            return str(excinfo.value)
+            return printable_lines(str(excinfo.value))
         return str(super().repr_failure(excinfo, style))
 
     def reportinfo(self) -> tuple[Path, None, str]:
@@ -150,4 +151,4 @@ def _story(run: Run) -> str:
         mark = " " if each.ok else ">"
         lines.append(f"{mark} {each.name}: expected {each.expected}, actual {each.actual}")
     lines += ["", *(f"{seconds_in_words(at):>15}  {text}" for at, text in timeline(run))]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -8,6 +8,7 @@ from msgspec import Raw, json
 
 from canario.control.events import Started
 from canario.control.words import describe
+from canario.printable import printable
 
 from .runner import Run
 
@@ -39,4 +40,4 @@ def timeline(run: Run) -> list[tuple[float, str]]:
     assert isinstance(started, Started)
     told = [(note.at, note.text) for note in run.notes]
     told += [(event.at, describe(event, started.deployment)) for event in run.events]
-    return sorted(told, key=lambda line: line[0])
+    return sorted(((at, printable(text)) for at, text in told), key=lambda line: line[0])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -14,11 +13,12 @@ from canario.control.events import Checked, Event, StageEntered, Started
 from canario.control.rollout import MetricsSnapshot
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
+from canario.printable import printable
 
 from .feedback import in_words
-from .reports.plain import printable
 from .runner import Run
 from .scenario import Scenario
+from .terminal import Terminal
 
 __all__ = ["COLOURS", "Show", "block", "columns_of", "line_of", "strip", "style_of"]
 
@@ -38,7 +38,7 @@ class Show:
     """Prints runs as they are made."""
 
     def __init__(self, *, verbose: bool, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or Terminal()
         self._verbose = verbose
 
     @property
@@ -74,10 +74,10 @@ class Show:
     def heading(self, scenario: Scenario) -> None:
         """Its name, and what it teaches."""
         out = self._console
-        out.rule(Text(scenario.name, style="bold"), align="left")
-        out.print(Text(printable(scenario.teaches), style="italic"))
+        out.rule(Text(printable(scenario.name), style="bold"), align="left")
+        out.print(Text(_prose(scenario.teaches), style="italic"))
         if scenario.weakness:
-            out.print(Text(printable(f"a weakness: {scenario.weakness}"), style="yellow"))
+            out.print(Text(f"a weakness: {_prose(scenario.weakness)}", style="yellow"))
         out.print()
 
     def closing(self, runs: Sequence[Run]) -> None:
@@ -90,7 +90,7 @@ class Show:
         table.add_column("as expected")
         for run in runs:
             table.add_row(
-                escape(run.scenario),
+                run.scenario,
                 Text(_outcome(run), style=_OUTCOME_COLOURS.get(run.outcome, "yellow")),
                 seconds_in_words(round(run.ended_at, 0 if run.ended_at >= 60 else 1)),
                 f"{run.exposure.canary_requests:,}",
@@ -105,7 +105,8 @@ class Show:
         out.print(table)
         failed = sum(not run.ok for run in runs)
         stated = sum(bool(run.expectations) for run in runs)
-        self._console.print(f"\n{len(runs)} rehearsed, {stated - failed} as expected, {failed} not")
+        out.print()
+        out.print(f"{len(runs)} rehearsed, {stated - failed} as expected, {failed} not")
 
     def _lines(self, run: Run) -> list[tuple[float, str, str]]:
         """Instant, words and style of what happened; long runs of verdicts are cut short."""
@@ -169,6 +170,11 @@ def block(value: float, full: float) -> str:
     """A block as high as the part that `value` is of `full`."""
     height = int(value / full * len(_BLOCKS)) if full else len(_BLOCKS)
     return _BLOCKS[max(0, min(height, len(_BLOCKS) - 1))]
+
+
+def _prose(text: str) -> str:
+    """Sentences on one line, as files may have them on several."""
+    return printable(" ".join(text.split()))
 
 
 def _reach(run: Run) -> str:

@@ -17,6 +17,7 @@ from canario.control.words import describe, seconds_in_words
 
 from .scenario import Scenario
 from .show import COLOURS, block, columns_of, line_of, strip, style_of
+from .terminal import Terminal
 from .world import World
 
 __all__ = ["Watch", "default_speed"]
@@ -56,7 +57,7 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or Terminal()
         self._draws = self._console.is_terminal
         self._speed = speed or (default_speed(scenario) if self._draws else None)
         self._scenario = scenario

@@ -13,6 +13,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
+from tests.system_packages import need
 
 _FLAGS = (
     "--headless=new",
@@ -86,11 +87,11 @@ def browser() -> Iterator[Browser]:
     """A fresh one, with a profile of its own."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = Options()
-        options.binary_location = "/usr/bin/chromium"
+        options.binary_location = need("chromium")
         for flag in (*_FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        chrome = Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+        chrome = Chrome(options=options, service=Service(need("chromedriver")))
         try:
             yield Browser(chrome)
         finally:

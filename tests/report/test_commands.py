@@ -234,7 +234,7 @@ def test_a_pipe_gets_lines_and_the_table(small: Path) -> None:
     assert "1 rehearsed, 1 as expected" in said.stdout
     # What a file says is no command to a terminal.
     assert "\x1b" not in said.stdout
-    assert "␛[31msmall" in said.stdout
+    assert r"\x1b[31msmall" in said.stdout
 
 
 def test_options_that_contradict_each_other_are_refused(small: Path) -> None:

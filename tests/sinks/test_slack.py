@@ -14,6 +14,7 @@ from tests.sinks.receivers import ALERT, OVER, receiver
 
 from canario import CanaryDeploymentController
 from canario.alerts import Alert
+from canario.printable import printable_lines
 from canario.sinks import SlackSink, message_of, slack_payload
 from canario.sinks.slack import escape
 from canario.testing import ManualClock
@@ -71,6 +72,7 @@ def test_any_text_is_escaped_and_fits(message: str, flow_name: str, observed: fl
 @given(st.text(max_size=60), st.integers(1, 80))
 def test_a_text_is_whole_or_cut_between_two_characters(text: str, limit: int) -> None:
     escaped = escape(text, limit)
+    text = printable_lines(text)
     assert len(escaped) <= limit
     if len(html.escape(text, quote=False)) <= limit:
         assert escaped == html.escape(text, quote=False)

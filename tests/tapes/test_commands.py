@@ -195,5 +195,5 @@ def test_names_from_logs_cannot_move_the_cursor(
     call("tape", "import", log, "--out", tmp_path / "a.tape")
     said = call("tape", "info", tmp_path / "a.tape").output
     assert "\x1b" not in said
-    assert "/[bold]x[/bold]\u241b[2J" in said
+    assert r"/[bold]x[/bold]\x1b[2J" in said
     assert "\x1b" not in call("calibrate", log, "--out", tmp_path / "a.toml").output

@@ -37,6 +37,7 @@ from canario import CanaryDeploymentController, Outcome
 from canario.asgi import CanaryMiddleware
 from canario.asgi_types import Receive, Scope, Send
 from canario.control.events import Event
+from canario.printable import printable
 from canario.slo import SLOMonitor
 from canario.telemetry import METRICS, CanarioCollector
 from canario.telemetry.metrics import EVENTS, INCIDENTS
@@ -287,7 +288,7 @@ def test_a_flow_may_be_called_anything(flow: str) -> None:
         for sample in family.samples
         if sample.name == "canario_slo_requests_total"
     ]
-    assert found == flow.encode("utf-8", "backslashreplace").decode()
+    assert found == printable(flow)
 
 
 def test_promtool_takes_flows_called_anything() -> None:

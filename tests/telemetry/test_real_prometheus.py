@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry, make_asgi_app
 from tests.middleware.asgi_servers import uvicorn_server
-from tests.telemetry.promtool import prometheus_tool
+from tests.system_packages import need
 from tests.telemetry.test_grafana import concrete, queries
 
 from canario import CanaryDeploymentController, Outcome
@@ -44,7 +44,7 @@ def prometheus(folder: Path, port_of_app: int) -> Iterator[httpx.Client]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
-                prometheus_tool("prometheus"),
+                need("prometheus"),
                 f"--config.file={folder / 'prometheus.json'}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 "--web.listen-address=127.0.0.1:0",

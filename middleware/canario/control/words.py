@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from canario.plan import Deployment
+from canario.printable import printable
 
 from .events import (
     Aborted,
@@ -37,7 +38,11 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def describe(event: Event, deployment: Deployment) -> str:
-    """One sentence that says what happened and why."""
+    """One sentence that says what happened and why, fit for a line of a log."""
+    return printable(_described(event, deployment))
+
+
+def _described(event: Event, deployment: Deployment) -> str:
     match event:
         case Started():
             return f"rollout of {event.deployment.deployment_id} started"

@@ -11,8 +11,9 @@ from canario.alerts.model import Alert, AlertState, Severity
 from canario.control.events import Event, Held, RolledBack, StageEntered
 from canario.control.words import describe
 from canario.plan import Deployment
+from canario.printable import printable
 
-__all__ = ["Level", "Message", "Sink", "message_of", "one_line"]
+__all__ = ["Level", "Message", "Sink", "message_of"]
 
 # Any callable that takes an event of a rollout or an alert.
 Sink = Callable[[Event | Alert], object]
@@ -49,7 +50,7 @@ def message_of(told: Event | Alert, deployment: Deployment | None = None) -> Mes
         name=name_of(told),
         level=level_of(told),
         at=_instant(told),
-        text=one_line(text if name is None else f"{name}: {text}"),
+        text=printable(text if name is None else f"{name}: {text}"),
         deployment_id=name,
         told=told,
     )
@@ -69,13 +70,6 @@ def level_of(told: Event | Alert) -> Level:
         fires = told.state is AlertState.FIRING
         return (Level.CRITICAL if critical else Level.WARNING) if fires else Level.INFO
     return Level.WARNING if isinstance(told, RolledBack | Held) else Level.INFO
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and other characters that a terminal or a log obeys."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _alert_text(alert: Alert) -> str:

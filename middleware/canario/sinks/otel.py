@@ -12,10 +12,11 @@ from canario.alerts.model import Alert
 from canario.control.events import Event
 from canario.control.violation import Violation
 from canario.plan import Deployment
+from canario.printable import printable
 from canario.routing.router import Arm
 
 from .attributes import Attributes, alert_attributes, event_attributes, violation_attributes
-from .message import Level, Sink, message_of, one_line
+from .message import Level, Sink, message_of
 
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger, LoggerProvider
@@ -73,7 +74,7 @@ class OpenTelemetryEvents:
             return
         attributes = violation_attributes(violation, arm, deployment_id)
         level = Level.CRITICAL if arm == "canary" else Level.WARNING
-        text = one_line(str(violation))
+        text = printable(str(violation))
         _emit(logger, VIOLATION_EVENT, at, level, text, attributes, violation.trace_id)
 
     def for_deployment(self, deployment: Deployment) -> Sink:

@@ -6,6 +6,7 @@ from typing import Any
 
 from canario.alerts.model import Alert, AlertState
 from canario.control.words import seconds_in_words
+from canario.printable import printable_lines
 
 from .message import Level, Message
 from .webhook import WebhookSink
@@ -46,7 +47,7 @@ def slack_payload(message: Message) -> dict[str, Any]:
 
 def escape(text: str, limit: int) -> str:
     """Escape what Slack would obey, in at most `limit` characters that end in no half an escape."""
-    pieces = [_ESCAPED.get(character, character) for character in text]
+    pieces = [_ESCAPED.get(character, character) for character in printable_lines(text)]
     if sum(map(len, pieces)) <= limit:
         return "".join(pieces)
     room, kept = limit - 1, []

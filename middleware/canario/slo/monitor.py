@@ -17,6 +17,7 @@ from canario.alerts.model import Alert, AlertState, AlertType, Condition
 from canario.clock import Clock, system_clock
 from canario.control.state import Phase
 from canario.control.violation import Violation
+from canario.logger import guarded
 from canario.metrics.flow import Point
 from canario.metrics.histogram import BATCH
 from canario.plan import Objectives
@@ -90,7 +91,7 @@ class SLOMonitor:
         self._lock = Lock()
         self._book_lock = Lock()
         self._told: set[str] = set()
-        self._log = log
+        self._log = guarded(log)
         self.due = self.clock() + objectives.evaluation_interval_seconds
 
     def __repr__(self) -> str:

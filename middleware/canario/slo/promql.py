@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from math import ceil
 
+from canario.printable import printable
+
 __all__ = ["any_of", "duration", "quoted"]
 
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
@@ -27,9 +29,12 @@ def quoted(text: str) -> str:
 
 
 def any_of(label: str, values: Sequence[str]) -> str:
-    """A selector of series whose label has one of the values; of all when there are none."""
+    """A selector of series whose label has one of the values; of all when there are none.
+
+    The labels of canario's series are printable, and so are these.
+    """
     if not values:
         return ""
     # RE2 inside a quoted string.
-    either = "|".join(_SPECIAL.sub(r"\\\g<0>", value) for value in values)
+    either = "|".join(_SPECIAL.sub(r"\\\g<0>", printable(value)) for value in values)
     return f"{{{label}=~{quoted(either)}}}"

@@ -11,6 +11,7 @@ from canario._version import __version__
 from canario.control.state import Phase
 from canario.judges.verdict import VerdictKind
 from canario.metrics.histogram import DURATION_BOUNDS_SECONDS, DurationTotals
+from canario.printable import printable
 from canario.sinks import Beside
 
 from .metrics import EVENTS, INCIDENTS, METRICS, Metric
@@ -48,12 +49,7 @@ class Reading(NamedTuple):
 def _reading(
     name: str, value: float | DurationTotals | Mapping[str, bool], *labels: str
 ) -> Reading:
-    return Reading(METRICS[name], tuple(map(_encodable, labels)), value)
-
-
-def _encodable(text: str) -> str:
-    """Half of a surrogate pair, in a name that somebody made up, would fail the whole page."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return Reading(METRICS[name], tuple(map(printable, labels)), value)
 
 
 def buckets_of(totals: DurationTotals) -> Iterator[tuple[str, int]]:

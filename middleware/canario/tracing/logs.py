@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+
+from canario.printable import printable
 
 __all__ = [
     "Fields",
@@ -18,26 +19,10 @@ __all__ = [
     "create_span_logger",
 ]
 
-# What ends a line for some reader, moves its cursor, or cannot be written as UTF-8.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
 # Frames between the user's line and the one that asks for it: `info` and `_log`.
 _OWN_FRAMES = 2
 
 _PLAIN = (int, float, bool, type(None))
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    code = ord(character)
-    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
-
-
-def one_line(text: str) -> str:
-    """`text` without anything that could end or forge a line."""
-    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escape, text)
 
 
 def _safe(value: Any) -> Any:
@@ -45,12 +30,12 @@ def _safe(value: Any) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
-        return one_line(value)
+        return printable(value)
     try:
         text = str(value)
     except Exception as error:
         return f"<{type(value).__qualname__}: {type(error).__name__} in __str__>"
-    escaped = one_line(text)
+    escaped = printable(text)
     return value if escaped == text else escaped
 
 
@@ -58,7 +43,7 @@ class Fields(dict[str, Any]):
     """The keyword fields of a record, as they were given; its text is `name=value name=value`."""
 
     def __str__(self) -> str:
-        return " ".join(f"{one_line(name)}={_shown(value)}" for name, value in self.items())
+        return " ".join(f"{printable(name)}={_shown(value)}" for name, value in self.items())
 
 
 def _shown(value: Any) -> str:

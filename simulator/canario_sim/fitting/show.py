@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from canario.control.words import seconds_in_words
-from canario_sim.reports.plain import printable
+from canario.printable import printable
+from canario_sim.terminal import Terminal
 
 from .calibration import Calibration, Fitted
 from .latency import LatencyFit
@@ -20,7 +21,7 @@ __all__ = ["show_calibration"]
 
 def show_calibration(made: Calibration, *, console: Console | None = None) -> None:
     """What was fitted, beside what else was tried."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Terminal()
     span = seconds_in_words(round(made.seconds))
     out.print(
         Text(printable(made.source), style="bold"),

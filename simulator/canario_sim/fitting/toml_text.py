@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["toml_text"]
+from canario.printable import code_escapes, printable
+
+__all__ = ["quoted", "toml_text"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _WIDTH = 100
@@ -16,7 +18,9 @@ _MOST_INLINE = 3
 
 def toml_text(document: dict[str, Any], comments: Iterable[str] = ()) -> str:
     """The document, whose None values are left out, below some comments."""
-    lines = [f"# {line}".rstrip() for comment in comments for line in comment.splitlines()]
+    lines = [
+        f"# {printable(line)}".rstrip() for comment in comments for line in comment.splitlines()
+    ]
     if lines:
         lines.append("")
     return "\n".join([*lines, *_table(document, ())]) + "\n"
@@ -65,13 +69,18 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return quoted(value)
     if isinstance(value, dict):
         parts = [f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None]
         return f"{{ {', '.join(parts)} }}"
     if isinstance(value, list):
         return _list([_value(each) for each in value])
     return repr(value)
+
+
+def quoted(text: str) -> str:
+    """A string of TOML: JSON's, with TOML's escape for what is beyond 65,535."""
+    return code_escapes(json.dumps(text, ensure_ascii=False), long=True)
 
 
 def _list(parts: list[str]) -> str:

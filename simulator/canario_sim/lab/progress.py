@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from canario_sim.terminal import Terminal
+
 from .crowd import Progress
 
 __all__ = ["ProgressBar"]
@@ -32,10 +34,10 @@ class ProgressBar:
 
     def __init__(self, title: str = "replications", *, console: Console | None = None) -> None:
         # Whether this is a notebook is the console's to say; one for stderr would not look.
-        notebook = Console().is_jupyter if console is None else console.is_jupyter
-        self._console = console or Console(stderr=not notebook)
+        notebook = Terminal().is_jupyter if console is None else console.is_jupyter
+        self._console = console or Terminal(stderr=not notebook)
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canario.control.words import seconds_in_words
+from canario_sim.terminal import Terminal
 
 from .assessment import Assessment
 from .summary import Characteristics, Difference, Estimate, Quantile
@@ -19,7 +20,7 @@ __all__ = ["in_words", "show"]
 
 def show(assessed: Assessment, *, intervals: bool = False, console: Console | None = None) -> None:
     """Print it; with `intervals` those of the quantiles too."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Terminal()
     several = len(assessed.policies) > 1
     for kind, title, make in (
         ("healthy", "Releases as good as what they replace", _healthy),

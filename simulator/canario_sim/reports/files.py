@@ -8,12 +8,14 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from canario.printable import printable
+
 from .model import Cell, Table
 
 __all__ = ["csv", "parquet", "parquet_is_there"]
 
 # What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def csv(table: Table) -> str:
@@ -57,8 +59,9 @@ def _cell(cell: Cell) -> str | int | float | None:
     match cell:
         case bool():
             return "true" if cell else "false"
-        case str() if cell.startswith(_FORMULA):
-            return f"'{cell}"
+        case str():
+            text = printable(cell)
+            return f"'{text}" if text.startswith(_FORMULA) else text
         case _:
             return cell
 

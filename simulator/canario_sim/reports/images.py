@@ -11,7 +11,7 @@ from typing import Any
 from .charts import CONFIG, fixed
 from .model import Picture
 from .palette import LIGHT, resolved
-from .plain import printable
+from .plain import printable_report
 
 __all__ = ["png", "svg"]
 
@@ -50,7 +50,7 @@ def _whole(picture: Picture, title: str) -> dict[str, Any]:
     for table in picture.tables:
         names = [column.name for column in table.columns]
         datasets[table.name] = [
-            {name: printable(cell) for name, cell in zip(names, row, strict=True)}
+            {name: printable_report(cell) for name, cell in zip(names, row, strict=True)}
             for row in table.drawn
         ]
     panels = [
@@ -63,7 +63,7 @@ def _whole(picture: Picture, title: str) -> dict[str, Any]:
             "config": fixed(CONFIG, _WIDTH) | {"background": LIGHT["card"]},
             "padding": 16,
             "title": {
-                "text": [printable(title)],
+                "text": [printable_report(title)],
                 "anchor": "start",
                 "fontSize": 16,
                 "color": LIGHT["ink"],
@@ -84,7 +84,7 @@ def _whole(picture: Picture, title: str) -> dict[str, Any]:
 def _panel(spec: dict[str, Any], title: str) -> dict[str, Any]:
     own = {key: value for key, value in spec.items() if key not in ("$schema", "autosize")}
     heading = {
-        "text": printable(title),
+        "text": printable_report(title),
         "anchor": "start",
         "fontSize": 12,
         "color": LIGHT["ink"],

@@ -12,7 +12,8 @@ from rich.text import Text
 from canario.control.events import Checked
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
-from canario_sim.reports.plain import printable
+from canario.printable import printable
+from canario_sim.terminal import Terminal
 
 from .backtest import Alarms, Backtest, Happened, Judged, TapeFacts
 from .importing import Imported
@@ -33,7 +34,7 @@ _NAMED = 5
 
 def show_backtest(made: Backtest, *, verbose: bool, console: Console | None = None) -> None:
     """The facts, what happened, a row for each policy, and what is to be known of each."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Terminal()
     show_facts(made.tape, console=out)
     out.print()
     if made.alarms:
@@ -54,7 +55,7 @@ def show_backtest(made: Backtest, *, verbose: bool, console: Console | None = No
 
 def show_facts(facts: TapeFacts, *, console: Console | None = None) -> None:
     """What a tape holds, in a few lines."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Terminal()
     release = "" if facts.deployment_id is None else f", release {printable(facts.deployment_id)}"
     out.print(Text(printable(facts.source), style="bold"), Text(release), sep="")
     out.print(
@@ -83,7 +84,7 @@ def show_happened(
     happened: Happened | None, facts: TapeFacts, *, console: Console | None = None
 ) -> None:
     """How the rollout ended, if there was one."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Terminal()
     if happened is None:
         out.print(Text("no rollout was recorded with it"))
         return
@@ -97,7 +98,7 @@ def show_happened(
 
 def show_imported(made: Imported, *, console: Console | None = None) -> None:
     """What was read, how its times were taken, and what was left out."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Terminal()
     left_out = sum(each.count for each in made.skipped)
     out.print(
         Text(f"{len(made.recording):,} requests of {made.lines:,} lines, {left_out:,} left out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import msgspec
 
 from canario.plan import Plan, Sequential
+from canario.printable import printable
+from canario_sim.fitting.toml_text import quoted
 
 from .result import Check, Tuning
 
@@ -107,7 +108,7 @@ def _stages(where: str, stages: list[dict[str, Any]], reasons: Mapping[str, str]
 def _comment(*texts: str) -> Iterator[str]:
     for text in texts:
         # A name from a file may hold a line break, and what follows it must not be read as TOML.
-        plain = "".join(sign if sign.isprintable() else " " for sign in text)
+        plain = printable(text)
         indent = " " * (len(plain) - len(plain.lstrip()))
         yield from textwrap.wrap(
             plain,
@@ -125,8 +126,7 @@ def _value(value: Any) -> str:
         case int() | float():
             return f"{value!r}"
         case str():
-            # JSON's strings are TOML's, but for DEL, which TOML wants escaped.
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            return quoted(value)
         case list():
             return "[" + ", ".join(map(_value, value)) + "]"
         case dict():

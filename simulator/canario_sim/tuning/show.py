@@ -12,6 +12,7 @@ from rich.text import Text
 from canario.control.words import seconds_in_words
 from canario.plan import Deployment, Sequential
 from canario_sim.lab.summary import Estimate
+from canario_sim.terminal import Terminal
 
 from .result import Check, Point, Tuning
 
@@ -30,7 +31,7 @@ _GOALS = {
 
 def show(tuning: Tuning, *, console: Console | None = None) -> None:
     """Print it."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Terminal()
     out.print(Text("The Pareto front: nothing is better in all three", style="bold"))
     _wide(out, _front(tuning))
     out.print()

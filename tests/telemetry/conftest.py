@@ -1,8 +1,0 @@
-"""The tools of these tests are found from the root of the repository."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
