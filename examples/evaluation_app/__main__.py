@@ -7,13 +7,16 @@ import logging
 import sys
 from pathlib import Path
 
-import uvicorn
-
 from canario import ConfigError
 from canario.tracing import initialize_tracing
 
-from .faults import FAULTS
-from .release import PLAN, Release
+try:
+    import uvicorn
+
+    from .faults import FAULTS
+    from .release import PLAN, Release
+except ModuleNotFoundError as error:
+    sys.exit(f"the example needs {error.name}; install it with: pip install '.[examples]'")
 
 
 def main() -> int:

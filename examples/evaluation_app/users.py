@@ -17,9 +17,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from . import plans
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"the example needs {error.name}; install it with: pip install '.[examples]'")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
