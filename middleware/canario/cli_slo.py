@@ -109,14 +109,17 @@ def openslo(
 @click.option(
     "--latency-unit",
     type=click.Choice(["seconds", "milliseconds"]),
-    help="Unit of latency values, where the documents do not tell it.",
+    help="Unit of latency values, where the documents do not tell it; thresholds are of latency "
+    "then.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 @_output
 def import_(file: Path, *, latency_unit: Any, as_json: bool, output: Path | None) -> None:
     """Read the OpenSLO v1 documents in FILE and print the [slo] table of a plan.
 
-    What FILE does not say has its default. What is left out is said on stderr.
+    What FILE does not say has its default. What each SLO was taken for stands above the table (on
+    stderr with --json), what is left out is said on stderr. What cannot be kept as it is meant (a
+    p99, time slices, several objectives in one SLO) is refused.
     """
     from canario.slo.openslo_import import import_openslo
 
@@ -124,10 +127,14 @@ def import_(file: Path, *, latency_unit: Any, as_json: bool, output: Path | None
         read = import_openslo(file, latency_unit=latency_unit)
     except ModuleNotFoundError as error:
         raise click.ClickException(str(error)) from error
-    for note in read.notes:
+    for note in (*(read.taken if as_json else ()), *read.notes):
         complain(f"{file}: {note}")
     table: dict[str, float] = msgspec.to_builtins(read.objectives)
-    lines = ["[slo]", *(f"{key} = {value!r}" for key, value in table.items())]
+    lines = [
+        *(f"# {each}" for each in read.taken),
+        "[slo]",
+        *(f"{key} = {value!r}" for key, value in table.items()),
+    ]
     _write(dumped({"slo": table}) if as_json else "\n".join(lines) + "\n", output)
 
 

@@ -278,8 +278,9 @@ def test_yaml_says_the_same_as_json(tmp_path: Path) -> None:
     assert list(yaml.safe_load_all(text)) == export_openslo(objectives, flows=flows)
     path = tmp_path / "slo.yaml"
     path.write_text(text, encoding="utf-8")
-    assert import_openslo(path) == Imported(
-        objectives=objectives, service="canario", flows=tuple(flows)
+    read = import_openslo(path)
+    assert read == Imported(
+        objectives=objectives, service="canario", flows=tuple(flows), taken=read.taken
     )
 
 
@@ -384,7 +385,12 @@ def test_documents_of_others_are_read() -> None:
     """A ratio is the availability; a threshold is the latency, whose unit its query tells."""
     read = parse_openslo(FOREIGN)
     assert read == Imported(
-        objectives=Objectives(availability_percent=98.0, p95_latency_ms=350.0), service="foo"
+        objectives=Objectives(availability_percent=98.0, p95_latency_ms=350.0),
+        service="foo",
+        taken=(
+            "document 1, 'foo-slo': availability_percent = 98.0",
+            "document 3, 'foo-latency': p95_latency_ms = 350.0",
+        ),
     )
 
 
@@ -479,3 +485,230 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xe9")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):
         import_openslo(path)
+
+
+# -- what queries are about: what is not clear is asked for
+
+
+def slo(indicator: dict[str, Any], objective: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "openslo/v1",
+        "kind": "SLO",
+        "metadata": {"name": "checkout"},
+        "spec": {
+            "service": "checkout",
+            "budgetingMethod": "Occurrences",
+            "timeWindow": [{"duration": "30d", "isRolling": True}],
+            "indicator": {"metadata": {"name": "i"}, "spec": indicator},
+            "objectives": [objective],
+            **spec,
+        },
+    }
+
+
+def asks(query: str | dict[str, str]) -> dict[str, Any]:
+    spec = query if isinstance(query, dict) else {"query": query}
+    return {"metricSource": {"type": "any", "spec": spec}}
+
+
+def ratio(good: str, total: str, part: str = "good") -> dict[str, Any]:
+    return {"ratioMetric": {"counter": True, part: asks(good), "total": asks(total)}}
+
+
+def threshold(query: str | dict[str, str]) -> dict[str, Any]:
+    return {"thresholdMetric": asks(query)}
+
+
+def reads(document: dict[str, Any], **options: Any) -> Imported:
+    return parse_openslo(json.dumps(document), source="x.json", **options)
+
+
+BUCKET = 'http_server_request_duration_seconds_bucket{le="0.3"}'
+COUNT = "http_server_request_duration_seconds_count"
+
+
+@pytest.mark.parametrize(
+    ("indicator", "limit"),
+    [
+        (ratio(BUCKET, COUNT), 300.0),
+        (ratio(f"{COUNT} - {BUCKET}", COUNT, "bad"), 300.0),
+        (ratio(BUCKET, BUCKET.replace("0.3", "+Inf")), 300.0),
+        (ratio("sum(rate(a_ms_bucket{job='x', le = '250'}[5m]))", "a_ms_count"), 250.0),
+    ],
+)
+def test_a_ratio_of_a_histogram_s_buckets_is_a_latency(
+    indicator: dict[str, Any], limit: float
+) -> None:
+    read = reads(slo(indicator, {"target": 0.95}))
+    assert read.objectives == Objectives(p95_latency_ms=limit)
+    assert read.taken == (f"document 1, 'checkout': p95_latency_ms = {limit}",)
+    with pytest.raises(ConfigError, match=r"is 99 %; the latency objective is a p95"):
+        reads(slo(indicator, {"target": 0.99}))
+
+
+@pytest.mark.parametrize(
+    ("indicator", "objective", "says"),
+    [
+        (ratio(BUCKET.replace("le=", "le=~"), COUNT), {}, "buckets le 0.3; one limit"),
+        (ratio(BUCKET.replace("0.3", "fast"), COUNT), {}, "buckets le fast; one limit"),
+        (ratio(BUCKET, BUCKET.replace("0.3", "0.5")), {}, "buckets le 0.3, 0.5; one limit"),
+        (ratio(BUCKET, COUNT), {"op": "lte", "value": 0.5}, "is 0.5, and its query counts up to"),
+        (ratio("fast_requests_total", "requests_total"), {}, "tells of latency, and no limit"),
+        (ratio("hits{latency<300}", "hits"), {}, "by the label canario-objective: availability,"),
+        (ratio("a_bucket{le='3'}", "a_count"), {}, "has no unit"),
+    ],
+)
+def test_a_ratio_that_may_be_a_latency_is_no_availability(
+    indicator: dict[str, Any], objective: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        reads(slo(indicator, {"target": 0.95, **objective}))
+
+
+def test_a_label_decides_what_a_query_leaves_open() -> None:
+    document = slo(ratio("fast_requests_total", "requests_total"), {"target": 0.95})
+    document["metadata"]["labels"] = {"canario-objective": "availability"}
+    assert reads(document).objectives.availability_percent == 95.0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f'{COUNT}{{code!~"5.."}}',
+        "sum(rate(http_requests_total{code=~'2..'}[5m]))",
+        "sum:trace.http.request.hits{http.status_code:200}",
+    ],
+)
+def test_a_ratio_of_requests_is_the_availability(query: str) -> None:
+    read = reads(slo(ratio(query, "sum(all)"), {"target": 0.999}))
+    assert read.objectives == Objectives(availability_percent=99.9)
+
+
+QUANTILE = "histogram_quantile({}, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))"
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        (QUANTILE.format("0.99"), "p99"),
+        (QUANTILE.format(".9"), "p90"),
+        (QUANTILE.format("0.999"), "p99.9"),
+        (QUANTILE.format("$q"), "quantile"),
+        ('http_request_duration_seconds{quantile="0.5"}', "p50"),
+        ("quantile_over_time(0.99, request_time_seconds[5m])", "p99"),
+        ("p99:trace.http.request.duration_seconds{*}", "p99"),
+        ("latency_seconds.p999", "p99.9"),
+        ("SELECT percentile(duration_ms, 99) FROM Transaction", "p99"),
+        ("aligner: ALIGN_PERCENTILE_99 request_duration_ms", "p99"),
+        ("avg(request_duration_seconds)", "avg"),
+        ("a_duration_seconds_sum / a_duration_seconds_count", "sum"),
+        ("max(latency_ms)", "max"),
+        ("SELECT median(duration_ms)", "median"),
+        ({"MetricName": "TargetResponseTime_seconds", "Statistic": "p90"}, "p90"),
+        ({"MetricName": "TargetResponseTime_seconds", "Statistic": "Average"}, "Average"),
+    ],
+)
+def test_a_threshold_on_what_is_no_p95_is_refused_by_its_name(
+    query: str | dict[str, str], named: str
+) -> None:
+    document = slo(threshold(query), {"op": "lte", "value": 0.5, "target": 0.95})
+    with pytest.raises(ConfigError, match=f"is of {re.escape(named)}, by its query; .* is a p95"):
+        reads(document)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        QUANTILE.format("0.95"),
+        "p95:trace.http.request.duration_seconds{*}",
+        "max by (job) (" + QUANTILE.format("0.95") + ")",
+        {"MetricName": "TargetResponseTime_seconds", "Statistic": "p95"},
+        "http_request_duration_seconds",
+    ],
+)
+def test_a_threshold_on_a_p95_or_on_latencies_is_a_latency(query: str | dict[str, str]) -> None:
+    read = reads(slo(threshold(query), {"op": "lt", "value": 0.5, "target": 0.95}))
+    assert read.objectives == Objectives(p95_latency_ms=500.0)
+    assert read.notes == ("document 1: spec.objectives[0].op: lt is taken as lte",)
+
+
+def test_a_threshold_that_may_be_of_anything_is_asked_about() -> None:
+    document = slo(threshold("node_load1"), {"op": "lte", "value": 0.5, "target": 0.95})
+    with pytest.raises(
+        ConfigError, match=r"does not tell that it is one of latency; .*--latency-u"
+    ):
+        reads(document)
+    assert reads(document, latency_unit="seconds").objectives.p95_latency_ms == 500.0
+
+
+@pytest.mark.parametrize(
+    ("indicator", "says"),
+    [
+        ({"ratioMetric": {}}, "has to have either ratioMetric"),
+        ({"ratioMetric": {"total": asks("a")}}, "has to have total with either good or bad"),
+        (
+            {"ratioMetric": {"good": asks("a"), "bad": asks("b"), "total": asks("c")}},
+            "or raw alone",
+        ),
+        ({"ratioMetric": {"raw": asks("a")}}, "rawType: is None; valid: success, failure"),
+    ],
+)
+def test_a_ratio_has_its_parts(indicator: dict[str, Any], says: str) -> None:
+    if not indicator["ratioMetric"]:
+        indicator["ratioMetric"] = {"counter": True}
+        says = "has to have total"
+    with pytest.raises(ConfigError, match=says):
+        reads(slo(indicator, {"target": 0.95}))
+    raw = {"ratioMetric": {"raw": asks("up"), "rawType": "success"}}
+    assert reads(slo(raw, {"target": 0.95})).objectives.availability_percent == 95.0
+
+
+def test_several_objectives_slices_and_other_versions_are_a_clear_no() -> None:
+    good = ratio("good_total", "all_total")
+    two = slo(good, {}, objectives=[{"target": 0.9}, {"target": 0.99}])
+    with pytest.raises(ConfigError, match=r"has 2 objectives; valid is one"):
+        reads(two)
+    for method in ("Timeslices", "RatioTimeslices"):
+        slices = slo(good, {"target": 0.9, "timeSliceTarget": 0.9}, budgetingMethod=method)
+        with pytest.raises(ConfigError, match=f"budgetingMethod: is '{method}'; valid: Occurr"):
+            reads(slices)
+    for version in ("openslo/v1alpha", "openslo.com/v2alpha", "openslo/v1beta1"):
+        with pytest.raises(ConfigError, match=f"is {version!r}; valid: openslo/v1"):
+            reads({**slo(good, {"target": 0.9}), "apiVersion": version})
+    for field in ("indicator", "indicatorRef", "compositeWeight"):
+        with pytest.raises(ConfigError, match="makes a composite SLO"):
+            reads(slo(good, {"target": 0.9, field: {"a": 1}}))
+
+
+def test_every_field_that_is_not_kept_is_said() -> None:
+    document = slo(
+        ratio("good_total", "all_total"),
+        {"target": 0.9, "timeSliceWindow": "1m", "displayName": "shown"},
+        alertPolicies=["page"],
+        budgetingMethd="Occurrences",
+        description="what it is",
+    )
+    document["spec"]["indicator"]["spec"]["ratioMetric"]["more"] = 1
+    others = [
+        {"apiVersion": "openslo/v1", "kind": kind, "metadata": {"name": "x"}, "spec": {}}
+        for kind in ("AlertPolicy", "DataSource")
+    ]
+    unused = {**others[0], "kind": "SLI", "metadata": {"name": "unused"}}
+    read = parse_openslo(json.dumps([document, *others, unused]), source="x.json")
+    assert sorted(read.notes) == [
+        "1 of the kind AlertPolicy not kept",
+        "1 of the kind DataSource not kept",
+        "document 1: spec.alertPolicies is not kept; the alerts are canario's own",
+        "document 1: spec.budgetingMethd is not kept",
+        "document 1: spec.indicator.spec.ratioMetric.more is not kept",
+        "document 1: spec.objectives[0].timeSliceWindow is not kept",
+        "document 4: no SLO refers to the SLI 'unused'",
+    ]
+
+
+def test_two_indicators_of_one_name_are_refused() -> None:
+    twice = FOREIGN + FOREIGN[FOREIGN.index("---\n") :]
+    with pytest.raises(
+        ConfigError, match=r"document 4: metadata\.name: is 'foo-latency', as that of"
+    ):
+        parse_openslo(twice)

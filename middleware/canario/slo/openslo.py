@@ -35,6 +35,10 @@ SERVICE_ANNOTATIONS = {
 }
 
 _TARGET = "canario-on-call"
+# What is written of alerts here is what canario has by itself.
+OWN_POLICIES = frozenset(
+    {_TARGET, *(f"canario-burn-rate-{duration(burn.long_seconds)}" for burn in BURN_WINDOWS)}
+)
 _NAME_LENGTH = 63  # RFC 1123
 
 

@@ -78,6 +78,13 @@ def numbered(loaded: list[Any], source: str) -> Iterator[OpenSLODocument]:
         document = OpenSLODocument(source, number, raw if isinstance(raw, Mapping) else {})
         if not isinstance(raw, Mapping):
             raise document.error("", f"is a {type(raw).__name__}; it must be an object")
+        version = document.get("apiVersion")
+        if isinstance(version, str) and "openslo" in version.lower() and version != API_VERSION:
+            # v1alpha has indicators, targets and alerts at other places and by other names.
+            raise document.error(
+                "apiVersion",
+                f"is {version!r}; valid: {API_VERSION}, which others are written as first",
+            )
         document.text("apiVersion", (API_VERSION,))
         document.text("kind", _KINDS)
         document.text("metadata.name")

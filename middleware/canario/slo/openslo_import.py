@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -15,10 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from canario.config import ConfigError
+from canario.contracts.wording import brief
 from canario.plan import Objectives
 
-from .openslo import OBJECTIVE_LABEL, SERVICE_ANNOTATIONS, UNIT_ANNOTATION
+from .openslo import OBJECTIVE_LABEL, OWN_POLICIES, SERVICE_ANNOTATIONS, UNIT_ANNOTATION
 from .openslo_document import OpenSLODocument, numbered
+from .openslo_queries import IndicatorText
 from .yaml_text import load_yaml
 
 __all__ = ["Imported", "LatencyUnit", "import_openslo", "parse_openslo"]
@@ -27,22 +29,37 @@ LatencyUnit = Literal["seconds", "milliseconds"]
 
 _OBJECTIVES = ("availability", "error-rate", "latency")
 _UNITS = ("seconds", "milliseconds")
-_UNIT_IN_QUERY = re.compile(
-    r"_(?:(?P<seconds>seconds)|(?P<milliseconds>milliseconds|ms))(?![a-z0-9])"
-)
 _30_DAYS = {"30d", "1M", "720h"}
+
+# What is read of an SLO, an objective and a ratio, and what says nothing to be kept.
+_SLO_FIELDS = frozenset(
+    {
+        "description",
+        "service",
+        "indicator",
+        "indicatorRef",
+        "timeWindow",
+        "budgetingMethod",
+        "objectives",
+        "alertPolicies",
+    }
+)
+_OBJECTIVE_FIELDS = frozenset({"displayName", "op", "value", "target", "targetPercent"})
+_RATIO_FIELDS = frozenset({"counter", "good", "bad", "total", "raw", "rawType"})
+_UNUSED_KINDS = ("DataSource", "AlertPolicy", "AlertCondition", "AlertNotificationTarget")
 
 
 class Imported(Struct, frozen=True, kw_only=True):
     """What OpenSLO documents hold of objectives.
 
-    `flows` are those that canario's own exports name; `notes` say what was left out, and why.
-    Objectives that no document sets have their defaults.
+    `flows` are those that canario's own exports name; `taken` says of each SLO what it was taken
+    for, `notes` what was left out, and why. Objectives that no document sets have their defaults.
     """
 
     objectives: Objectives
     service: str | None = None
     flows: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -53,9 +70,9 @@ def import_openslo(
 
     Args:
         path: The file.
-        latency_unit: What the values of latency objectives are in. Without it the unit is told
-            by canario's own annotation, or by a metric in the SLI's query that ends in
-            `_seconds`, `_milliseconds` or `_ms`.
+        latency_unit: What the values of latency objectives are in, and that a threshold is one of
+            latency. Without it both are told by canario's own annotation, or by the SLI's query:
+            the unit by a metric that ends in `_seconds`, `_milliseconds` or `_ms`.
 
     Raises:
         ConfigError: For the first thing that is wrong, with the file, the number of the document
@@ -64,7 +81,7 @@ def import_openslo(
     """
     source = os.fspath(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(source, "", f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -93,13 +110,23 @@ class _Reader:
     """Gathers what the documents say, and where each value came from."""
 
     def __init__(self, documents: list[OpenSLODocument], latency_unit: LatencyUnit | None) -> None:
-        self._indicators = {
-            document.name: document for document in documents if document.raw["kind"] == "SLI"
-        }
+        self._indicators: dict[str, OpenSLODocument] = {}
+        for document in documents:
+            if document.raw["kind"] == "SLI":
+                before = self._indicators.setdefault(document.name, document)
+                if before is not document:
+                    raise document.error(
+                        "metadata.name",
+                        f"is {document.name!r}, as that of document {before.number} is; an SLO "
+                        "could mean either",
+                    )
+        self._unused = dict(self._indicators)
         self._latency_unit = latency_unit
         self._values: dict[str, tuple[float, OpenSLODocument]] = {}
         self._services: dict[str, None] = {}
         self._flows: dict[str, None] = {}
+        self._others: Counter[str] = Counter()
+        self._taken: list[str] = []
         self._notes: list[str] = []
         self._slos = 0
 
@@ -111,6 +138,8 @@ class _Reader:
             case "SLO":
                 self._slos += 1
                 self._read_slo(document)
+            case kind if kind in _UNUSED_KINDS and document.name not in OWN_POLICIES:
+                self._others[kind] += 1
 
     def result(self, source: str) -> Imported:
         """All of it."""
@@ -121,8 +150,19 @@ class _Reader:
             objectives=msgspec.convert(values, Objectives),
             service=next(iter(self._services), None),
             flows=tuple(self._flows),
-            notes=tuple(dict.fromkeys(self._notes)),
+            taken=tuple(self._taken),
+            notes=tuple(dict.fromkeys([*self._notes, *self._unread()])),
         )
+
+    def _unread(self) -> Iterator[str]:
+        """What no SLO's objective comes of."""
+        for name, document in self._unused.items():
+            yield f"document {document.number}: no SLO refers to the SLI {name!r}"
+        for kind, n in self._others.items():
+            yield f"{n} of the kind {kind} not kept"
+        if len(self._services) > 1:
+            named = brief(", ".join(self._services))
+            yield f"the services {named} share one set of limits"
 
     def _read_service(self, document: OpenSLODocument) -> None:
         annotations = document.get("metadata.annotations")
@@ -143,15 +183,40 @@ class _Reader:
                 f"has {len(count) if isinstance(count, list) else 'no'} objectives; "
                 "valid is one, since there is one limit for each kind",
             )
+        self._note_fields(document)
         target = self._target(document)
-        match self._kind(document, indicator):
+        text = IndicatorText(indicator)
+        match self._kind(document, indicator, text):
             case "availability":
                 self._set(document, _target_path(document), "availability_percent", float(target))
             case "error-rate":
                 rest = float(100 - target)
                 self._set(document, _target_path(document), "error_rate_percent", rest)
             case _:
-                self._read_latency(document, indicator, target)
+                self._read_latency(document, indicator, text, target)
+
+    def _not_kept(self, document: OpenSLODocument, path: str) -> None:
+        self._notes.append(f"document {document.number}: {brief(path, 80)} is not kept")
+
+    def _note_fields(self, document: OpenSLODocument) -> None:
+        """Say which fields are not kept; refuse those that would change what the others mean."""
+        here = "spec.objectives[0]"
+        for field in ("indicator", "indicatorRef", "compositeWeight"):
+            if document.get(f"{here}.{field}") is not None:
+                raise document.error(
+                    f"{here}.{field}", "makes a composite SLO; valid is an indicator of the SLO"
+                )
+        for path, known in (("spec", _SLO_FIELDS), (here, _OBJECTIVE_FIELDS)):
+            holder = document.get(path)
+            for field in holder if isinstance(holder, Mapping) else ():
+                if field not in known and holder[field] is not None:
+                    self._not_kept(document, f"{path}.{field}")
+        policies = document.get("spec.alertPolicies")
+        if policies and not _are_own(policies):
+            self._notes.append(
+                f"document {document.number}: spec.alertPolicies is not kept; the alerts are "
+                "canario's own"
+            )
 
     def _indicator(self, document: OpenSLODocument) -> Mapping[str, Any]:
         """The spec of the SLI, from wherever it is."""
@@ -170,6 +235,7 @@ class _Reader:
             if found is None:
                 known = ", ".join(self._indicators) or "none"
                 raise document.error(path, f"is {name!r}; the SLIs of this file are: {known}")
+            self._unused.pop(name, None)
             document, path, spec = found, "spec", found.get("spec")
         has = [
             key
@@ -182,18 +248,59 @@ class _Reader:
             )
         self._note_flow(spec)
         made: Mapping[str, Any] = spec
+        if has == ["ratioMetric"]:
+            self._check_ratio(document, path, made["ratioMetric"])
         return made
+
+    def _check_ratio(self, document: OpenSLODocument, path: str, ratio: Any) -> None:
+        path = f"{path}.ratioMetric"
+        parts = {key for key in _RATIO_FIELDS if isinstance(ratio, Mapping) and ratio.get(key)}
+        counts = "total" in parts and len(parts & {"good", "bad"}) == 1
+        if counts == ("raw" in parts):
+            raise document.error(path, "has to have total with either good or bad, or raw alone")
+        if "raw" in parts and ratio.get("rawType") not in ("success", "failure"):
+            raise document.error(
+                f"{path}.rawType", f"is {ratio.get('rawType')!r}; valid: success, failure"
+            )
+        for field in ratio:
+            if field not in _RATIO_FIELDS:
+                self._not_kept(document, f"{path}.{field}")
 
     def _note_flow(self, spec: Mapping[str, Any]) -> None:
         total = OpenSLODocument("", 0, spec).get("ratioMetric.total.metricSource.spec.flow")
         if isinstance(total, str):
             self._flows.setdefault(total)
 
-    def _kind(self, document: OpenSLODocument, indicator: Mapping[str, Any]) -> str:
-        if document.get(f"metadata.labels.{OBJECTIVE_LABEL}") is not None:
-            return document.text(f"metadata.labels.{OBJECTIVE_LABEL}", _OBJECTIVES)
+    def _kind(
+        self, document: OpenSLODocument, indicator: Mapping[str, Any], text: IndicatorText
+    ) -> str:
+        """What the objective is of; what its queries leave open is asked for."""
+        label = f"metadata.labels.{OBJECTIVE_LABEL}"
+        if document.get(label) is not None:
+            return document.text(label, _OBJECTIVES)
+        edges, unclear = text.edges
         limited = document.get("spec.objectives[0].value") is not None
-        return "latency" if limited or "thresholdMetric" in indicator else "availability"
+        if "thresholdMetric" in indicator:
+            if not (text.tells_latency or self._tells_unit(document)):
+                raise document.error(
+                    "spec.objectives[0].value",
+                    "is of a threshold whose query does not tell that it is one of latency; say it "
+                    "with its unit (--latency-unit), or leave the SLO out",
+                )
+            return "latency"
+        if edges or unclear or limited:
+            return "latency"
+        if text.tells_latency:
+            raise document.error(
+                "spec",
+                "is of a ratio whose query tells of latency, and no limit (le=); say what it is by "
+                f"the label {OBJECTIVE_LABEL}: {', '.join(_OBJECTIVES)}",
+            )
+        return "availability"
+
+    def _tells_unit(self, document: OpenSLODocument) -> bool:
+        annotated = document.get(f"metadata.annotations.{UNIT_ANNOTATION}") is not None
+        return annotated or self._latency_unit is not None
 
     def _target(self, document: OpenSLODocument) -> Decimal:
         """The target in percent, exactly as it is written."""
@@ -210,31 +317,68 @@ class _Reader:
         return Decimal(str(number)) * (1 if percent else 100)
 
     def _read_latency(
-        self, document: OpenSLODocument, indicator: Mapping[str, Any], target: Decimal
+        self,
+        document: OpenSLODocument,
+        indicator: Mapping[str, Any],
+        text: IndicatorText,
+        target: Decimal,
     ) -> None:
         here = "spec.objectives[0]"
-        document.text(f"{here}.op", ("lte", "lt"))
-        value = document.number_in(f"{here}.value", 0, float("inf"), above=True)
+        labelled = document.get(f"metadata.labels.{OBJECTIVE_LABEL}") is not None
+        limit = None if labelled else self._edge(document, text)
+        path = f"{here}.value" if limit is None else _target_path(document)
+        if limit is None or document.get(f"{here}.value") is not None:
+            operator = document.text(f"{here}.op", ("lte", "lt"))
+            value = document.number_in(f"{here}.value", 0, float("inf"), above=True)
+            exact = Decimal(str(value))
+            if limit is not None and limit != exact:
+                raise document.error(
+                    f"{here}.value", f'is {value:g}, and its query counts up to le="{limit}"'
+                )
+            limit = exact
+            if operator == "lt":
+                self._notes.append(f"document {document.number}: {here}.op: lt is taken as lte")
+        if "thresholdMetric" in indicator:
+            self._check_percentile(document, text)
         if target != 95:
             raise document.error(
                 _target_path(document),
                 f"is {target.normalize():f} %; the latency objective is a p95, so 95 % is valid",
             )
-        unit = self._unit(document, indicator)
-        exact = Decimal(str(value)).scaleb(3 if unit == "seconds" else 0)
-        self._set(document, f"{here}.value", "p95_latency_ms", float(exact))
+        unit = self._unit(document, text)
+        milliseconds = limit.scaleb(3 if unit == "seconds" else 0)
+        self._set(document, path, "p95_latency_ms", float(milliseconds))
 
-    def _unit(self, document: OpenSLODocument, indicator: Mapping[str, Any]) -> str:
+    def _edge(self, document: OpenSLODocument, text: IndicatorText) -> Decimal | None:
+        """The limit that a ratio of a histogram's buckets has; None where it counts none."""
+        edges, unclear = text.edges
+        if unclear or len(edges) > 1:
+            named = ", ".join([*sorted(unclear), *(f"{edge}" for edge in sorted(edges))])
+            raise document.error(
+                "spec",
+                f"has queries of the buckets le {brief(named, 80)}; one limit (le=) is valid",
+            )
+        return next(iter(edges), None)
+
+    def _check_percentile(self, document: OpenSLODocument, text: IndicatorText) -> None:
+        """Refuse a threshold on what is no p95."""
+        found = text.percentiles
+        other = None if found else text.other_statistic
+        if other is not None or found - {Decimal(95)}:
+            named = other or ", ".join(f"p{each.normalize():f}" for each in sorted(found))
+            raise document.error(
+                "spec.objectives[0].value",
+                f"is of {named}, by its query; the latency objective is a p95, so a p95 or the "
+                "latencies themselves are valid",
+            )
+
+    def _unit(self, document: OpenSLODocument, text: IndicatorText) -> str:
         path = f"metadata.annotations.{UNIT_ANNOTATION}"
         if document.get(path) is not None:
             return document.text(path, _UNITS)
         if self._latency_unit is not None:
             return self._latency_unit
-        # Whatever the data source is, its query is text somewhere below the indicator.
-        found = {
-            match.lastgroup or ""
-            for match in _UNIT_IN_QUERY.finditer(json.dumps(indicator, default=str))
-        }
+        found = text.units
         if len(found) != 1:
             raise document.error(
                 "spec.objectives[0].value",
@@ -267,6 +411,17 @@ class _Reader:
             what = str(error).partition(" - at ")[0]
             raise document.error(path, f"{what}; it is {value!r}") from error
         self._values[key] = (value, document)
+        if document.raw["kind"] == "SLO":
+            self._taken.append(f"document {document.number}, {document.name!r}: {key} = {value!r}")
+
+
+def _are_own(policies: Any) -> bool:
+    """Whether alert policies are none but those that canario writes."""
+    named = [
+        policy.get("alertPolicyRef") if isinstance(policy, Mapping) else policy
+        for policy in (policies if isinstance(policies, list) else [policies])
+    ]
+    return all(name in OWN_POLICIES for name in named)
 
 
 def _target_path(document: OpenSLODocument) -> str:
