@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from opentelemetry.context import detach
 
 from .asgi_ending import was_cancelled, was_closed
-from .asgi_lifespan import PairedLifespan, State, Ticker, flush_sinks, give_state
+from .asgi_lifespan import PairedLifespan, State, flush_sinks, give_state
 from .asgi_route import RouteNames
 from .asgi_types import App, Message, Receive, Scope, Send
 from .context import present
@@ -152,8 +152,6 @@ class CanaryMiddleware:
         return (*added, (b"set-cookie", exchange.set_cookie.encode("latin-1")))
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> Any:
-        ticker = Ticker(self.gate)
-
         async def tell(message: Message) -> Any:
             kind = _kind_of(message)
             if kind in _LAST_MESSAGES:
@@ -163,7 +161,7 @@ class CanaryMiddleware:
             returned = await send(message)
             # Not before: a model that takes minutes to load is not to use up the first stage.
             if kind == "lifespan.startup.complete":
-                ticker.start()
+                self.gate.start()
             return returned
 
         try:
@@ -173,7 +171,6 @@ class CanaryMiddleware:
             self._states = pair.states
             return await pair.run()
         finally:
-            ticker.stop()
             self.gate.sweep()
             if self.gate.tracer is not None:
                 self.gate.tracer.sweep()

@@ -1,4 +1,4 @@
-"""Lifespan: two apps behind one server, and a timer that looks after the rollout meanwhile."""
+"""Lifespan: two apps behind one server, and what is to be done at its end."""
 
 from __future__ import annotations
 
@@ -11,70 +11,24 @@ from .background import flush
 from .gate import Gate
 from .routing.router import Arm
 
-__all__ = ["PairedLifespan", "Ticker", "flush_sinks", "give_state"]
+__all__ = ["PairedLifespan", "flush_sinks", "give_state"]
 
 logger = logging.getLogger("canario")
 
-# An order from another thread may change what is due, so the ticker looks at least so often (s).
-_LONGEST_SLEEP = 1.0
-
-# A loop's timers fire a little early, and a clock in a test stands still: neither may make it spin.
-_SHORTEST_SLEEP = 0.02
-
-# How long the end of a tape may take.
+# How long the end of a tape, and that of a journal, may take.
 _TAPE_SECONDS = 5.0
+_JOURNAL_SECONDS = 5.0
 
 State = dict[str, Any]
 
 
-class Ticker:
-    """Makes the checks that are due while no request does, on the running event loop.
-
-    It is a timer of the loop and not a task, so it leaves nothing behind to be awaited.
-    """
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Begin the rollout and look after it. Never raises.
-
-        Where the loop is not asyncio's there is no timer: the requests alone make the checks.
-        """
-        try:
-            self._gate.start()
-        except Exception as error:
-            self._gate.fault("starting the rollout", error)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self._tick(loop)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        seconds = _LONGEST_SLEEP
-        try:
-            controller = self._gate.controller
-            seconds = min(controller.tick() - controller.clock(), seconds)
-            if self._gate.alerts is not None:
-                self._gate.alerts.look(controller.clock())
-        except Exception as error:
-            self._gate.fault("ticking", error)
-        self._timer = loop.call_later(max(seconds, _SHORTEST_SLEEP), self._tick, loop)
-
-
 async def flush_sinks(gate: Gate) -> None:
-    """Let what waits for sinks be sent, within the time that each of them has for it, and end
-    the tape."""
+    """Have what waits for sinks sent, within the time that each of them has for it, and tape and
+    journal on the disk. Another lifespan may follow: then all of them go on."""
 
     def last() -> None:
         flush()
+        gate.controller.drain(_JOURNAL_SECONDS)
         if gate.tape is not None:
             gate.tape.close(_TAPE_SECONDS)
 

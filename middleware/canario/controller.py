@@ -252,6 +252,11 @@ class CanaryDeploymentController(Forkable):
         """Whom it tells; those that count what they `dropped` say so."""
         return self._listeners.sinks
 
+    @property
+    def keeps_journal(self) -> bool:
+        """Whether the rollout is kept beyond the process."""
+        return self._journal is not None
+
     def record_to(self, tape: TapeRecorder) -> None:
         """Have a tape record all that this controller is told; the same one again is nothing new.
 

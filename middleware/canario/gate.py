@@ -19,18 +19,24 @@ from msgspec.structs import replace
 from opentelemetry.trace import format_trace_id
 
 from canario.alerts.evaluator import AlertEvaluator
+from canario.clock import ManualClock
 from canario.config import ConfigError
 from canario.contracts import ContractChecker, Response, contract_of
 from canario.contracts.routes import may_be_about
+from canario.control.journal import JournalError
 from canario.control.rollout import Outcome
+from canario.control.state import Phase
 from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
+from canario.fork import Forkable, renew_in_child
 from canario.interrupts import pass_on
 from canario.plan import check_token
 from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
 from canario.routing.keys import Carrier, KeySource, cookie_value, key_source
 from canario.routing.router import Arm
+from canario.stores import JournalLockedError
+from canario.ticker import LONGEST_SECONDS, Ticker
 from canario.tracing.request import RequestSpan, RequestTracer, as_current
 
 if TYPE_CHECKING:
@@ -162,7 +168,7 @@ class GateOptions(TypedDict, total=False):
     environ: Mapping[str, str] | None
 
 
-class Gate:
+class Gate(Forkable):
     """Admits requests and observes what became of them, for one controller.
 
     Args:
@@ -264,6 +270,12 @@ class Gate:
         if monitor is not None:
             self._telling_ms = min(self._slow_ms, monitor.objectives.p95_latency_ms)
         self._begun = False
+        self._refused = False  # the journal is another one's; perhaps not for ever
+        self._ticker = Ticker(self._look)
+        clock = controller.clock
+        # A live clock's controller looks after itself; what a test moves is not to be disturbed.
+        self._drives = not (isinstance(clock, ManualClock) or getattr(clock, "live", False))
+        renew_in_child(self)
         # Requests that the garbage collector ended, with what names their route, and when.
         self._dropped: deque[tuple[Exchange, Callable[[], str | None], float]] = deque()
         # Nobody else asks for the name of a route.
@@ -275,11 +287,17 @@ class Gate:
             return
         try:
             self.controller.start()  # whoever else comes first waits here, so all are counted
+            self._told_to_begin()
+        except (JournalError, OSError) as error:
+            self._refused = isinstance(error, JournalLockedError)
+            self._say_refused(error)
         except BaseException as error:
             self.fault("starting the rollout", error)
         if self.tracer is not None:
             self.tracer.look()
         self._begun = True  # even if it failed: asking again would only repeat the error
+        if self._refused or self.alerts is not None or self._drives:
+            self._ticker.start()
 
     def admit(
         self, exchange: Exchange, carrier: Carrier, method: str, path: str, secure: bool
@@ -438,6 +456,50 @@ class Gate:
         are to be; False when either took longer than `timeout` (s)."""
         checked = self._checker is None or self._checker.drain(timeout)
         return checked and (self.alerts is None or self.alerts.drain(timeout))
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: what ticks has stayed behind, and a journal may have."""
+        self._begun = self._refused = False
+
+    def _told_to_begin(self) -> None:
+        controller = self.controller
+        # On a clock that somebody moves it is a test, and nothing outlives that.
+        live = getattr(controller.clock, "live", False)
+        if live and not controller.keeps_journal and controller.state.phase is Phase.RUNNING:
+            controller.warn(
+                "no journal is kept, so a process that is restarted or recycled begins this "
+                "release anew, even if it was rolled back; give the controller a journal=, a file "
+                "that outlives the process"
+            )
+
+    def _say_refused(self, error: Exception) -> None:
+        with suppress(Exception):
+            self.controller.count("faults")
+            self.controller.count("journal_refused")
+            self.controller.warn(
+                f"the rollout has not begun here, and the baseline serves everybody: {error}"
+            )
+
+    def _look(self) -> float | None:
+        """On the ticker's thread: what no request does. Seconds until the next time."""
+        controller = self.controller
+        if self._refused:
+            try:
+                controller.start()
+            except JournalLockedError:
+                return LONGEST_SECONDS
+            except Exception as error:
+                self._say_refused(error)
+            else:
+                controller.warn("the journal is free: the rollout is taken up here")
+            self._refused = False
+        seconds = LONGEST_SECONDS
+        if self._drives:
+            seconds = controller.tick() - controller.clock()
+        if self.alerts is not None:
+            self.alerts.look(controller.clock())
+            return seconds
+        return None if controller.state.phase.terminal or not self._drives else seconds
 
     def _evaluator(self, monitor: SLOMonitor) -> AlertEvaluator:
         return AlertEvaluator(

@@ -11,11 +11,18 @@ import sys
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tests.middleware.asgi_tools import user
+from tests.middleware.test_asgi_lifespan import Server
 from tests.tapes.live import START, live, plan, traffic
 
 from canario import CanaryDeploymentController, Outcome, Plan
@@ -27,6 +34,8 @@ from canario.tape.files import family
 from canario.testing import ManualClock
 from canario.wsgi import CanaryMiddleware as WSGIMiddleware
 from canario_sim.tapes import read_sessions, read_tape
+from canario_sim.tapes.assign import AsRecorded
+from canario_sim.tapes.replay import Replay
 
 
 def controller_of(recorder: TapeRecorder, clock: ManualClock | None = None) -> Any:
@@ -40,6 +49,10 @@ def observe(controller: Any, n: int, first: int = 0) -> None:
     for number in range(first, first + n):
         mark = Mark(START + number, b"user-%d" % (number % 50), f"/r{number % 3}")
         controller.observe("baseline", Outcome.GOOD, 12.0, now=START + number / 1000, mark=mark)
+
+
+async def hello(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("hello")
 
 
 def rows(path: Path, query: str) -> list[Any]:
@@ -424,3 +437,54 @@ def test_without_a_tape_nothing_is_kept_of_a_request(tmp_path: Path) -> None:
     middleware = CanaryMiddleware(app, controller)
     assert middleware.gate.tape is None
     assert not middleware.gate.names_routes
+
+
+def test_a_lifespan_for_each_call_goes_on_with_one_tape(tmp_path: Path) -> None:
+    """As Mangum's `auto` and a TestClient that is a context have it."""
+    path = tmp_path / "a.tape.sqlite"
+    clock = ManualClock(START)
+    controller = CanaryDeploymentController(plan(), clock=clock)
+    app = CanaryMiddleware(Starlette(routes=[Route("/", hello)]), controller, tape=path)
+    for number in range(60):
+        clock.advance(0.1)
+        server = Server(app)
+        server.run(partial(server.ask, user(f"u{number}")))
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]  # whole after each
+    recording = read_tape(tmp_path)
+    assert len(recording) == 60
+    assert recording.users == 60
+    assert recording.routes == ("/",)
+    assert recording.whole
+    assert recording.closed
+    assert recording.events == controller.events
+    replay = Replay(recording, plan(), AsRecorded())
+    replay.run()
+    assert replay.controller.events == controller.events
+
+
+def test_an_ended_tape_that_was_taken_away_is_gone_on_with_in_the_next_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape.sqlite"
+    recorder = TapeRecorder(path, flush_seconds=0)
+    controller = controller_of(recorder)
+    observe(controller, 100)
+    assert recorder.close(10)
+    (tmp_path / "kept").mkdir()
+    path.rename(tmp_path / "kept" / "first")
+    observe(controller, 100, 100)
+    assert recorder.close(10)
+    recording = read_tape(tmp_path / "kept", path)
+    assert len(recording) == 200
+    assert recording.whole
+
+
+def test_what_rotation_removes_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.tape.sqlite"
+    recorder = TapeRecorder(path, max_bytes=64 * 1024, max_files=2, flush_seconds=0)
+    controller = controller_of(recorder)
+    for part in range(8):
+        observe(controller, 1000, 1000 * part)
+        assert recorder.drain(10)
+    assert recorder.close(10)
+    left = len(read_tape(tmp_path))
+    assert recorder.removed == controller.counters["tape_removed"] == 8000 - left > 0
+    assert caplog.text.count("max_files") == 1

@@ -40,13 +40,19 @@ def begin_file(path: Path) -> tuple[Path, sqlite3.Connection]:
     raise AssertionError("the numbers never end")
 
 
-def remove_oldest(path: Path, most: int, mine: Path) -> None:
-    """Remove the oldest files of a name that nobody writes, until there are at most `most`."""
+def remove_oldest(path: Path, most: int, mine: Path) -> int:
+    """Remove the oldest files of a name that nobody writes, until there are at most `most`.
+
+    Returns how many rows they held.
+    """
     files = family(path)
+    rows = 0
     for _, file in files[: max(len(files) - most, 0)]:
         if file != mine and not _in_use(file):
+            rows += _rows(file)
             for each in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
                 each.unlink(missing_ok=True)
+    return rows
 
 
 def _numbers(path: Path) -> Iterator[int]:
@@ -65,13 +71,24 @@ def _parts(path: Path) -> tuple[str, str]:
     return path.name, ""
 
 
+def _rows(file: Path) -> int:
+    with suppress(sqlite3.Error), closing(_read(file)) as tape:
+        (rows,) = tape.execute("SELECT count(*) FROM requests").fetchone()
+        return int(rows)
+    return 0  # it was no tape, so none are lost
+
+
+def _read(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+
+
 def _in_use(file: Path) -> bool:
     with suppress(OSError):
         last = max(each.stat().st_mtime for each in (file, Path(f"{file}-wal")) if each.exists())
         if time.time() - last > _ABANDONED_SECONDS:
             return False
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as tape:
+        with closing(_read(file)) as tape:
             return not tape.execute("SELECT 1 FROM meta WHERE name = 'closed'").fetchall()
     except sqlite3.Error:
         return True  # somebody's, who knows whose

@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -90,16 +91,15 @@ class TapeRecorder:
         self._flush_seconds = flush_seconds
         self._capacity = capacity
         self._dropped = 0
-        self._told_of = 0  # of the dropped rows, those that the controller has counted
+        self._told_of: Counter[str] = Counter()  # of what is lost, what the controller has counted
         self._waiting: list[Item] = []
         self._asked = False
-        self._hurry = threading.Event()
         self._controller: CanaryDeploymentController | None = None
         self._writer = TapeWriter(
             self.path, secret or os.urandom(32), max_bytes=max_bytes, max_files=max_files
         )
         self.observed = self._observer()
-        self._queue = _Flushes(self._flush, self._hurry, self._forget, self._lost)
+        self._queue = _Flushes(self._flush, self._forget, self._lost)
         atexit.register(_end, weakref.ref(self))
 
     def __repr__(self) -> str:
@@ -111,6 +111,11 @@ class TapeRecorder:
         return self._writer.recorded
 
     @property
+    def removed(self) -> int:
+        """Rows of older files that were removed, since there were more than `max_files`."""
+        return self._writer.removed
+
+    @property
     def dropped(self) -> int:
         """Rows that found no room, or could not be written."""
         return self._dropped
@@ -120,7 +125,7 @@ class TapeRecorder:
         return self._queue.drain(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Write what waits and end the file, as one without companions; later rows begin another.
+        """Write what waits and end the file, as one without companions; later rows go on in it.
 
         False, and nothing is ended, when that took longer than `timeout` (s).
         """
@@ -200,7 +205,7 @@ class TapeRecorder:
         if job is not None:
             job()
             return
-        self._hurry.wait(self._flush_seconds)
+        self._queue.hurry.wait(self._flush_seconds)
         self._asked = False  # before the rows are taken, so that none is left without a flush
         waiting = self._waiting
         items = waiting[:]
@@ -212,13 +217,19 @@ class TapeRecorder:
             self._dropped += len(items)
             raise
         finally:
-            self._tell_dropped()
+            self._tell_lost()
 
-    def _tell_dropped(self) -> None:
-        missing = self._dropped - self._told_of
-        if missing and self._controller is not None:
-            self._told_of += missing
-            self._controller.count("tape_dropped", missing)
+    def _tell_lost(self) -> None:
+        for what, times in (("tape_dropped", self._dropped), ("tape_removed", self.removed)):
+            missing = times - self._told_of[what]
+            if missing and self._controller is not None:
+                self._told_of[what] += missing
+                self._controller.count(what, missing)
+                if what == "tape_removed":
+                    self._controller.warn(
+                        "the oldest files of the tape are removed as new ones come, since there "
+                        "are more than max_files; counters['tape_removed'] has their rows"
+                    )
 
     def _lost(self, error: BaseException) -> None:
         if self._controller is not None:
@@ -236,11 +247,9 @@ class _Flushes(BackgroundQueue[Callable[[], object] | None]):
     def __init__(
         self,
         handle: Callable[[Callable[[], object] | None], object],
-        hurry: threading.Event,
         forget: Callable[[], object],
         on_error: Callable[[BaseException], object],
     ) -> None:
-        self._hurry = hurry
         self._forget = forget
         super().__init__(
             handle,
@@ -253,11 +262,11 @@ class _Flushes(BackgroundQueue[Callable[[], object] | None]):
         )
 
     def drain(self, timeout: float | None = None) -> bool:
-        self._hurry.set()
+        self.hurry.set()
         try:
             return super().drain(timeout)
         finally:
-            self._hurry.clear()
+            self.hurry.clear()
 
     def run(self, job: Callable[[], object], timeout: float | None) -> bool:
         """Do something on the thread, where nothing is being written meanwhile."""
@@ -267,7 +276,7 @@ class _Flushes(BackgroundQueue[Callable[[], object] | None]):
 
     def _begin(self) -> None:
         super()._begin()
-        self._hurry.clear()
+        self.hurry = threading.Event()  # the lock in the last one may be a parent's
         self._forget()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ __all__ = [
     "TapeError",
     "create",
     "put_meta",
+    "reopen",
 ]
 
 FORMAT = "canario tape"
@@ -110,6 +112,23 @@ def create(path: str | os.PathLike[str]) -> Connection:
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
         raise OSError(f"{path} cannot be written: {error}") from error
+    return connection
+
+
+def reopen(path: str | os.PathLike[str]) -> Connection:
+    """Go on with a tape that was ended. Raises `sqlite3.Error` when that is not possible."""
+    import sqlite3
+
+    uri = f"{Path(path).absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("DELETE FROM meta WHERE name = 'closed'")
+        with suppress(sqlite3.OperationalError):  # somebody is reading it: it does without
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -27,6 +27,7 @@ from .schema import (
     INSERT_VIOLATION,
     VERSION,
     put_meta,
+    reopen,
 )
 
 __all__ = ["TapeWriter", "identity"]
@@ -58,11 +59,13 @@ class TapeWriter:
     def __init__(self, path: str, secret: bytes, *, max_bytes: int, max_files: int) -> None:
         self.plan = Plan()  # until there is a controller to follow
         self.recorded = 0
+        self.removed = 0  # rows of files that were too many
         self._path = Path(path)
         self._secret = secret
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._file: Path | None = None
+        self._ended: Path | None = None  # what `close` has ended, and may be gone on with
         self._tape: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._routes: dict[str, int] = {}
@@ -84,10 +87,10 @@ class TapeWriter:
             self._end("part")
 
     def close(self) -> None:
-        """End the file. What comes later is another session."""
+        """End the file. What comes later goes on in it, as long as it is there."""
         self._look_around()
         if self._tape is not None:
-            self._end("1")
+            self._shut("1")
 
     def _write(self, items: Sequence[Item], dropped: int) -> None:
         if isinstance(items[0], Began):
@@ -96,7 +99,7 @@ class TapeWriter:
             self._began = items[0].at
             self._new_session(items[0].past, whole=items[0].whole)
             items = items[1:]
-        tape = self._tape or self._begin()
+        tape = self._tape or self._resume() or self._begin()
         tape.execute("BEGIN")
         try:
             self._insert(tape, items)
@@ -211,8 +214,28 @@ class TapeWriter:
         tape.execute("COMMIT")
         status = file.stat()
         self._file, self._tape, self._inode = file, tape, (status.st_dev, status.st_ino)
-        remove_oldest(self._path, self._max_files, file)
+        self.removed += remove_oldest(self._path, self._max_files, file)
         return tape
+
+    def _resume(self) -> sqlite3.Connection | None:
+        """The file that `close` has ended, if it still is there and can be gone on with."""
+        if self._ended is None or self._ended != self._file:
+            return None
+        self._ended = None
+        if self._is_there():
+            with suppress(sqlite3.Error):
+                self._tape = reopen(self._file)
+        return self._tape
+
+    def _is_there(self) -> bool:
+        """Whether the file is the one that was made."""
+        if self._file is None:
+            return False
+        try:
+            status = self._file.stat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
 
     def _look_around(self) -> None:
         """Leave a file that is another process's, or that somebody has taken away."""
@@ -220,16 +243,10 @@ class TapeWriter:
             self._pid = os.getpid()
             if self._tape is not None:
                 _inherited.append(self._tape)
-            self._tape = None
+            self._tape = self._ended = None
             self._new_session(self._past, whole=self._whole and self._inputs == 0)
-        elif self._file is not None and self._tape is not None:
-            try:
-                status = self._file.stat()
-                there = (status.st_dev, status.st_ino) == self._inode
-            except OSError:
-                there = False
-            if not there:
-                self._abandon()
+        elif self._tape is not None and not self._is_there():
+            self._abandon()
 
     def _bytes(self) -> int:
         assert self._tape is not None
@@ -239,7 +256,14 @@ class TapeWriter:
 
     def _end(self, how: str) -> None:
         """Close the file for good, without a log beside it; `part`: its session goes on."""
+        self._shut(how)
+        self._ended = None
+        if how != "part":
+            self._new_session(self._past, whole=False)
+
+    def _shut(self, how: str) -> None:
         tape, self._tape = self._tape, None
+        self._ended = self._file
         if tape is not None:
             try:
                 put_meta(tape, {"closed": how})
@@ -248,8 +272,6 @@ class TapeWriter:
                     tape.execute("PRAGMA journal_mode = DELETE")
             finally:
                 tape.close()
-        if how != "part":
-            self._new_session(self._past, whole=False)
 
     def _abandon(self) -> None:
         """Go on in another file, with whatever this one has."""
