@@ -421,6 +421,13 @@ def test_nullable_in_a_document_that_has_no_such_keyword_is_taken_as_meant_and_s
     assert "nullable is no keyword of OpenAPI 3.1.0" in caplog.text
 
 
+def test_keywords_of_3_1_in_a_document_of_3_0_are_not_checked_and_said() -> None:
+    schema = {"const": "a", "properties": {"const": {"exclusiveMinimum": 0}}}
+    (note,) = openapi_contract(document(schema)).notes
+    assert note == "OpenAPI 3.0.3 has no const, exclusiveMinimum: of 3.1, and not checked"
+    assert openapi_contract(document(schema, version="3.1.0")).notes == ()
+
+
 def test_a_response_by_default_or_named_like_a_keyword_has_the_same_schemas() -> None:
     made = document({}, schemas={"default": {"type": "string", "nullable": True}})
     made["components"]["responses"] = {

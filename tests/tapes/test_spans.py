@@ -465,9 +465,9 @@ def test_users_are_told_apart_by_one_attribute_which_is_said(read: Callable[...,
 def test_what_was_taken_for_what_is_shown_and_what_is_hardly_so(read: Callable[..., Spans]) -> None:
     made = read(exported([http(1), http(2, 503), http(3, http__request__method="HEAD")]))
     assert made.notes == (
-        "for example 'GET /a' with status 200 is good, 100 ms",
-        "for example 'GET /a' with status 503 is an error, 100 ms",
-        "for example 'GET /a' with status 200 is good, not timed",
+        "status 200 is good: 1 span, such as 'GET /a', 100 ms",
+        "status 503 is an error: 1 span, such as 'GET /a', 100 ms",
+        "status 200 is good, not timed: 1 span, such as 'GET /a'",
     )
     odd = [http(n, 500, took_ms=0.01, client__address="10.0.0.1") for n in range(200)]
     old = http(500) | {"startTimeUnixNano": "1", "endTimeUnixNano": "2"}
@@ -518,7 +518,7 @@ def test_options_of_other_sources_are_refused_and_not_passed_over(tmp_path: Path
         assert "read as otlp" in done.output
     done = ran(str(path), "--out", out, "--where", "service.name=shop", "--key", "none")
     assert done.exit_code == 0
-    assert "for example 'GET /a' with status 200 is good, 100 ms" in done.output
+    assert "status 200 is good: 300 spans, such as 'GET /a', 100 ms" in done.output
     for wrong in ("shop", "=shop"):
         assert ran(str(path), "--where", wrong).exit_code == 2
     assert ran(str(path), "--where", "a=1", "--where", "a=2").exit_code == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from .openapi_schemas import for_responses, has_own_nullable
+from .openapi_schemas import for_responses, foreign_keywords
 from .schema import read_json
 from .shape import Shape, jsonschema_rs, schema_shape
 from .wording import brief
@@ -97,9 +97,12 @@ class OpenAPIDocument:
                 f"{what}: jsonSchemaDialect is {dialect!r}; its schemas can be checked by that of "
                 "OpenAPI itself and by JSON Schema 2020-12"
             )
-        if draft != 4 and has_own_nullable(self._document):
+        foreign = ", ".join(foreign_keywords(self._document, old=draft == 4))
+        if foreign and draft == 4:
+            self.notes.append(f"OpenAPI {version} has no {foreign}: of 3.1, and not checked")
+        elif foreign:
             self.notes.append(
-                f"nullable is no keyword of OpenAPI {version}; what has it may be null, as in 3.0"
+                f"{foreign} is no keyword of OpenAPI {version}; what has it may be null, as in 3.0"
             )
 
     def paths(self) -> Iterator[tuple[str, Mapping[str, Any], str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["for_responses", "has_own_nullable"]
+__all__ = ["for_responses", "foreign_keywords"]
 
 # What a reference is written as in a URI, and what it refers to (None: not in the document).
 Resolve = Callable[[str], tuple[str, Any]]
@@ -38,6 +38,22 @@ _OPAQUE = frozenset({"example", "examples", "default", "enum", "const"})
 # Keywords that may refuse null; all others are about values of another type.
 _REFUSING = ("allOf", "anyOf", "const", "enum", "if", "then", "else", "not", "oneOf", "$ref")
 
+# Of JSON Schema since draft 6, which 3.0 has not; and those that were booleans in draft 4.
+_NEW = frozenset(
+    {
+        "const",
+        "contains",
+        "dependentRequired",
+        "dependentSchemas",
+        "if",
+        "prefixItems",
+        "propertyNames",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
+)
+_EXCLUSIVE = ("exclusiveMinimum", "exclusiveMaximum")
+
 _NULL = {"type": "null"}
 
 
@@ -61,9 +77,17 @@ def for_responses(document: Any, resolve: Resolve, *, old: bool) -> Any:
     return _Schemas(resolve, old).made(document)
 
 
-def has_own_nullable(document: Any) -> bool:
-    """Whether a schema of the document has `nullable`, which 3.1 has not."""
-    return any(schema.get("nullable") is True for schema in _objects(document))
+def foreign_keywords(document: Any, *, old: bool) -> list[str]:
+    """Keywords of another version of OpenAPI that schemas of the document have."""
+    found: dict[str, None] = {}
+    for schema in _objects(document):
+        if old:
+            found |= dict.fromkeys(key for key in schema if key in _NEW)
+            numbers = [key for key in _EXCLUSIVE if type(schema.get(key)) in (int, float)]
+            found |= dict.fromkeys(numbers)
+        elif schema.get("nullable") is True:
+            found["nullable"] = None
+    return sorted(found)
 
 
 def _objects(value: Any, *, named: bool = False) -> Iterator[Mapping[str, Any]]:

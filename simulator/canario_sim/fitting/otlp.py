@@ -7,7 +7,7 @@ gRPC status and its own say what it was worth, as in the middleware.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ _USERS = {
 }
 
 _OUTCOMES = {"good": GOOD, "error": BAD, "bad": BAD, "neutral": NEUTRAL}
-_SAID = {GOOD: "good", BAD: "an error", NEUTRAL: "says nothing of the service"}
+_SAID = {GOOD: "is good", BAD: "is an error", NEUTRAL: "says nothing of the service"}
 
 # OpenTelemetry's conventions: the codes of gRPC that are the server's fault.
 _GRPC_NAMES = [
@@ -75,7 +75,7 @@ _GRPC_FAULTS = frozenset(
 )
 
 _WEBSOCKET = 101
-_EXAMPLES = 3
+_MEANINGS = 12
 
 
 class Spans(Struct, frozen=True):
@@ -113,11 +113,12 @@ def read_spans(
 
 
 class _Request(Struct):
-    """A SERVER span that was read."""
+    """A SERVER span that was read; `told` is what its outcome was told by."""
 
     line: Line
     users: dict[str, str]
-    example: str
+    name: str
+    told: str
 
 
 class _Reader:
@@ -224,14 +225,7 @@ class _Reader:
         if attributes.get("feature_flag.provider.name") == "canario":
             self._releases[str(attributes.get("feature_flag.key"))] += 1
         users = {name: str(attributes[name]) for name in self._candidates if attributes.get(name)}
-        status = _first(attributes, _STATUS)
-        took = "not timed" if latency != latency else f"{latency:,.4g} ms"
-        example = (
-            f"{brief(str(span.get('name')), 60)!r}"
-            f"{'' if status is None else f' with status {brief(str(status), 20)}'} is "
-            f"{_SAID[outcome]}, {took}"
-        )
-        return _Request(line, users, example)
+        return _Request(line, users, str(span.get("name")), _told(span, attributes))
 
     def _worth(
         self, span: Exported, attributes: Mapping[str, Any], took_ms: float
@@ -243,9 +237,7 @@ class _Reader:
                 raise LineError(f"its canario.outcome is {brief(str(own), 20)!r}")
             return _OUTCOMES[own], _own_latency(attributes)
         status = self._status(attributes)
-        code = span.get("status")
-        code = code.get("code") if isinstance(code, Mapping) else code
-        failed = str(code or "").upper() in _ERROR
+        failed = _has_error(span)
         method = str(_first(attributes, _METHOD) or "").upper()
         if untimed(method, str(_first(attributes, _PATH) or "")) or status == _WEBSOCKET:
             took_ms = nan  # a WebSocket's span is the life of its connection
@@ -302,7 +294,7 @@ class _Reader:
     def _notes(
         self, requests: list[_Request], told_by: str | None, recording: Recording
     ) -> list[str]:
-        notes = [f"for example {request.example}" for request in requests[:_EXAMPLES]]
+        notes = [*_meanings(requests)]
         if told_by is not None:
             of = sum(told_by in request.users for request in requests)
             notes.append(f"users are told apart by {told_by}, on {of:,} of {len(requests):,} spans")
@@ -312,6 +304,43 @@ class _Reader:
             f"{len(places):,} {what}{such_as(places)}" for what, places in self._unclear.items()
         ]
         return [*notes, *implausible(recording)]
+
+
+def _meanings(requests: list[_Request]) -> Iterator[str]:
+    """What was taken for what, and a request of each, the most frequent first."""
+    found: dict[tuple[str, str], list[_Request]] = {}
+    for request in requests:
+        timed = "" if isfinite(request.line.took) else ", not timed"
+        found.setdefault((request.told, _SAID[request.line.outcome] + timed), []).append(request)
+    ranked = sorted(found.items(), key=lambda each: -len(each[1]))
+    for (told, said), of in ranked[:_MEANINGS]:
+        example, n = of[0], len(of)
+        took = example.line.took
+        yield (
+            f"{told} {said}: {'1 span' if n == 1 else f'{n:,} spans'}, such as "
+            f"{brief(example.name, 60)!r}" + (f", {took:,.4g} ms" if isfinite(took) else "")
+        )
+    if len(ranked) > _MEANINGS:
+        yield f"and {len(ranked) - _MEANINGS} more kinds of spans"
+
+
+def _told(span: Exported, attributes: Mapping[str, Any]) -> str:
+    """What tells what a span was worth, for a sentence."""
+    if "canario.outcome" in attributes:
+        return f"canario.outcome {brief(str(attributes['canario.outcome']), 20)}"
+    status, grpc = _first(attributes, _STATUS), _first(attributes, _GRPC)
+    error = " and ERROR" if _has_error(span) else ""
+    if status is not None:
+        return f"status {brief(str(status), 20)}{error}"
+    if grpc is not None:
+        return f"gRPC status {brief(str(grpc), 20)}{error}"
+    return f"no status{error or ' and no ERROR'}"
+
+
+def _has_error(span: Exported) -> bool:
+    code = span.get("status")
+    code = code.get("code") if isinstance(code, Mapping) else code
+    return str(code or "").upper() in _ERROR
 
 
 def _is_within(spans: Mapping[tuple[str, str], tuple[str, str]], trace: str, name: str) -> bool:

@@ -150,20 +150,20 @@ def unpacked(path: Path, most: int | None = None) -> tuple[bytes, bool]:
     made = bytearray()
     try:
         with path.open("rb") as file:
-            head = file.read(4)
-            file.seek(0)
-            if head == _ZSTD:
+            piece = file.read(_PIECE)
+            if piece.startswith(_ZSTD):
                 raise TapeError(f"{path} is packed by zstd; unpack it first: zstd -d {path}")
-            if head[:2] != _GZIP:
-                return file.read(-1 if most is None else most), False
+            if not piece.startswith(_GZIP):
+                return piece + (file.read() if most is None else b""), False
             inflate, begun = zlib.decompressobj(31), False
-            while (most is None or len(made) < most) and (piece := file.read(_PIECE)):
+            while piece and (most is None or len(made) < most):
                 while piece:
                     made += inflate.decompress(piece)
                     piece, begun = b"", True
                     if inflate.eof:  # a file may have several members, and zeros at its end
                         piece = inflate.unused_data.lstrip(b"\0")
                         inflate, begun = zlib.decompressobj(31), False
+                piece = file.read(_PIECE)
             return bytes(made), begun and most is None
     except OSError as error:
         raise TapeError(f"{path} cannot be read: {error.strerror}") from error
