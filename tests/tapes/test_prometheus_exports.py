@@ -74,6 +74,8 @@ def errors(made: Observed) -> tuple[int, int]:
         ({"http_response_status_code": "200"}, {"http_response_status_code": "500"}),
         ({"status_class": "2xx"}, {"status_class": "5xx"}),
         ({"code": "2XX"}, {"code": "5XX"}),
+        ({"code": "200"}, {"code": "0"}),  # no response at all
+        ({"code": "200"}, {"code": "000"}),
         ({"response_code": "302"}, {"response_code": "504"}),
         ({"outcome": "success"}, {"outcome": "error"}),
         ({"outcome": "SUCCESS"}, {"outcome": "SERVER_ERROR"}),

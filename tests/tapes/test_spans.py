@@ -267,6 +267,7 @@ def error(**more: Any) -> dict[str, Any]:
         (http(status=304), GOOD, True),
         (http(status=404), NEUTRAL, False),
         (http(status=503), BAD, True),
+        (http(status=0), BAD, True),
         (http() | error(), BAD, True),  # a response that broke off
         (http(status=404) | error(), NEUTRAL, False),
         (http(http__request__method="HEAD"), GOOD, False),

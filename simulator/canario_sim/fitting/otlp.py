@@ -242,7 +242,7 @@ class _Reader:
         if untimed(method, str(_first(attributes, _PATH) or "")) or status == _WEBSOCKET:
             took_ms = nan  # a WebSocket's span is the life of its connection
         if status is not None:
-            outcome = outcome_of_status(status, self._errors)
+            outcome = BAD if not status else outcome_of_status(status, self._errors)
             if failed and outcome == GOOD:
                 return BAD, took_ms
             if failed and outcome == NEUTRAL:

@@ -283,7 +283,9 @@ class _Reader:
         if label != "outcome":
             found = _STATUS_CLASS.fullmatch(value)
             status = f"{found[1]}00" if found else value
-            if status.isdecimal() and (status == "0" or 100 <= int(status) <= 999):
+            if status.isdecimal() and not int(status):
+                return BAD  # no response at all
+            if status.isdecimal() and 100 <= int(status) <= 999:
                 return outcome_of_status(int(status), self._errors)
         return _OUTCOMES.get(value.lower().replace("-", "_").replace(" ", "_"))
 
@@ -352,6 +354,8 @@ class _Reader:
     def _counts(self, buckets: list[Series], rate: float | None) -> Counts | None:
         """Requests in each step of a range."""
         if rate is not None:
+            if self._ranged:
+                self._notes.append(f"traffic is {rate:g} requests/s as --rate says, not as it was")
             return Counts((round(rate * 3600),), 3600.0)
         own = [each for each in buckets if _is_all(each)]
         instants = np.unique(np.concatenate([each.at for each in own]))
