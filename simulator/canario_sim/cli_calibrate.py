@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -13,11 +12,8 @@ from canario.cli import EPILOG
 from canario.terminal import complain, say, say_json, say_text
 
 from .cli_shared import write_file
-from .cli_source import clear_errors, log_options, log_settings, named_values, reading
+from .cli_source import FORMAT_HELP, clear_errors, log_options, log_settings, reading
 from .reports.write import report_options
-
-if TYPE_CHECKING:
-    from .fitting.sources import Kind
 
 __all__ = ["calibrate"]
 
@@ -32,9 +28,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["tape", "log", "jsonl", "csv", "otlp", "prometheus"]),
-    help="otlp: spans in JSON; prometheus: an answer of /api/v1/query_range, or a text "
-    "exposition.  [default: what it looks like]",
+    metavar="FORMAT",
+    help="tape; otlp: spans in JSON; prometheus: an answer of /api/v1/query_range, or a text "
+    "exposition; or of a log: " + FORMAT_HELP,
 )
 @click.option("--name", help="The scenario's name.  [default: the file's]")
 @click.option("--plan", type=_FILE, help="The scenario's plan.  [default: the tape's own]")
@@ -62,14 +58,6 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.FloatRange(min=0, min_open=True),
     help="prometheus: requests per second, which an exposition does not tell.",
 )
-@click.option(
-    "--where",
-    multiple=True,
-    callback=named_values,
-    metavar="NAME=VALUE",
-    help="otlp, prometheus: only spans with this attribute, or series with this label, such as "
-    "service.name=shop or job=shop; may be given again.",
-)
 @log_options
 @click.option("--json", "as_json", is_flag=True, help="Print the fits as JSON for a program.")
 @report_options()
@@ -80,7 +68,7 @@ def calibrate(
     source: Path,
     *,
     out: Path | None,
-    kind: Kind | None,
+    kind: str | None,
     name: str | None,
     plan: Path | None,
     latency: str | None,
@@ -89,7 +77,6 @@ def calibrate(
     no_routes: bool,
     metric: str | None,
     rate: float | None,
-    where: dict[str, str],
     as_json: bool,
     reports: tuple[Path, ...],
     **settings: object,
@@ -110,17 +97,19 @@ def calibrate(
         raise click.UsageError(f"--out is {str(out)!r}; a scenario file ends in .toml", ctx)
     given = None if plan is None else load_plan(plan)
     with clear_errors(), reading(source) as progress:
-        kind = kind or kind_of(source)
-        _refuse_idle_options(ctx, source, kind, settings)
+        looks = kind or kind_of(source)
+        _refuse_idle_options(ctx, source, looks, settings)
         taken = log_settings(settings)
-        if kind == "otlp" and not _is_given(ctx, "key"):
+        if given is not None and not _is_given(ctx, "limit_ms"):
+            thresholds = given.deployment.rollback_thresholds
+            taken["limit_ms"] = thresholds.max_p95_latency_ms
+        if looks == "otlp" and not _is_given(ctx, "key"):
             del taken["key"]  # spans say themselves what they know of users
         observed = observe(
             source,
             kind=kind,
             metric=metric,
             rate=rate,
-            where=where,
             progress=progress,
             **taken,
         )
@@ -157,12 +146,12 @@ def calibrate(
 
 
 def _refuse_idle_options(
-    ctx: click.Context, source: Path, kind: Kind, settings: Mapping[str, object]
+    ctx: click.Context, source: Path, kind: str, settings: Mapping[str, object]
 ) -> None:
     """Refuse what would do nothing: an option of another kind of source."""
     from .fitting.sources import taken_of
 
-    for name in ("where", "metric", "rate", *settings):
+    for name in ("metric", "rate", *settings):
         if _is_given(ctx, name) and not taken_of(kind, name.removesuffix("_env")):
             option = next(each for each in ctx.command.params if each.name == name)
             raise click.UsageError(

@@ -12,14 +12,14 @@ import click
 
 from canario.config import ConfigError
 
-__all__ = [
-    "clear_errors",
-    "log_options",
-    "log_settings",
-    "named_values",
-    "progress_bar",
-    "reading",
-]
+__all__ = ["FORMAT_HELP", "clear_errors", "log_options", "log_settings", "progress_bar", "reading"]
+
+FORMAT_HELP = (
+    "log (an access log that begins as in the common format), jsonl, csv, or one by name: "
+    "ingress-nginx, traefik, alb, elb, envoy, istio, uvicorn, combined-d, combinedio-d (Apache "
+    "with %D), gunicorn-d, gunicorn-m, hypercorn-d, caddy, traefik-json, envoy-json, k6, k6-json, "
+    "jmeter, cloudfront, iis.  [default: the one that fits alone]"
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -30,7 +30,7 @@ class _BadInput(click.ClickException):
     exit_code = 2
 
 
-def named_values(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def _named_values(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """`NAME=VALUE`, as often as it is given."""
     found: dict[str, str] = {}
     for text in values:
@@ -65,23 +65,36 @@ def _statuses(_: click.Context, __: click.Parameter, value: str | None) -> froze
 
 _OPTIONS = (
     click.option(
+        "--pattern",
+        metavar="PATTERN",
+        help="How an access log's lines are built: nginx's log_format, Apache's LogFormat, "
+        "gunicorn's, or the fields $client $user $time $iso $epoch $request $method $path $status "
+        "$took_s $took_ms $took_us $arm $skip $rest.",
+    ),
+    click.option(
+        "--latency-field",
+        metavar="FIELD",
+        help="The field of an access log that is the request's time: its name, or its number as "
+        "awk counts them, with what is quoted or in brackets as one; none for no latencies.",
+    ),
+    click.option(
         "--unit",
-        type=click.Choice(["s", "ms", "us"]),
-        help="Of an access log's request times.  [default: s for times with a point, as nginx "
-        "writes them, us for whole numbers, as Apache's %D; %T needs s]",
+        type=click.Choice(["s", "ms", "us", "ns"]),
+        help="Of an access log's request times, or Prometheus' buckets.  [default: what they say; else s for times with a "
+        "point, as nginx writes them, us for whole numbers, as Apache's %D; %T needs s]",
     ),
     click.option(
         "--stamp",
         type=click.Choice(["start", "end"]),
-        help="Which end of a request an access log's instant tells.  [default: end, and start "
-        "where request times are whole numbers]",
+        help="Which end of a request an instant tells.  [default: the format's; else end, and "
+        "start where an access log's request times are whole numbers]",
     ),
     click.option(
         "--key",
         type=click.Choice(["client", "user", "none"]),
         default="client",
         show_default=True,
-        help="What an access log's users are told apart by.",
+        help="What users are told apart by.",
     ),
     click.option(
         "--map",
@@ -89,13 +102,31 @@ _OPTIONS = (
         multiple=True,
         callback=_mapping,
         metavar="KEY=NAME",
-        help="JSON lines and CSV: what one of canario's keys is called there, such as at=time.",
+        help="JSON lines and CSV: what one of canario's keys is called there, such as at=time "
+        "(at, latency_s, latency_ms, latency_us, latency_ns, status, ok, outcome, key, route, "
+        "method, arm).",
+    ),
+    click.option(
+        "--where",
+        multiple=True,
+        callback=_named_values,
+        metavar="NAME=VALUE",
+        help="Only records (JSON lines, CSV) that hold this, spans with this attribute, or series "
+        "with this label, such as service.name=shop or job=shop; may be given again.",
     ),
     click.option(
         "--errors",
         callback=_statuses,
         metavar="STATUS,…",
         help="Statuses below 500 that count as errors; other 4xx say nothing.",
+    ),
+    click.option(
+        "--limit-ms",
+        type=click.FloatRange(min=0, min_open=True),
+        default=500.0,
+        show_default=True,
+        help="A client that left (status 499) after a longer wait counts as slow; another says "
+        "nothing.",
     ),
     click.option(
         "--secret-env",

@@ -15,7 +15,14 @@ from canario.terminal import complain, say_json
 
 from .cli_calibrate import calibrate
 from .cli_shared import policy_option, with_named
-from .cli_source import clear_errors, log_options, log_settings, progress_bar, reading
+from .cli_source import (
+    FORMAT_HELP,
+    clear_errors,
+    log_options,
+    log_settings,
+    progress_bar,
+    reading,
+)
 from .reports.write import report_options
 
 if TYPE_CHECKING:
@@ -183,17 +190,19 @@ def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["log", "jsonl", "csv"]),
-    help="log: an access log in common or combined format.  [default: what it looks like]",
+    metavar="FORMAT",
+    help=FORMAT_HELP,
 )
 @click.option(
     "--salt", default="import", show_default=True, help="Under which users fall into buckets."
 )
 @log_options
 def import_(log: Path, *, out: Path, kind: Format | None, salt: str, **settings: object) -> None:
-    """Make a tape of an access log, JSON lines or a CSV file; .gz is decompressed.
+    """Make a tape of an access log, JSON lines or a CSV file; .gz, .xz and .bz2 are unpacked.
 
-    Users' keys are hashed, and paths become templates: nothing else of a line is kept.
+    What was taken for what is printed, with the first lines as they were understood; what can be
+    read in several ways is refused. Users' keys are hashed, and paths become templates without
+    queries, numbers, tokens and addresses: nothing else of a line is kept.
     """
     from .tapes.importing import import_log
     from .tapes.show import show_imported

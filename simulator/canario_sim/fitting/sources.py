@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from canario_sim.tapes.importing import format_of, import_log
+from canario_sim.tapes.importing import FORMATS, format_of, import_log, times_of
 from canario_sim.tapes.read import is_tape, read_tape
 
 from .observed import Observed, of_recording
@@ -18,8 +18,9 @@ from .prometheus import read_prometheus
 
 __all__ = ["KINDS", "Kind", "kind_of", "observe", "taken_of"]
 
-Kind = Literal["tape", "log", "jsonl", "csv", "otlp", "prometheus"]
-KINDS: tuple[Kind, ...] = ("tape", "log", "jsonl", "csv", "otlp", "prometheus")
+# A format of `import_log`, or one of three more.
+Kind = str
+KINDS: tuple[Kind, ...] = ("tape", "otlp", "prometheus", *FORMATS)
 
 # Which options a source takes that is no log.
 _TAKEN: dict[str, frozenset[str]] = {
@@ -27,7 +28,7 @@ _TAKEN: dict[str, frozenset[str]] = {
     "otlp": frozenset({"where", "key", "errors", "secret", "strict"}),
     "prometheus": frozenset({"where", "metric", "rate", "unit", "errors"}),
 }
-_ONLY_OF_OTHERS = frozenset({"where", "metric", "rate"})
+_ONLY_OF_OTHERS = frozenset({"metric", "rate"})
 
 _EXPOSITION = re.compile(rb"\A\s*# (HELP|TYPE|UNIT|EOF)|^\w+_bucket\{", re.MULTILINE)
 
@@ -53,8 +54,8 @@ def observe(
         kind: Its format; by default what it looks like.
         metric: Of Prometheus: the histogram's name.
         rate: Of an exposition: requests per second.
-        where: Of spans and of Prometheus: attributes or labels, and the values that what is read
-            has to have. What is of several services or jobs needs it.
+        where: Of spans, of Prometheus and of records: attributes, labels or keys, and the values
+            that what is read has to have. What is of several services or jobs needs it.
         progress: Called with the bytes of a log that were read.
         options: Of a log, see `import_log`; of spans, see `read_spans`.
 
@@ -63,7 +64,9 @@ def observe(
         ValueError: For too little of it.
     """
     path = Path(path)
-    kind = kind or kind_of(path)
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"{kind!r} is no format; valid are {', '.join(KINDS)}")
+    given, kind = kind, kind or kind_of(path)
     if kind == "tape":
         return of_recording(read_tape(path))
     taken = {name: value for name, value in options.items() if name in _TAKEN.get(kind, ())}
@@ -72,13 +75,13 @@ def observe(
     if kind == "otlp":
         spans = read_spans(path, where=where, **taken)
         return of_recording(spans.recording, spans.notes)
-    made = import_log(path, format=kind, progress=progress, **options)
-    said = []
-    if made.format == "log":
-        unit = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[made.unit]
-        said.append(f"request times are taken as {unit}, instants as the {made.stamp}")
-    said += [f"{each.count} lines are left out: {each.why}" for each in made.skipped]
-    return of_recording(made.recording, tuple(said))
+    # What merely looks like a log, JSON lines or CSV may have a format with a name.
+    made = import_log(path, format=given, where=where, progress=progress, **options)
+    said = [*made.how, times_of(made)]
+    # The notes stand in the scenario, which is no place for a user's address.
+    said += [f"for example {each.text(users=False)}" for each in made.examples]
+    said += [f"left out: {each.text}" for each in made.skipped]
+    return of_recording(made.recording, (*said, *made.doubts))
 
 
 def taken_of(kind: Kind, name: str) -> bool:

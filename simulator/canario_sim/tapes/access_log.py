@@ -1,110 +1,423 @@
-"""Access logs in common and combined format, with the time that each request took."""
+"""Access logs whose format nobody has named: how their lines are built is learned from them.
+
+Lines begin as in the common format, behind whatever a collector has put before them, and go on
+with what a server's configuration adds. Only what stands outside of quotes and brackets can be a
+field, and only where it stands in the other lines too: what a client sends cannot become one.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from math import isfinite, nan
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from statistics import median
 
-from .parsed import Line, LineError, outcome_of_status, route_of, untimed
+from msgspec import Struct
 
-__all__ = ["KEYS", "access_log_parser"]
+from .parsed import LineError, Stamp, Unit, client_of
+from .pattern import Layout, layout_of
+
+__all__ = ["KEYS", "AmbiguousError", "Learned", "explain", "learn"]
 
 # What a log may tell users apart by.
 KEYS = ("client", "user", "none")
 
-# host ident user [time] "request" status bytes, and what a format adds to it.
-_COMMON = re.compile(
-    r'(?P<host>\S+) \S+ (?P<user>.+?) \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" '
-    r"(?P<status>\S+) (?:\d+|-)(?P<rest>.*)"
+_BASE = re.compile(
+    r"(?P<head>.*?) +\[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:[^\]]*)\] +"
+    r'"(?P<request>[^"\\]*+(?:\\.[^"\\]*+)*+)" +(?P<status>\S+) +(?P<bytes>\d+|-)(?P<tail>.*)'
 )
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-# 0.123, or rt=0.123 and the like; nginx writes 0.1, 0.2 where it has asked two upstreams.
-_NAMED_TIME = re.compile(r"\b(?:request_time|rt|duration|time|took|D|T)[=:]\"?([\d.]+)")
-_TIME = re.compile(r"(?:^|\s)([\d.]+)(?=\s|$)")
-_ARM = re.compile(r'\barm[=:]"?(baseline|canary)\b')
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
-        start=1,
-    )
+_FIRST = 8  # of what comes after these: host ident user [time] "request" status bytes
+
+_TOKEN = re.compile(
+    r' +(?:(?P<quoted>"[^"\\]*+(?:\\.[^"\\]*+)*+")|(?P<bracketed>\[[^\]]*\])'
+    r'|(?P<name>[A-Za-z_][\w.-]*)(?P<sign>=|:)(?P<value>"[^"\\]*"|[^\s"\\]*(?:, [^\s"\\=]+)*)'
+    r'|(?P<bare>[^\s"\\,]+(?:(?:, ?| : )[^\s"\\,]+)*,?))(?= |$)'
+)
+
+# Names of a request's time, with the unit that goes without saying (None: by the numbers).
+_TIMES: dict[str, Unit | None] = {
+    "request_time": None,
+    "rt": None,
+    "duration": None,
+    "time": None,
+    "took": None,
+    "latency": None,
+    "elapsed": None,
+    "response_time": None,
+    "request_duration": None,
+    "D": "us",
+    "T": "s",
+    "M": "ms",
+    "L": "s",
 }
-_STAMP = re.compile(r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})")
+_UNITS: tuple[Unit, ...] = ("ms", "us", "ns", "s")
+
+_HEAD = re.compile(r"[^\s,]+(?:, ?(?!- )[^\s,]+)*,?")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_WITH_UNIT = re.compile(r"\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m\d+(?:\.\d+)?s)")
+
+# Lines that are built otherwise than most are read too, where they are so many of the first ones.
+_OTHERS = 0.2
+# A whole number of less than so many µs says that it may be no number of µs; a median of so many
+# seconds that it may be none of seconds.
+_LEAST_US = 1000.0
+_MOST_S = 60.0
+
+# In fewer lines than these a field may be the same in all of them by chance.
+_FEW = 50
 
 
-def access_log_parser(
-    *, key: str = "client", errors: Collection[int] = (), timed: bool = True
-) -> Callable[[str], Line]:
-    """What reads one line.
+class AmbiguousError(ValueError):
+    """What may be read in several ways: which ones, and what decides."""
 
-    Args:
-        key: What users are told apart by: one of `KEYS`.
-        errors: Statuses below 500 that count as errors.
-        timed: Whether each line must tell how long its request took.
 
-    The time is the value of `rt=`, `request_time=`, `duration=`, …, where there is one, else the
-    first number after the quoted fields. What it raises is a `LineError`.
+class Learned(Struct, frozen=True):
+    """How lines are built.
+
+    Attributes:
+        layouts: The most frequent one first.
+        guessed: The time's unit is a guess, by how its numbers are written.
+        field: What the time is, in words.
+        parts: So many parts after its bytes a line needs, to tell the time.
     """
 
-    def parse(line: str) -> Line:
-        found = _COMMON.match(line)
-        if found is None:
-            raise LineError('it is not host ident user [time] "request" status bytes …')
-        status = found["status"]
-        if not (status.isdecimal() and len(status) == 3):
-            raise LineError(f"its status is {status!r}")
-        method, _, target = found["request"].partition(" ")
-        path = target.rpartition(" ")[0] or target
-        rest = found["rest"]
-        took = _took(rest) if timed else nan
-        if untimed(method, path):
-            took = nan
-        arm = _ARM.search(rest)
-        return Line(
-            _instant(found["time"]),
-            took,
-            outcome_of_status(int(status), errors),
-            _key_of(found["host"], found["user"], key),
-            route_of(path) if path.startswith("/") else None,
-            -1 if arm is None else int(arm[1] == "canary"),
-        )
-
-    return parse
+    layouts: tuple[Layout, ...]
+    guessed: bool
+    field: str
+    parts: int
 
 
-def _key_of(host: str, user: str, kind: str) -> str | None:
-    value = {"client": host, "user": user}.get(kind, "-")
-    return None if value == "-" else value
+class _Built(Struct, frozen=True):
+    """How one line is built: words before its address, and the shape of each part after its bytes:
+    `"`, `[`, a name with its sign, or `.`."""
+
+    before: int
+    parts: tuple[str, ...]
 
 
-def _took(rest: str) -> float:
-    found = _NAMED_TIME.search(rest) or _TIME.search(_QUOTED.sub('""', rest))
-    if found is None:
-        raise LineError("it does not tell how long the request took")
+class _Seen(Struct, frozen=True):
+    """One line: how it is built, None where nobody can tell where its address is; its words before
+    its instant, and the text of each part."""
+
+    built: _Built | None
+    head: tuple[str, ...]
+    texts: tuple[str, ...]
+    status: str
+
+
+class _Time(Struct, frozen=True):
+    """Where a line's time is, -1 for nowhere, its unit, and whether that is a guess."""
+
+    place: int
+    unit: Unit = "s"
+    guessed: bool = False
+    stamp: Stamp = "end"
+
+
+def learn(
+    lines: Iterable[str],
+    *,
+    unit: Unit | None = None,
+    stamp: Stamp | None = None,
+    field: str | None = None,
+) -> Learned:
+    """How the lines are built, by the first ones.
+
+    Args:
+        lines: So many of them as are looked at.
+        unit: Of the time, where it is known.
+        stamp: Which end of a request the instant is, where it is known.
+        field: The time's name or number, as `awk` counts, but what is quoted or in brackets is
+            one field, and what stands before the address is none; `none` where there is none.
+
+    Raises:
+        LineError: When the lines are none of an access log with times, with why not.
+        AmbiguousError: When they do not say which number is the time, or who the client is.
+    """
+    seen = [each for each in map(_look, lines) if each is not None]
+    if not seen:
+        raise LineError(NO_LOG)
+    clear = [each for each in seen if each.built is not None]
+    if 2 * len(clear) < len(seen):
+        raise _no_client(next(each for each in seen if each.built is None))
+    counts = Counter(each.built for each in clear)
+    first = counts.most_common(1)[0][0]
+    assert first is not None
+    _check_clients([each for each in clear if each.built == first])
+    layouts: list[Layout] = []
+    times: list[_Time] = []
+    words = ""
+    for one, count in counts.most_common():
+        if one is None or (one != first and count < _OTHERS * len(seen)):
+            continue
+        if one.parts.count("arm=") + one.parts.count('arm="') + one.parts.count("arm:") > 1:
+            raise AmbiguousError("a line tells its arm twice; --pattern says which one holds")
+        if one != first and _tells_arm(one) and not _tells_arm(first):
+            continue  # most lines tell none, so it may be a client's word
+        columns = [
+            _Column(place, name, [each.texts[place] for each in clear if each.built == one])
+            for place, name in enumerate(one.parts)
+        ]
+        statuses = [each.status for each in clear if each.built == one]
+        time = _time_of(columns, statuses, unit, field)
+        if time is None:
+            continue
+        words = words or ("none" if time.place < 0 else _name_of(one, time.place))
+        layouts.append(layout_of(_pattern(one, time.place), time.unit, stamp or time.stamp))
+        times.append(time)
+    if not layouts:
+        raise LineError(NO_TIME)
+    return Learned(
+        tuple(layouts),
+        any(time.guessed for time in times),
+        words,
+        1 + min(time.place for time in times),
+    )
+
+
+NO_LOG = 'it is not host ident user [time] "request" status bytes …'
+NO_TIME = "it does not tell how long the request took"
+
+
+def explain(line: str, learned: Learned) -> LineError:
+    """Why a line is not read as the others are."""
+    seen = _look(line)
+    if seen is None:
+        return LineError(NO_LOG)
+    if len(seen.texts) < learned.parts:
+        return LineError(NO_TIME)
+    return LineError("its fields are not those of most other lines")
+
+
+def _look(line: str) -> _Seen | None:
+    base = _BASE.fullmatch(line)
+    if base is None:
+        return None
+    parts: list[str] = []
+    texts: list[str] = []
+    head = tuple(_HEAD.findall(base["head"]))
+    place, tail = 0, base["tail"].rstrip()
+    while place < len(tail):
+        token = _TOKEN.match(tail, place)
+        if token is None:
+            return _Seen(None, head, (), base["status"])
+        place = token.end()
+        quoted, bracketed, name, sign, value, bare = token.groups()
+        if name is not None and (sign == "=" or name in _TIMES or name == "arm"):
+            parts.append(f'{name}{sign}"' if value.startswith('"') else f"{name}{sign}")
+            texts.append(value.strip('"'))
+        else:
+            parts.append('"' if quoted else "[" if bracketed else ".")
+            texts.append(quoted or bracketed or bare or f"{name}{sign}{value}")
+    before = _before(head)
+    built = None if before is None else _Built(before, tuple(parts))
+    return _Seen(built, head, tuple(texts), base["status"])
+
+
+def _before(head: Sequence[str]) -> int | None:
+    """How many words stand before the client's address; None where that cannot be told."""
+    addresses = [number for number, word in enumerate(head) if _is_address(word)]
+    place = len(head) - 3
+    if place < 0:
+        return None
+    if place == 0 or (addresses[:1] == [0] and head[1] == "-"):
+        return 0  # and the user's name may have blanks in it
+    return place if addresses[:1] == [place] else None
+
+
+def _is_address(word: str) -> bool:
     try:
-        took = float(found[1])
+        ip_address(client_of(word) or "")
     except ValueError:
-        took = nan
-    if not isfinite(took):
-        raise LineError(f"its time is {found[1]!r}")
-    return took
+        return False
+    return True
 
 
-@lru_cache(maxsize=4096)
-def _instant(text: str) -> float:
-    """`10/Oct/2000:13:55:36 -0700`, in seconds since the epoch, in any locale."""
-    found = _STAMP.fullmatch(text)
-    if found is None or found[2] not in _MONTHS:
-        raise LineError(f"its instant is {text!r}, not like 10/Oct/2000:13:55:36 -0700")
-    day, _, year, hour, minute, second = found.groups()[:6]
-    offset = timedelta(hours=int(found[8]), minutes=int(found[9]))
-    try:
-        moment = datetime(
-            int(year), _MONTHS[found[2]], int(day), int(hour), int(minute), int(second), tzinfo=UTC
+def _no_client(seen: _Seen) -> AmbiguousError:
+    return AmbiguousError(
+        f"which word is the client's address cannot be told from {' '.join(seen.head)!r}; "
+        "--pattern says how a line is built"
+    )
+
+
+def _check_clients(alike: Sequence[_Seen]) -> None:
+    """That the first word is the client, where most lines begin with it."""
+    for each in alike:
+        if each.built is None or each.built.before:
+            return
+    spaced = [each for each in alike if len(each.head) > 3]
+    if 2 * len(spaced) > len(alike):
+        raise _no_client(spaced[0])
+    second = [each for each in alike if _is_address(each.head[1]) and each.head[0] != each.head[1]]
+    if 2 * len(second) > len(alike):
+        raise _no_client(second[0])
+
+
+def _tells_arm(one: _Built) -> bool:
+    return any(part.rstrip('"') in ("arm=", "arm:") for part in one.parts)
+
+
+def _pattern(one: _Built, place: int) -> str:
+    parts = []
+    for number, part in enumerate(one.parts):
+        name = "took" if number == place else "skip"
+        if part == '"':
+            parts.append(f'"${name}"')
+        elif part == "[":
+            parts.append(f"[${name}]")
+        elif part == ".":
+            parts.append(f"${name}")
+        else:
+            plain = part.rstrip('"')
+            name = "arm" if plain in ("arm=", "arm:") else name
+            parts.append(f'{plain}"${name}"' if part.endswith('"') else f"{plain}${name}")
+    tail = "".join(f" {part}" for part in parts)
+    return f'{"$skip " * one.before}$client $skip $user [$time] "$request" $status $skip{tail}'
+
+
+def _name_of(one: _Built, place: int) -> str:
+    part = one.parts[place]
+    return f"field {place + _FIRST}" if part == "." else part.rstrip('"=:')
+
+
+# -- which of the parts is the time
+
+
+class _Column:
+    """A part of the lines that are built alike."""
+
+    def __init__(self, place: int, part: str, texts: list[str]) -> None:
+        self.place = place
+        self.name = part.rstrip('"=:') if part not in ('"', "[", ".") else ""
+        self.bare = part == "."
+        self.texts = texts
+        told = [text for text in texts if text != "-"]
+        self.with_unit = bool(told) and all(map(_WITH_UNIT.fullmatch, told))
+        self.number = (
+            bool(told) and all(map(_NUMBER.fullmatch, told)) and (2 * len(told) >= len(texts))
         )
-    except ValueError as error:
-        raise LineError(f"its instant is {text!r}: {error}") from error
-    return (moment - offset if found[7] == "+" else moment + offset).timestamp()
+        self.values = [float(text) for text in told] if self.number else []
+        self.points = self.number and any("." in text for text in told)
+        # As nginx (.123) and gunicorn (.123456) write seconds, and hardly anybody anything else.
+        self.seconds = self.number and all(len(text.partition(".")[2]) in (3, 6) for text in told)
+
+    @property
+    def is_instant(self) -> bool:
+        """Seconds, or ms, since the epoch."""
+        middle = median(self.values)
+        return 1e9 <= middle < 4e9 or 1e12 <= middle < 4e12
+
+    @property
+    def constant(self) -> bool:
+        """The same in so many lines that it is hardly a time."""
+        return len(self.texts) >= _FEW and len(set(self.texts)) == 1
+
+    def may_be_time(self, statuses: list[str]) -> bool:
+        return self.bare and self.number and not self.is_instant and self.texts != statuses
+
+
+def _time_of(
+    columns: Sequence[_Column], statuses: list[str], unit: Unit | None, field: str | None
+) -> _Time | None:
+    """Which part is the time; None where there is none. Raises `AmbiguousError`."""
+    if field is not None:
+        if field == "none":
+            return _Time(-1)
+        column = next((each for each in columns if _is_field(each, field)), None)
+        return None if column is None else _with_unit(column, unit, _known(field))
+    named = [
+        each
+        for each in columns
+        if each.name
+        and _known(each.name) is not None
+        and (each.with_unit or (each.number and not each.is_instant))
+    ]
+    if len(named) > 1:
+        raise _several(named)
+    if named:
+        return _with_unit(named[0], unit, _known(named[0].name))
+    telling = [each for each in columns if each.with_unit and not each.name]
+    bare = [each for each in columns if each.may_be_time(statuses)]
+    bare = [each for each in bare if not each.constant] or bare
+    apart = [
+        each
+        for each in bare
+        if each.place + 1 < len(columns) and set(columns[each.place + 1].texts) <= set(_UNITS)
+    ]
+    if len(telling) + len(apart) > 1:
+        raise _several(telling + apart)
+    if telling:
+        return _with_unit(telling[0], unit, None)
+    if apart:
+        its: Unit = columns[apart[0].place + 1].texts[0]  # type: ignore[assignment]
+        return _Time(apart[0].place, unit or its)
+    if not bare:
+        return None
+    seconds = [each for each in bare if each.seconds]
+    if len(bare) > 1 and seconds:
+        # The time of a request is not shorter than that of a part of it, but for its rounding.
+        longest = seconds[0]
+        if all(each.seconds or not each.points for each in bare) and all(
+            sum(longest.values) >= sum(each.values)
+            and all(
+                mine >= other - 0.0011
+                for mine, other in zip(longest.values, each.values, strict=False)
+            )
+            for each in seconds[1:]
+        ):
+            bare = [longest]
+    if len(bare) > 1:
+        raise _several(bare)
+    return _with_unit(bare[0], unit, None)
+
+
+def _is_field(column: _Column, field: str) -> bool:
+    if field.isdecimal():
+        return int(field) == column.place + _FIRST
+    return column.name == field
+
+
+def _known(name: str) -> tuple[Unit | None] | None:
+    """The unit that a name of a time says (None where it says none); None for another name."""
+    if name in _TIMES:
+        return (_TIMES[name],)
+    stem, _, unit = name.rpartition("_")
+    if unit in _UNITS and stem in _TIMES:
+        return (unit,)
+    return None
+
+
+def _several(columns: Sequence[_Column]) -> AmbiguousError:
+    shown = ", ".join(
+        f"{each.name or each.place + _FIRST} ({each.texts[0]})" for each in columns[:6]
+    )
+    return AmbiguousError(
+        f"which field is the request's time cannot be told: {shown}; --latency-field says which "
+        "(and --unit, of what), or --pattern how a line is built"
+    )
+
+
+def _with_unit(column: _Column, unit: Unit | None, named: tuple[Unit | None] | None) -> _Time:
+    """The time's unit: as was said, by its name, or by how it is written."""
+    if column.with_unit:
+        return _Time(column.place)
+    its = unit or (named[0] if named else None)
+    if its is not None:
+        apache = column.name in ("D", "T") or not (column.name or column.points)
+        return _Time(column.place, its, stamp="start" if apache else "end")
+    if column.points:
+        if column.values and median(column.values) > _MOST_S:
+            raise _no_unit(column, f"as seconds their median is {median(column.values):g} s")
+        return _Time(column.place, "s", guessed=True)
+    if column.values and median(column.values) < _LEAST_US:
+        raise _no_unit(column, f"as microseconds their median is {median(column.values):g} µs")
+    return _Time(column.place, "us", guessed=True, stamp="start")
+
+
+def _no_unit(column: _Column, why: str) -> AmbiguousError:
+    name = column.name or f"field {column.place + _FIRST}"
+    return AmbiguousError(
+        f"of what {name} is a number ({column.texts[0]}) cannot be told ({why}); --unit says it, "
+        "or --latency-field names another field"
+    )

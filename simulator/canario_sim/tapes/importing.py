@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import islice
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import chain, islice
+from math import isnan
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
-from canario.tape.schema import TapeError
+from canario.tape.schema import ARMS, OUTCOMES, TapeError
 
-from .access_log import access_log_parser
-from .parsed import Collector, LineError, Stamp, Unit
+from .access_log import KEYS, AmbiguousError, Learned, explain, learn
+from .doubts import doubts
+from .formats import LOGS, NAMES, RECORDS, KnownLog, KnownRecords
+from .lines import Lines
+from .parsed import LIMIT_MS, Collector, Line, LineError, Stamp, Unit
+from .pattern import Layout, layout_of, reader
 from .recording import Recording
-from .records import FIELDS, record_parser
+from .records import ALIASES, FIELDS, getter, record_parser
 
-__all__ = ["FORMATS", "Format", "Imported", "Skipped", "format_of", "import_log"]
+__all__ = [
+    "FORMATS",
+    "Example",
+    "Format",
+    "Imported",
+    "Skipped",
+    "format_of",
+    "import_log",
+    "times_of",
+]
 
-Format = Literal["log", "jsonl", "csv"]
-FORMATS: tuple[Format, ...] = ("log", "jsonl", "csv")
+# `log`, `jsonl` and `csv` are read by what stands in them; the others are known by name.
+Format = str
+FORMATS: tuple[Format, ...] = ("log", "jsonl", "csv", *NAMES)
 
-# Among so many lines the first that is not empty tells a format; of lines that are left out so many
-# are named for each reason.
-_LOOK = 20
+Kind = Literal["log", "jsonl", "csv", "w3c"]
+
+# By so many of the first lines a format is told; of lines that are left out, and of those that are
+# read, so many are shown.
+_LOOK = 2000
 _EXAMPLES = 3
 
 # What is a line's own in why it was left out.
 _VALUE = re.compile(r"'.*'|\".*\"|-?[\d.]+")
+
+_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
 class Skipped(Struct, frozen=True):
@@ -43,11 +63,45 @@ class Skipped(Struct, frozen=True):
     count: int
     lines: tuple[int, ...]
 
+    @property
+    def text(self) -> str:
+        """In words: `12 lines: it is no JSON (lines 3, 4, 9, …)`."""
+        lines = "line" if self.count == 1 else "lines"
+        numbers = ", ".join(map(str, self.lines))
+        more = "" if self.count <= len(self.lines) else ", …"
+        return f"{self.count:,} {lines}: {self.why} ({lines} {numbers}{more})"
+
+
+class Example(Struct, frozen=True):
+    """One line as it was understood."""
+
+    number: int
+    line: Line
+
+    def text(self, *, users: bool = True) -> str:
+        """In words; without its user where that is kept from others."""
+        line = self.line
+        moment = datetime.fromtimestamp(line.at, UTC)
+        at = f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+        user = "no user" if line.key is None else f"user {line.key}" if users else "a user"
+        status = (
+            f"status {line.status} ({OUTCOMES[line.outcome]})"
+            if line.status
+            else (OUTCOMES[line.outcome])
+        )
+        took = "not timed" if isnan(line.took) else f"{line.took:,.6g} ms"
+        arm = "arm unknown" if line.arm < 0 else ARMS[line.arm]
+        return (
+            f"line {self.number}: {at}, {user}, {line.route or 'no route'}, {status}, {took}, {arm}"
+        )
+
 
 class Imported(Struct, frozen=True):
     """What was read.
 
     `unit` and `stamp` tell how the log's times were taken, `guessed` whether nobody had said so.
+    `how` says it in words, `examples` by the first lines; `doubts` are what looks implausible, and
+    `filtered` is how many records were no requests, by `where`.
     """
 
     recording: Recording
@@ -57,17 +111,25 @@ class Imported(Struct, frozen=True):
     stamp: Stamp
     guessed: bool
     skipped: tuple[Skipped, ...]
+    how: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    doubts: tuple[str, ...] = ()
+    filtered: int = 0
 
 
 def import_log(
     path: str | os.PathLike[str],
     *,
     format: Format | None = None,  # noqa: A002 - it is called so
+    pattern: str | None = None,
+    latency_field: str | None = None,
     unit: Unit | None = None,
     stamp: Stamp | None = None,
     key: str = "client",
     names: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
     errors: Collection[int] = (),
+    limit_ms: float = LIMIT_MS,
     salt: str = "import",
     secret: bytes | None = None,
     strict: bool = False,
@@ -76,135 +138,498 @@ def import_log(
     """Read a log.
 
     Args:
-        path: A file; one that ends in .gz is decompressed.
-        format: `log` (common or combined), `jsonl` or `csv`; by default what it looks like.
+        path: A file; one that is packed by gzip, xz or bzip2 is unpacked.
+        format: One of `FORMATS`; by default the known one that fits the first lines alone, or else
+            what they look like.
+        pattern: How an access log's lines are built; see `canario_sim.tapes.pattern`.
+        latency_field: An access log's field that is the request's time: its name, or its number
+            behind the address (1); `none` leaves latencies out.
         unit: Of an access log's request times. By default times with a point are seconds, as
             nginx writes them, and whole numbers microseconds, as Apache's %D does.
         stamp: Which end of a request the instant is: nginx logs the end, Apache the start, which
             are the defaults for times with a point and without. Of records it is the end.
-        key: What an access log's users are told apart by.
+        key: What users are told apart by: one of `access_log.KEYS`.
         names: What a record's keys are called; see `record_parser`.
+        where: Which records are requests: what their keys must hold.
         errors: Statuses below 500 that count as errors.
+        limit_ms: A client that left (499) after a longer wait counts as slow, another says nothing.
         salt: Under which keys fall into buckets.
         secret: With what keys are hashed; a random one by default.
         strict: Whether the first line that cannot be read is an error.
         progress: Called with the bytes that were read, now and then.
 
     Raises:
-        TapeError: For a file that cannot be read, or of which no line or less than half can be.
-        ValueError: For a name that is no documented key.
+        TapeError: For a file that cannot be read, of which no line or less than half can be, or
+            which can be read in several ways: then the message names what decides.
+        ValueError: For a name that is no documented key, a pattern that tells too little, and
+            options that do not go together.
     """
     path = Path(path)
     wrong = set(names or {}) - set(FIELDS)
     if wrong:
         raise ValueError(f"{min(wrong)!r} is no key of a record; valid are {', '.join(FIELDS)}")
-    kind = format or format_of(path)
-    collector = Collector(salt, secret)
-    skipped: dict[str, list[int]] = {}
-    number = 0
-    parse = access_log_parser(key=key, errors=errors)
-    parse_record = record_parser(names or {}, errors)
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"{format!r} is no format; valid are {', '.join(FORMATS)}")
+    if key not in KEYS:
+        raise ValueError(f"{key!r} is no key; valid are {', '.join(KEYS)}")
+    if pattern is not None and (format not in (None, "log") or latency_field is not None):
+        raise ValueError("a pattern says all of a format; give no other and no field beside it")
+    lines = Lines(path, progress)
+    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line)
+    head = list(islice(numbered, _LOOK))
+    told = _Telling(
+        format, pattern, latency_field, unit, stamp, key, names, where, errors, limit_ms
+    )
     try:
-        for number, line in _read(path, kind, progress):
-            try:
-                if isinstance(line, LineError):
-                    raise line
-                collector.add(parse(line) if isinstance(line, str) else parse_record(line))
-            except LineError as error:
-                if strict:
-                    raise TapeError(f"{path}, line {number}: {error}") from error
-                skipped.setdefault(str(error), []).append(number)
-    except (OSError, EOFError, UnicodeError) as error:
-        raise TapeError(f"{path} cannot be read: {error}") from error
-    left_out = sum(map(len, skipped.values()))
-    if not len(collector) or left_out > len(collector):
-        raise TapeError(_nothing(path, kind, number, left_out, skipped))
-    guess: Unit = "ms"
-    if kind == "log":
-        points = any(took != int(took) for took in islice(collector.took(), 10_000))
-        guess = "s" if points else "us"
-    own_stamp: Stamp = "start" if kind == "log" and guess == "us" else "end"
+        reading = told.reading(path, head)
+    except (AmbiguousError, LineError) as error:
+        raise TapeError(_refused(path, format or "log", head, error)) from error
+    taken = _Taken(path, Collector(salt, secret), strict)
+    number = taken.all(reading, chain(head, numbered))
+    if lines.cut is not None:
+        taken.leave_out(number, LineError(f"the file ends here before its end: {lines.cut}"))
+    if not len(taken.collector) or taken.left_out > len(taken.collector):
+        raise TapeError(_nothing(path, reading, number, taken))
+    recording = taken.collector.recording("ms", reading.stamp, path.name, rounded=reading.rounded)
+    twice = taken.duplicates()
+    said = [
+        f"{twice:,} lines stand there more than once, and are counted as often: was a file put "
+        "together twice?"
+    ]
     return Imported(
-        recording=collector.recording(
-            unit or guess, stamp or own_stamp, path.name, rounded=kind == "log"
-        ),
+        recording=recording,
         lines=number,
-        format=kind,
-        unit=unit or guess,
-        stamp=stamp or own_stamp,
-        guessed=kind == "log" and unit is None,
-        skipped=tuple(
-            Skipped(why, len(lines), tuple(lines[:_EXAMPLES]))
-            for why, lines in sorted(_alike(skipped), key=lambda each: -len(each[1]))
-        ),
+        format=reading.format,
+        unit=reading.unit,
+        stamp=reading.stamp,
+        guessed=reading.guessed,
+        skipped=taken.skipped(),
+        how=reading.how,
+        examples=tuple(taken.examples),
+        doubts=(*(said if twice else ()), *doubts(recording)),
+        filtered=taken.filtered,
     )
 
 
-def format_of(path: Path) -> Format:
-    """What a file looks like, by its name or else its first lines."""
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    named = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(
-        suffixes[-1] if suffixes else ""
-    )
-    if named == "csv":
-        return "csv"
-    if named == "jsonl":
-        return "jsonl"
-    try:
-        with _open(path) as file:
-            first = next(filter(None, (line.strip() for line in islice(file, _LOOK))), b"")
-    except (OSError, EOFError) as error:
-        raise TapeError(f"{path} cannot be read: {error}") from error
-    return "jsonl" if first.startswith(b"{") else "log"
+def times_of(made: Imported) -> str:
+    """How a log's times were taken, in words."""
+    how = " (no --unit says otherwise)" if made.guessed else ""
+    return f"request times are {_UNITS[made.unit]}, instants the {made.stamp} of a request{how}"
 
 
-def _open(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+# -- what the lines are
 
 
-def _read(
-    path: Path, kind: Format, progress: Callable[[int], object] | None
-) -> Iterator[tuple[int, str | Mapping[str, Any] | LineError]]:
-    with _open(path) as file:
-        if kind == "csv":
-            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
-            rows = csv.DictReader(text)
-            for row in rows:
-                yield rows.line_num, row
-            return
-        read = 0
-        for number, raw in enumerate(file, start=1):
-            read += len(raw)
-            if progress is not None and not number % 10_000:
-                progress(read)
-            line = raw.decode("utf-8", "replace").strip()
-            if line and not line.startswith("#"):
-                yield number, _record(line) if kind == "jsonl" else line
+class _Reading(Struct, frozen=True):
+    """How a file is read: from its lines come units, and of each one is made a line."""
+
+    format: Format
+    units: Callable[[Iterable[tuple[int, str]]], Iterator[tuple[int, Any]]]
+    parse: Callable[[Any], Line | None]
+    how: tuple[str, ...]
+    unit: Unit = "ms"
+    stamp: Stamp = "end"
+    guessed: bool = False
+    rounded: bool = False
 
 
-def _record(line: str) -> Mapping[str, Any] | LineError:
-    try:
-        record = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
-        return LineError(f"it is no JSON: {str(error).partition(' (')[0]}")
-    return record if isinstance(record, dict) else LineError("it is no JSON object")
+class _Telling(Struct, frozen=True):
+    """What a caller has said of a file; the arguments of `import_log`."""
+
+    format: Format | None
+    pattern: str | None
+    latency_field: str | None
+    unit: Unit | None
+    stamp: Stamp | None
+    key: str
+    names: Mapping[str, str] | None
+    where: Mapping[str, str] | None
+    errors: Collection[int]
+    limit_ms: float
+
+    def reading(self, path: Path, head: list[tuple[int, str]]) -> _Reading:
+        """How to read a file that begins so."""
+        lines = [line for _, line in head]
+        log = next((known for known in LOGS if known.name == self.format), None)
+        if self.pattern is not None or log is not None:
+            return self._log(lines, log)
+        records = next((known for known in RECORDS if known.name == self.format), None)
+        if records is not None:
+            return self._records(records.kind, head, records)  # type: ignore[arg-type]
+        kind: Kind = self.format or _kind_of(path, lines)  # type: ignore[assignment]
+        if kind != "log":
+            found = self._known_records(kind, head) if self._may_be_known() else None
+            return self._records(kind, head, found)
+        return self._log(lines, self._known_log(lines))
+
+    def _may_be_known(self) -> bool:
+        return not self.names and self.format is None
+
+    def _log(self, lines: list[str], known: KnownLog | None) -> _Reading:
+        if self.where:
+            raise ValueError("--where is for records; an access log has none")
+        if self.names:
+            raise ValueError("--map is for records; --pattern says how a log's lines are built")
+        text = [line for line in lines if not line.startswith("#")]
+        learned: Learned | None = None
+        if self.pattern is not None or known is not None:
+            pattern = self.pattern or (known.pattern if known is not None else "")
+            unit = self.unit or (known.unit if known is not None else "s")
+            own: Stamp = known.stamp if known is not None else "end"
+            if self.pattern is not None and re.search(r"%[<>]?[DT{]", self.pattern):
+                own = "start"  # Apache's
+            layouts: tuple[Layout, ...] = (layout_of(pattern, unit, self.stamp or own),)
+            field = known.name if known is not None else "the pattern"
+            if not layouts[0].timed and self.latency_field != "none":
+                raise LineError(_untimed(known))
+            if "${took}" in pattern or "$took" in re.findall(r"\$\w+", pattern):
+                field += f", times in {_UNITS[unit]}"
+        else:
+            learned = learn(text, unit=self.unit, stamp=self.stamp, field=self.latency_field)
+            layouts = learned.layouts
+            field = learned.field
+        readers = [
+            (
+                layout.matches.fullmatch,
+                reader(
+                    layout,
+                    key=self.key,
+                    errors=self.errors,
+                    limit_ms=self.limit_ms,
+                    timed=self.latency_field != "none",
+                ),
+            )
+            for layout in layouts
+        ]
+        unit = layouts[0].unit
+        how = [f"read as {layout.pattern}" for layout in layouts]
+        how += [] if known is None else [f"see {known.source}"]
+        if self.latency_field == "none":
+            how.append("no latencies are taken")
+        elif learned is not None:
+            how.append(f"the request's time is {field}")
+
+        def parse(line: str) -> Line:
+            for match, read in readers:
+                found = match(line)
+                if found is not None:
+                    return read(found)
+            if learned is not None:
+                raise explain(line, learned)
+            raise LineError(f"it is not built like {layouts[0].pattern}")
+
+        return _Reading(
+            format="log" if known is None else known.name,
+            units=_texts,
+            parse=parse,
+            how=tuple(how),
+            unit=unit,
+            stamp=layouts[0].stamp,
+            guessed=learned is not None and self.unit is None,
+            rounded=True,
+        )
+
+    def _known_log(self, lines: list[str]) -> KnownLog | None:
+        """The one known format that most of the lines fit."""
+        if self.format == "log" or self.latency_field not in (None, "none"):
+            return None
+        fits = []
+        for known in LOGS:
+            if known.found:
+                match = layout_of(known.pattern).matches.fullmatch
+                fitting = sum(match(line) is not None for line in lines)
+                if 2 * fitting > len(lines):
+                    fits.append(known)
+        if len(fits) > 1:
+            raise AmbiguousError(
+                f"its lines fit {' and '.join(known.name for known in fits)}; --format says which"
+            )
+        return fits[0] if fits else None
+
+    # -- records
+
+    def _records(
+        self, kind: Kind, head: list[tuple[int, str]], known: KnownRecords | None
+    ) -> _Reading:
+        if self.latency_field is not None:
+            raise ValueError("--latency-field is for access logs; --map latency_ms=… for records")
+        if self.unit is not None:
+            raise ValueError(
+                "--unit is for access logs; a record's key tells its unit: --map latency_us=…"
+            )
+        names = dict(known.names) if known is not None else {}
+        if known is not None and self.key == "user":
+            names["key"] = known.user or names.get("key", "key")
+        names |= self.names or {}
+        units = {"jsonl": _json, "csv": _csv, "w3c": _w3c}[kind]
+        sample = [one for _, one in units(head) if isinstance(one, Mapping)]
+        names |= {} if known is not None else _aliases(sample, names)
+        if self.key == "none":
+            names["key"] = ""
+        where = {**(known.where if known is not None else {}), **(self.where or {})}
+        conditions = [(getter(name), value) for name, value in where.items()]
+        read = record_parser(names, self.errors, limit_ms=self.limit_ms)
+        _check_records(sample, names, known)
+
+        def parse(record: Mapping[str, Any]) -> Line | None:
+            for get, value in conditions:
+                if _plain(get(record)) != value:
+                    return None
+            return read(record)
+
+        how = []
+        if names:
+            how.append(", ".join(f"{name}={its}" for name, its in names.items() if its))
+        if where:
+            how.append(
+                "only where " + ", ".join(f"{name}={value}" for name, value in where.items())
+            )
+        how += [] if known is None else [f"see {known.source}"]
+        return _Reading(
+            format=kind if known is None else known.name,
+            units=units,
+            parse=parse,
+            how=tuple(how),
+            stamp=self.stamp or ("end" if known is None else known.stamp),
+            rounded=known is not None and known.rounded,
+        )
+
+    def _known_records(self, kind: Kind, head: list[tuple[int, str]]) -> KnownRecords | None:
+        units = {"jsonl": _json, "csv": _csv, "w3c": _w3c}[kind]
+        sample = [one for _, one in units(head[:200]) if isinstance(one, Mapping)]
+        fits = []
+        for known in RECORDS:
+            if known.kind == kind:
+                gets = [getter(name) for name in known.needs]
+                fitting = sum(all(get(one) is not None for get in gets) for one in sample)
+                if 2 * fitting > len(sample):
+                    fits.append(known)
+        if len(fits) > 1:
+            raise AmbiguousError(
+                f"its records fit {' and '.join(known.name for known in fits)}; --format says which"
+            )
+        return fits[0] if fits else None
 
 
-def _alike(skipped: Mapping[str, list[int]]) -> list[tuple[str, list[int]]]:
-    """The reasons, but only so many of them: values in them may make each one another."""
-    kinds: dict[str, tuple[str, list[int]]] = {}
-    for why, lines in skipped.items():
-        kinds.setdefault(_VALUE.sub("", why), (why, []))[1].extend(lines)
-    return [(why, sorted(lines)) for why, lines in kinds.values()]
+def _aliases(sample: list[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, str]:
+    """Other names of keys that the records have. Raises `AmbiguousError` for several of one."""
+    found: dict[str, str] = {}
+    for field, others in ALIASES.items():
+        if field in names or any(field in record for record in sample):
+            continue
+        there = [other for other in others if any(other in record for record in sample)]
+        if len(there) > 1:
+            raise AmbiguousError(
+                f"its {field} may be {' or '.join(there)}; --map {field}=… says which"
+            )
+        if there:
+            found[field] = there[0]
+    return found
 
 
-def _nothing(
-    path: Path, kind: Format, lines: int, left_out: int, skipped: Mapping[str, list[int]]
-) -> str:
-    if not skipped:
-        return f"{path} holds no request"
-    why, numbers = max(skipped.items(), key=lambda each: len(each[1]))
+def _check_records(
+    sample: list[Mapping[str, Any]], names: Mapping[str, str], known: KnownRecords | None
+) -> None:
+    """That there is an instant. Raises `LineError`."""
+    at = names.get("at", "at")
+    get = getter(at)
+    if sample and known is None and all(get(record) in (None, "") for record in sample):
+        keys = ", ".join(map(str, islice((name for name in sample[0] if name), 12)))
+        raise LineError(f"it has no {at}, but {keys}; --map at=… says which is the instant")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _untimed(known: KnownLog | None) -> str:
+    name = "a line" if known is None else f"{known.name}'s log"
     return (
-        f"{path}: {left_out} of {lines} lines cannot be read as {kind}; line {numbers[0]}: {why}. "
-        f"Is it another format? --format takes {', '.join(FORMATS)}"
+        f"{name} does not tell how long a request took; --latency-field none imports it without "
+        "latencies"
+    )
+
+
+# -- from lines to units
+
+
+def _texts(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    return ((number, line) for number, line in lines if line[0] != "#")
+
+
+def _json(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
+    decode = msgspec.json.decode
+    for number, line in lines:
+        if line.startswith("#"):
+            continue
+        try:
+            record = decode(line)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            yield number, LineError(f"it is no JSON: {str(error).partition(' (')[0]}")
+            continue
+        yield number, record if isinstance(record, dict) else LineError("it is no JSON object")
+
+
+def _csv(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
+    lines = iter(lines)
+    try:
+        first = next(lines)
+    except StopIteration:
+        return
+    mark = max(",;\t|", key=first[1].count)
+    last = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal last
+        for number, line in chain([first], lines):
+            last = number
+            yield line + "\n"
+
+    rows = csv.reader(texts(), delimiter=mark)
+    heading: list[str] | None = None
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield last, LineError(f"it is no CSV: {error}")
+            continue
+        if heading is None:
+            heading = [name.strip() for name in row]
+            if len(set(heading)) < len(heading):
+                twice = next(name for name in heading if heading.count(name) > 1)
+                raise AmbiguousError(f"its heading has {twice!r} twice")
+        elif len(row) == len(heading):
+            yield last, dict(zip(heading, row, strict=True))
+        else:
+            yield last, LineError(f"it has {len(row)} fields, and the heading {len(heading)}")
+
+
+def _w3c(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
+    """The extended format of the W3C: `#Fields:` names what stands in the lines after it."""
+    fields: list[str] = []
+    for number, line in lines:
+        if line.startswith("#"):
+            name, _, rest = line.partition(":")
+            if name == "#Fields":
+                fields = rest.split()
+            continue
+        values = line.split("\t") if "\t" in line else line.split(" ")
+        if len(values) == len(fields):
+            yield number, dict(zip(fields, values, strict=True))
+        else:
+            yield number, LineError(f"it has {len(values)} fields, and #Fields {len(fields)}")
+
+
+# -- what is taken of them
+
+
+class _Taken:
+    """Lines that were read, and why others were not."""
+
+    def __init__(self, path: Path, collector: Collector, strict: bool) -> None:
+        self.collector = collector
+        self.examples: list[Example] = []
+        self.filtered = 0
+        self.left_out = 0
+        self._path = path
+        self._strict = strict
+        self._why: dict[str, tuple[str, int, list[int]]] = {}
+        self._hashes = array("q")
+
+    def all(self, reading: _Reading, lines: Iterable[tuple[int, str]]) -> int:
+        """Take all of them; returns the number of the last line."""
+        number = 0
+        parse, add, hashes = reading.parse, self.collector.add, self._hashes
+
+        def watched() -> Iterator[tuple[int, str]]:
+            nonlocal number
+            for number, line in lines:
+                hashes.append(hash(line))
+                yield number, line
+
+        for place, unit in reading.units(watched()):
+            try:
+                if isinstance(unit, LineError):
+                    raise unit
+                line = parse(unit)
+                if line is None:
+                    self.filtered += 1
+                    continue
+                add(line)
+                if len(self.examples) < _EXAMPLES:
+                    self.examples.append(Example(place, line))
+            except LineError as error:
+                if self._strict:
+                    raise TapeError(f"{self._path}, line {place}: {error}") from error
+                self.leave_out(place, error)
+        return number
+
+    def leave_out(self, number: int, error: LineError) -> None:
+        """One more line that is not read. Values in a reason do not make another one of it."""
+        self.left_out += 1
+        why = str(error)
+        kind = _VALUE.sub("", why)
+        told, count, numbers = self._why.get(kind, (why, 0, []))
+        if count < _EXAMPLES:
+            numbers.append(number)
+        self._why[kind] = (told, count + 1, numbers)
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The reasons, the most frequent one first."""
+        return tuple(
+            Skipped(why, count, tuple(numbers))
+            for why, count, numbers in sorted(self._why.values(), key=lambda each: -each[1])
+        )
+
+    def duplicates(self) -> int:
+        """How many lines are the same as one before."""
+        return len(self._hashes) - len(np.unique(np.array(self._hashes, np.int64)))
+
+
+def format_of(path: Path) -> Kind:
+    """What a file looks like, by its name or else its first lines."""
+    return _kind_of(path, [line for line in islice(Lines(path), 20) if line])
+
+
+def _kind_of(path: Path, lines: list[str]) -> Kind:
+    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".xz", ".bz2", ".zst")]
+    named = {".csv": "csv", ".tsv": "csv", ".jtl": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    kind = named.get(suffixes[-1] if suffixes else "")
+    if kind is not None:
+        return kind  # type: ignore[return-value]
+    if any(line.startswith("#Fields:") for line in lines[:10]):
+        return "w3c"
+    first = lines[0] if lines else ""
+    heading = set(re.split(r"[,;\t|]", first))
+    if any(known.kind == "csv" and heading >= set(known.needs) for known in RECORDS):
+        return "csv"
+    return "jsonl" if first.startswith("{") else "log"
+
+
+def _refused(
+    path: Path, kind: str, head: list[tuple[int, str]], error: AmbiguousError | LineError
+) -> str:
+    if not head:
+        return f"{path} holds no request"
+    if isinstance(error, AmbiguousError):
+        return f"{path}: {error}"
+    return (
+        f"{path}: {len(head)} of {len(head)} lines cannot be read as {kind}; line {head[0][0]}: "
+        f"{error}. Is it another format? --format takes {', '.join(FORMATS)}"
+    )
+
+
+def _nothing(path: Path, reading: _Reading, lines: int, taken: _Taken) -> str:
+    skipped = taken.skipped()
+    if not skipped:
+        where = ", of which none is a request by --where" if taken.filtered else ""
+        return f"{path} holds no request{where}"
+    most = skipped[0]
+    return (
+        f"{path}: {taken.left_out} of {lines} lines cannot be read as {reading.format}; line "
+        f"{most.lines[0]}: {most.why}. Is it another format? --format takes {', '.join(FORMATS)}"
     )

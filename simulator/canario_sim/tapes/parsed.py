@@ -5,39 +5,64 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from math import isnan, nan
 from typing import Literal
 
 import numpy as np
 from msgspec import Struct
 
+from canario.control.rollout import Outcome
+from canario.control.worth import worth
 from canario.gate import HEALTH_PATHS
+from canario.plan import RollbackThresholds
 from canario.routing.bucket import MAX_KEY_BYTES, bucket_of
 from canario.tape.writer import identity
 from canario_sim.streams import Floats
 
 from .recording import BAD, GOOD, NEUTRAL, Recording
+from .routes import OTHER, named, route_of
 
-__all__ = ["Collector", "Line", "LineError", "Stamp", "Unit", "outcome_of_status", "route_of"]
+__all__ = [
+    "LEFT",
+    "LIMIT_MS",
+    "Collector",
+    "Line",
+    "LineError",
+    "Stamp",
+    "Unit",
+    "client_of",
+    "outcome_of_status",
+    "route_of",
+    "untimed",
+    "worth_of_status",
+]
 
-Unit = Literal["s", "ms", "us"]
+Unit = Literal["s", "ms", "us", "ns"]
 
 # Which end of a request its log's instant tells.
 Stamp = Literal["start", "end"]
 
-SECONDS: dict[Unit, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+SECONDS: dict[Unit, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+# Whoever left after waiting longer than this says that the service is slow; a plan's own default.
+LIMIT_MS = RollbackThresholds().max_p95_latency_ms
 
 # Names of routes beyond so many are `other`, as on a tape of the middleware.
 _ROUTES = 200
-_OTHER = "other"
+# So many paths are remembered until it is known which of them are names.
+_PATHS = 50_000
 
-# A part of a path that names one thing: digits, a UUID, a long hexadecimal or random token.
-_ONE_OF_MANY = re.compile(
-    r"\d+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{12,}|(?=.*\d)[A-Za-z0-9_-]{20,}"
-)
+_UNTIMED_METHODS = frozenset({"HEAD", "OPTIONS", "CONNECT"})
 
-_UNTIMED_METHODS = frozenset({"HEAD", "OPTIONS"})
+# What servers write for a client that left before it was answered: nginx, AWS's load balancers.
+LEFT = frozenset({499, 460})
+_WEBSOCKET = 101
+
+_CODES = {Outcome.GOOD: GOOD, Outcome.BAD: BAD, Outcome.NEUTRAL: NEUTRAL}
+
+# An address with the port that it came from.
+_WITH_PORT = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):\d+|\[([0-9a-fA-F:.]+)\](?::\d+)?")
 
 
 class LineError(ValueError):
@@ -48,7 +73,7 @@ class Line(Struct):
     """One request as a log tells it.
 
     `at` is the instant that is logged, `took` the request's time in the log's unit, NaN where it
-    was not timed.
+    was not timed. `status` is for the reader of an example.
     """
 
     at: float
@@ -57,24 +82,58 @@ class Line(Struct):
     key: str | None = None
     route: str | None = None
     arm: int = -1
+    status: str = ""
 
 
 def outcome_of_status(status: int, errors: Collection[int]) -> int:
-    """What a status says: as in the middleware, 5xx is bad and 4xx nothing, unless told so."""
-    if status >= 500 or status in errors:
-        return BAD
-    return NEUTRAL if status >= 400 else GOOD
+    """What a status alone says: as in the middleware, 5xx is bad and 4xx nothing, unless told so.
+
+    0 is no response, which is bad.
+    """
+    return worth_of_status(status, nan, errors)[0]
 
 
-def route_of(path: str) -> str:
-    """A template for a raw path: without its query, and with `{id}` for what names one thing."""
-    plain = path.partition("?")[0].partition("#")[0]
-    return "/".join("{id}" if _ONE_OF_MANY.fullmatch(part) else part for part in plain.split("/"))
+def worth_of_status(
+    status: int, latency_ms: float, errors: Collection[int], limit_ms: float = LIMIT_MS
+) -> tuple[int, float]:
+    """What a status says of a request that took `latency_ms`, and the latency that counts, or NaN.
+
+    A client that left (499, 460) counts as in the middleware: slow if it had waited for longer
+    than `limit_ms`. 0 is no response. The life of a WebSocket (101) is no latency.
+    """
+    if 200 <= status < 400 and not errors:
+        return GOOD, latency_ms  # as nearly all are
+    outcome, counts = worth(
+        status or None,
+        None if isnan(latency_ms) or status == _WEBSOCKET else latency_ms,
+        limit_ms=limit_ms,
+        errors=errors,
+        left=status in LEFT,
+        failed=not status,
+    )
+    return _CODES[outcome], nan if counts is None else counts
 
 
 def untimed(method: str, path: str) -> bool:
     """Whether a request does not do the work that a latency limit is about."""
     return method in _UNTIMED_METHODS or path.partition("?")[0] in HEALTH_PATHS
+
+
+def client_of(text: str) -> str | None:
+    """The client in what a log says of it: the first of several, without a port; None for none.
+
+    Proxies append to X-Forwarded-For, so its first address is the client's; a comma may follow it.
+    """
+    if "," in text:
+        text = text.partition(",")[0]
+    text = text.strip()
+    if not text.strip("- "):
+        return None
+    if ":" in text:
+        found = _WITH_PORT.fullmatch(text)
+        if found is not None:
+            return found[1] or found[2]
+    return text
 
 
 class Collector:
@@ -93,6 +152,7 @@ class Collector:
         self._key, self._route = array("q"), array("q")
         self._keys: dict[str, int] = {}
         self._routes: dict[str, int] = {}
+        self._served = array("q")  # by number of the route: requests that say something
 
     def __len__(self) -> int:
         return len(self._at)
@@ -101,15 +161,18 @@ class Collector:
         """Take one more line. Raises `LineError` for a key that cannot be routed."""
         key = -1
         if line.key:
-            if len(line.key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
-                raise LineError(f"the key has more than {MAX_KEY_BYTES} bytes")
-            key = self._keys.setdefault(line.key, len(self._keys))
+            known = self._keys.get(line.key)
+            if known is None:
+                if len(line.key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
+                    raise LineError(f"the key has more than {MAX_KEY_BYTES} bytes")
+                known = self._keys[line.key] = len(self._keys)
+            key = known
         self._at.append(line.at)
         self._took.append(line.took)
         self._outcome.append(line.outcome)
         self._arm.append(line.arm)
         self._key.append(key)
-        self._route.append(self._number(line.route))
+        self._route.append(self._number(line.route, line.outcome != NEUTRAL))
 
     def recording(
         self, unit: Unit, stamp: Stamp, source: str, *, rounded: bool = False
@@ -132,6 +195,9 @@ class Collector:
         identities, number = np.unique(hashed, return_inverse=True)
         buckets = np.array([*(bucket_of(self._salt, key) for key in raw), -1], np.int64)
         keys = np.array(self._key, np.int64)
+        names = named(dict(zip(self._routes, self._served, strict=True)), _ROUTES)
+        routes = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
+        numbers = np.array([*(routes[name] for name in names.values()), -1], np.int64)
         order = np.argsort(ended, kind="stable")
         return Recording(
             at=at,
@@ -141,24 +207,24 @@ class Collector:
             latency_ms=latency,
             bucket=buckets[keys],
             key=np.append(number, -1)[keys],
-            route=np.array(self._route, np.int64),
-            routes=tuple(self._routes),
+            route=numbers[np.array(self._route, np.int64)],
+            routes=tuple(routes),
             identities=identities,
             source=source,
         ).taken(order)
 
-    def took(self) -> Iterable[float]:
-        """The requests' times as they are logged, without those that were not timed."""
-        return (took for took in self._took if not isnan(took))
-
-    def _number(self, route: str | None) -> int:
+    def _number(self, route: str | None, served: bool) -> int:
         if not route:
             return -1
         number = self._routes.get(route)
         if number is None:
-            if len(self._routes) >= _ROUTES and route != _OTHER:
-                return self._number(_OTHER)
+            # Half of the room is for what somebody was served; a scanner cannot take it.
+            room = _PATHS if served else _PATHS // 2
+            if len(self._routes) >= room and route != OTHER:
+                return self._number(OTHER, served)
             number = self._routes[route] = len(self._routes)
+            self._served.append(0)
+        self._served[number] += served
         return number
 
 

@@ -16,7 +16,7 @@ from canario.printable import printable
 from canario_sim.terminal import Terminal
 
 from .backtest import Alarms, Backtest, Happened, Judged, TapeFacts
-from .importing import Imported
+from .importing import Imported, times_of
 
 __all__ = ["show_backtest", "show_facts", "show_happened", "show_imported"]
 
@@ -65,8 +65,8 @@ def show_facts(facts: TapeFacts, *, console: Console | None = None) -> None:
         )
     )
     parts = [f"{facts.requests:,} requests of {facts.users:,} users"]
-    if facts.canary_requests:
-        parts.append(f"{facts.canary_requests:,} of them on the canary")
+    on_canary = f"{facts.canary_requests:,}" if facts.canary_requests else "none"
+    parts.append(f"{on_canary} of them on the canary")
     parts.append(f"{facts.errors:,} failed")
     parts.append(f"{facts.neutral:,} say nothing")
     if facts.violations:
@@ -97,26 +97,25 @@ def show_happened(
 
 
 def show_imported(made: Imported, *, console: Console | None = None) -> None:
-    """What was read, how its times were taken, and what was left out."""
+    """What was read, what was taken for what, what was left out, and what looks implausible."""
     out = console or Terminal()
     left_out = sum(each.count for each in made.skipped)
+    filtered = f", {made.filtered:,} are no requests" if made.filtered else ""
     out.print(
-        Text(f"{len(made.recording):,} requests of {made.lines:,} lines, {left_out:,} left out")
-    )
-    if made.format == "log":
-        unit = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}[made.unit]
-        how = " (no --unit says otherwise)" if made.guessed else ""
-        out.print(Text(f"request times are {unit}, instants the {made.stamp} of a request{how}"))
-    for each in made.skipped:
-        numbers = ", ".join(map(str, each.lines))
-        more = "" if each.count <= len(each.lines) else ", …"
-        lines = "line" if each.count == 1 else "lines"
-        out.print(
-            Text(
-                f"{each.count:,} left out: {printable(each.why)} ({lines} {numbers}{more})",
-                style="yellow",
-            )
+        Text(
+            f"{len(made.recording):,} requests of {made.lines:,} lines, {left_out:,} left out"
+            f"{filtered}"
         )
+    )
+    for line in made.how:
+        out.print(Text(printable(line)))
+    out.print(Text(times_of(made)))
+    for example in made.examples:
+        out.print(Text(f"  {printable(example.text())}", style="dim"))
+    for each in made.skipped:
+        out.print(Text(f"left out: {printable(each.text)}", style="yellow"))
+    for doubt in made.doubts:
+        out.print(Text(printable(doubt), style="yellow"))
 
 
 def _moment(at: float) -> str:

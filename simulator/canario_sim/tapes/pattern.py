@@ -1,0 +1,364 @@
+"""The pattern of a log's lines, as a server's configuration writes it, and what reads by it.
+
+A pattern is text with fields: `$client - $user [$time] "$request" $status $bytes $took`. Fields
+have nginx's names, or the short ones of `FIELDS`; Apache's and gunicorn's (`%h`, `%(D)s`) are
+translated. What is between quotes or brackets is read to their end, whatever a client has put
+between them, and a line is read as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from math import isnan, nan
+
+from msgspec import Struct
+
+from canario.tape.schema import ARMS
+
+from .parsed import (
+    LIMIT_MS,
+    SECONDS,
+    Line,
+    LineError,
+    Stamp,
+    Unit,
+    client_of,
+    route_of,
+    untimed,
+    worth_of_status,
+)
+
+__all__ = ["FIELDS", "Layout", "instant", "layout_of", "milliseconds", "reader"]
+
+# What a pattern may tell; every other name is read over.
+FIELDS = (
+    "client", "user", "time", "iso", "epoch", "request", "method", "path", "status", "took",
+    "took_s", "took_ms", "took_us", "took_ns", "arm", "kind", "created", "skip", "rest",
+)  # fmt: skip
+
+# nginx's names, Apache's letters and gunicorn's, for the same.
+_NGINX = {
+    "remote_addr": "client",
+    "remote_user": "user",
+    "time_local": "time",
+    "time_iso8601": "iso",
+    "msec": "epoch",
+    "request_method": "method",
+    "request_uri": "path",
+    "uri": "path",
+    "request_time": "took_s",
+}
+_LETTERS = {
+    "h": "$client",
+    "a": "$client",
+    "u": "$user",
+    "t": "[$time]",
+    "r": "$request",
+    "m": "$method",
+    "U": "$path",
+    "s": "$status",
+    "D": "$took_us",
+    "T": "$took_s",
+}
+_WORDS = _LETTERS | {"a": "$skip", "M": "$took_ms", "L": "$took_s"}  # gunicorn's and hypercorn's
+_APACHE = re.compile(r"%(?:\((\w+|\{[^}]*\}\w)\)s|[<>!\d,]*(?:\{([^}]*)\})?([A-Za-z])|(%))")
+_APACHE_UNITS = {"s": "took_s", "ms": "took_ms", "us": "took_us"}
+
+_QUOTED = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_BRACKETED = r"[^\]]*"
+# One word, or several between commas, as nginx writes the times of several upstreams.
+_BARE = r'[^\s"\\,]+(?:(?:, ?| : )[^\s"\\,]+)*,?'
+_WORD = r'[^\s"]+'
+_SPECIAL = {
+    "user": r".+?",
+    "time": r"[^\]]+",
+    "iso": r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?(?:Z|[+-]\d\d:?\d\d))?",
+    "rest": r".*",
+}
+_PART = re.compile(r'("?)(\[?)\$(?:\{(\w+)\}|(\w+))(\]?)("?)|( +)|([^$ ]|\$)')
+
+
+class Layout(Struct, frozen=True):
+    """How lines are read.
+
+    Attributes:
+        pattern: As a person reads it.
+        matches: What it is for a machine; its groups are named as in `FIELDS`.
+        unit: Of a time that does not tell its own.
+        stamp: Which end of a request the instant is.
+    """
+
+    pattern: str
+    matches: re.Pattern[str]
+    unit: Unit = "s"
+    stamp: Stamp = "end"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it tells how long a request took."""
+        return any(name.startswith("took") for name in self.matches.groupindex)
+
+
+@lru_cache(maxsize=64)
+def layout_of(pattern: str, unit: Unit = "s", stamp: Stamp = "end") -> Layout:
+    """What a pattern says. Raises `ValueError` for one that does not tell what an import needs."""
+    text = _translated(pattern)
+    taken: dict[str, int] = {}
+    parts: list[str] = []
+    for found in _PART.finditer(text):
+        quote, bracket, braced, plain, unbracket, unquote, space, literal = found.groups()
+        name = braced or plain
+        if name is None:
+            parts.append(" +" if space else re.escape(literal))
+            continue
+        name = _NGINX.get(name, name)
+        if quote and unquote:
+            inside = _QUOTED
+        elif quote or unquote:
+            inside = _WORD  # one of several between the same quotes
+        else:
+            inside = _SPECIAL.get(name, _BRACKETED if bracket and unbracket else _BARE)
+        if name in FIELDS and name not in ("skip", "rest"):
+            number = taken[name] = taken.get(name, 0) + 1
+            # Several times of one request are one time: see `reader`.
+            group = name if number == 1 else f"{name}_{number}"
+            inside = f"(?P<{group}>{inside})"
+        parts.append(
+            f"{re.escape(quote)}{re.escape(bracket)}{inside}"
+            f"{re.escape(unbracket)}{re.escape(unquote)}"
+        )
+    for name, number in taken.items():
+        if number > 1 and not name.startswith("took"):
+            raise ValueError(f"the pattern {pattern!r} has ${name} {number} times")
+    missing = [
+        " or ".join(f"${name}" for name in names)
+        for names in (("time", "iso", "epoch"), ("status",))
+        if not taken.keys() & set(names)
+    ]
+    if missing:
+        raise ValueError(
+            f"the pattern {pattern!r} has no {' and no '.join(missing)}; its fields are "
+            f"{', '.join(f'${name}' for name in FIELDS)}, and nginx's, Apache's and gunicorn's own"
+        )
+    return Layout(pattern, re.compile("".join(parts) + " *"), unit, stamp)
+
+
+def _translated(pattern: str) -> str:
+    def field(found: re.Match[str]) -> str:
+        word, argument, letter, percent = found.groups()
+        if percent:
+            return "%"
+        if letter == "T" and argument is not None:
+            return f"${_APACHE_UNITS.get(argument, 'skip')}"
+        if letter == "t" and argument is not None:
+            return "$skip"
+        if argument is not None:
+            return "$skip"
+        return _LETTERS.get(letter, "$skip") if letter else _WORDS.get(word, "$skip")
+
+    return _APACHE.sub(field, pattern) if "%" in pattern else pattern
+
+
+def reader(
+    layout: Layout,
+    *,
+    key: str = "client",
+    errors: Collection[int] = (),
+    limit_ms: float = LIMIT_MS,
+    timed: bool = True,
+) -> Callable[[re.Match[str]], Line]:
+    """What makes a line of a match; its time is in ms. What it raises is a `LineError`."""
+    has = layout.matches.groupindex
+    took_names = [name for name in has if name.startswith("took")] if timed else []
+    scales = {name: SECONDS[_unit_of(name, layout.unit)] * 1000 for name in took_names}
+    instant_name = next(name for name in ("time", "iso", "epoch") if name in has)
+    to_instant: Callable[[str], float] = _clf if instant_name == "time" else instant
+    who = key if key in has else None
+    groups = [instant_name, "status"]
+    groups += ["request"] if "request" in has else []
+    places = {name: number for number, name in enumerate(groups)}
+    for name in (who, "arm", "method", "path", "kind", "created", *took_names):
+        if name is not None and name in has and name not in places:
+            places[name] = len(groups)
+            groups.append(name)
+    place = places.get
+    at_request, at_who, at_arm = place("request"), place(who or ""), place("arm")
+    at_method, at_path, at_kind = place("method"), place("path"), place("kind")
+    at_created = place("created")
+    single = (places[took_names[0]], scales[took_names[0]]) if len(took_names) == 1 else None
+
+    def read(match: re.Match[str]) -> Line:
+        values = match.group(*groups)
+        at = to_instant(values[0])
+        status = _STATUSES.get(values[1])
+        if status is None:
+            raise LineError(f"its status is {values[1]!r}")
+        if at_request is not None:
+            method, _, target = values[at_request].partition(" ")
+            path = target.rpartition(" ")[0] or target
+        else:
+            method = values[at_method] if at_method is not None else ""
+            path = values[at_path] if at_path is not None else ""
+        if single is not None:
+            took = milliseconds(values[single[0]], single[1])
+        elif took_names:
+            took = sum(milliseconds(values[places[name]], scales[name]) for name in took_names)
+        else:
+            took = nan
+        if isnan(took) and at_created is not None and took_names:
+            took = max(at - instant(values[at_created]), 0.0) * 1000
+        route = route_of(path) if path else ""
+        if (at_kind is not None and values[at_kind] in ("ws", "wss")) or untimed(method, route):
+            took = nan
+        outcome, took = worth_of_status(status, took, errors, limit_ms)
+        return Line(
+            at,
+            took,
+            outcome,
+            None if at_who is None else client_of(values[at_who]),
+            route if route.startswith("/") else None,
+            -1 if at_arm is None else _arm(values[at_arm]),
+            values[1],
+        )
+
+    return read
+
+
+def _unit_of(name: str, unit: Unit) -> Unit:
+    """`took_ms`, `took_ms_2`: the name tells it; `took` does not."""
+    told = name.split("_")[1:2]
+    return told[0] if told and told[0] in SECONDS else unit
+
+
+def _arm(text: str) -> int:
+    word = text.strip('"')
+    if word in ("", "-"):
+        return -1
+    if word not in ARMS:
+        raise LineError(f"its arm is {word!r}; valid are baseline and canary")
+    return ARMS.index(word)
+
+
+# Three digits; 0 and - are no response.
+_STATUSES = {f"{number:03d}": number for number in range(1000)} | {"0": 0, "-": 0}
+
+
+# 135, 0.135, 135ms, and what Go writes: 1m2.5s.
+_DURATION = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:h|min|m(?!s)|s|ms|us|µs|μs|ns)")
+_OF_UNIT = {
+    "h": 3.6e6, "min": 6e4, "m": 6e4, "s": 1e3, "ms": 1.0, "us": 1e-3, "µs": 1e-3, "μs": 1e-3,
+    "ns": 1e-6,
+}  # fmt: skip
+_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+
+# A request takes no longer, a year; what says so says something else.
+_LONGEST_MS = 365 * 86_400 * 1000.0
+
+
+def milliseconds(text: str, scale: float) -> float:
+    """A time in ms: `scale` is that of a number that does not tell its unit.
+
+    NaN for `-` and -1, by which servers say that there is none. Raises `LineError`.
+    """
+    try:
+        took = float(text) * scale
+    except ValueError:
+        took = _with_unit(text)
+    if took < 0:
+        if float(text) == -1:
+            return nan
+        raise LineError(f"its time is {text!r}")
+    if took > _LONGEST_MS or (isnan(took) and text != "-"):
+        raise LineError(f"its time is {text!r}")
+    return took
+
+
+def _with_unit(text: str) -> float:
+    plain = text.strip('"').replace(" ", "")
+    if plain == "-":
+        return nan
+    total = 0.0
+    rest = plain
+    while found := _DURATION.match(rest):
+        number = _NUMBER.match(found[0])
+        assert number is not None
+        total += float(number[0]) * _OF_UNIT[found[0][number.end() :]]
+        rest = rest[found.end() :]
+    if rest and _NUMBER.fullmatch(rest) and rest == plain:
+        return float(rest)
+    if rest or not plain:
+        raise LineError(f"its time is {text!r}")
+    return total
+
+
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
+        start=1,
+    )
+}
+_STAMP = re.compile(
+    r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2})(\.\d+)? ([+-])(\d{2})(\d{2})"
+)
+
+
+@lru_cache(maxsize=4096)
+def _clf(text: str) -> float:
+    """`10/Oct/2000:13:55:36 -0700`, in seconds since the epoch, in any locale."""
+    found = _STAMP.fullmatch(text)
+    if found is None or found[2] not in _MONTHS:
+        raise LineError(f"its instant is {text!r}, not like 10/Oct/2000:13:55:36 -0700")
+    day, _, year, hour, minute, second = found.groups()[:6]
+    offset = timedelta(hours=int(found[9]), minutes=int(found[10]))
+    try:
+        moment = datetime(
+            int(year), _MONTHS[found[2]], int(day), int(hour), int(minute), int(second), tzinfo=UTC
+        )
+        moment = moment - offset if found[8] == "+" else moment + offset
+    except (ValueError, OverflowError) as error:
+        raise LineError(f"its instant is {text!r}: {error}") from error
+    return _possible(moment.timestamp() + float(found[7] or 0), text)
+
+
+# Seconds since the epoch have up to ten digits until the year 2286; with more they are a finer
+# unit. What lies between is no instant of anybody's.
+_EPOCHS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
+_YEAR_2100 = 4_102_444_800.0
+
+
+def instant(value: object) -> float:
+    """Seconds since the epoch of a number (s, ms, µs or ns, by its size) or of text (ISO 8601).
+
+    Text that says no zone is in UTC. Raises `LineError`.
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return _of_text(str(value))
+    except OverflowError:
+        number = nan
+    scale = next((scale for limit, scale in _EPOCHS if abs(number) < limit), nan)
+    return _possible(number / scale, value)
+
+
+def _of_text(text: str) -> float:
+    if "/" in text:
+        return _clf(text.strip("[]"))
+    try:
+        moment = datetime.fromisoformat(text)
+        at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise LineError(
+            f"its instant is {text!r}, neither seconds since the epoch nor ISO 8601"
+        ) from None
+    return _possible(at, text)
+
+
+def _possible(at: float, said: object) -> float:
+    if not 0 <= at < _YEAR_2100:
+        raise LineError(f"its instant is {said!r}, which is none between 1970 and 2100")
+    return at
