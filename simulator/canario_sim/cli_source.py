@@ -80,8 +80,9 @@ _OPTIONS = (
     click.option(
         "--unit",
         type=click.Choice(["s", "ms", "us", "ns"]),
-        help="Of an access log's request times, or Prometheus' buckets.  [default: what they say; else s for times with a "
-        "point, as nginx writes them, us for whole numbers, as Apache's %D; %T needs s]",
+        help="Of an access log's request times, or Prometheus' buckets.  [default: what they say; "
+        "else of a log s for times with a point, as nginx writes them, us for whole numbers, as "
+        "Apache's %D; %T needs s]",
     ),
     click.option(
         "--stamp",

@@ -184,7 +184,7 @@ def import_log(
         reading = told.reading(path, head)
     except (AmbiguousError, LineError) as error:
         raise TapeError(_refused(path, format or "log", head, error)) from error
-    taken = _Taken(path, Collector(salt, secret), strict)
+    taken = _Taken(path, Collector(salt, secret, paths=True), strict)
     number = taken.all(reading, chain(head, numbered))
     if lines.cut is not None:
         taken.leave_out(number, LineError(f"the file ends here before its end: {lines.cut}"))

@@ -142,9 +142,12 @@ class Collector:
     Args:
         salt: Under which keys fall into buckets.
         secret: With what keys are hashed; a random one by default.
+        paths: Whether routes are what clients have asked for, and not a framework's own names:
+            then only what somebody was served is a name.
     """
 
-    def __init__(self, salt: str, secret: bytes | None = None) -> None:
+    def __init__(self, salt: str, secret: bytes | None = None, *, paths: bool = False) -> None:
+        self._paths = paths
         self._salt = salt.encode()
         self._secret = secret or os.urandom(32)
         self._at, self._took = array("d"), array("d")
@@ -172,7 +175,7 @@ class Collector:
         self._outcome.append(line.outcome)
         self._arm.append(line.arm)
         self._key.append(key)
-        self._route.append(self._number(line.route, line.outcome != NEUTRAL))
+        self._route.append(self._number(line.route, line.outcome != NEUTRAL or not self._paths))
 
     def recording(
         self, unit: Unit, stamp: Stamp, source: str, *, rounded: bool = False
@@ -195,7 +198,8 @@ class Collector:
         identities, number = np.unique(hashed, return_inverse=True)
         buckets = np.array([*(bucket_of(self._salt, key) for key in raw), -1], np.int64)
         keys = np.array(self._key, np.int64)
-        names = named(dict(zip(self._routes, self._served, strict=True)), _ROUTES)
+        asked = dict(zip(self._routes, self._served, strict=True))
+        names = named(asked, _ROUTES, paths=self._paths)
         routes = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
         numbers = np.array([*(routes[name] for name in names.values()), -1], np.int64)
         order = np.argsort(ended, kind="stable")

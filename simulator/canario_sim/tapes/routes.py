@@ -79,14 +79,15 @@ def _is_secret(before: str, part: str) -> bool:
     )
 
 
-def named(asked: Mapping[str, int], most: int) -> dict[str, str]:
+def named(asked: Mapping[str, int], most: int, *, paths: bool = True) -> dict[str, str]:
     """Names for routes by how often each was asked for, at most `most` and `other`.
 
-    Where a part of a path has too many siblings for names, the rare ones are `{id}`. Routes that
-    nobody was served (0) have no name of their own: a scanner's, which asks for what is not there.
+    Of `paths` that clients have asked for: where a part of one has too many siblings for names,
+    the rare ones are `{id}`. Routes that nobody was served (0) have no name of their own: a
+    scanner's, which asks for what is not there.
     """
     names = {route: route for route, count in asked.items() if count}
-    for depth in range(1, _DEPTH):
+    for depth in range(1, _DEPTH) if paths else ():
         heads: dict[str, Counter[str]] = {}
         for route, name in names.items():
             parts = name.split("/")
