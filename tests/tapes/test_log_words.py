@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tapes.logs import AT, client, clf, took
+from tests.tapes.logs import AT, clf, client, took
 
 from canario.tape.schema import TapeError
 from canario_sim.tapes.access_log import explain, learn
