@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf, isfinite
 
 __all__ = ["Clock", "ManualClock", "system_clock"]
 
@@ -54,6 +55,8 @@ class ManualClock:
     __slots__ = ("now",)
 
     def __init__(self, now: float = 0.0) -> None:
+        if not isfinite(now):
+            raise ValueError(f"now is {now!r}; it must be a finite number of seconds")
         self.now = float(now)
 
     def __call__(self) -> float:
@@ -63,7 +66,7 @@ class ManualClock:
         return f"ManualClock({self.now!r})"
 
     def advance(self, seconds: float) -> None:
-        """Move on by `seconds`. Raises `ValueError` when that is negative."""
-        if seconds < 0:
-            raise ValueError(f"seconds is {seconds!r}; a clock does not go back")
+        """Move on by `seconds`. Raises `ValueError` when that is negative or not finite."""
+        if not 0 <= seconds < inf:
+            raise ValueError(f"seconds is {seconds!r}; a clock does not go back, nor to no instant")
         self.now += seconds

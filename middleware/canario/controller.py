@@ -27,12 +27,14 @@ from .control.events import Event, Held, RollbackReason, RolledBack, StageEntere
 from .control.in_flight import Flights
 from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
-from .control.rollout import MetricsSnapshot, Outcome, Rollout
+from .control.rollout import MetricsSnapshot, Outcome, Rollout, refuse_no_observation
 from .control.state import Phase, State, replay
 from .control.violation import Violation
 from .control.words import describe
 from .fork import Forkable, renew_in_child
+from .interrupts import pass_on
 from .judges.verdict import Judge
+from .limits import LATEST, duration_ms, refuse_arm, refuse_instant, truth
 from .logger import guarded
 from .metrics.counts import Counts
 from .metrics.histogram import DurationTotals
@@ -298,7 +300,8 @@ class CanaryDeploymentController(Forkable):
     def tick(self) -> float:
         """Make the checks that are due. Returns the instant of the next one."""
         now = self.clock()
-        if now >= self._rollout.due or now >= self._wake or self._later:
+        # Not `now >= due`: what a clock gives that is none is to be refused, and not ignored.
+        if not now < self._rollout.due or now >= self._wake or self._later:
             self._drive(lambda: self._rollout.advance(now), now, later=None)
         return self._rollout.due
 
@@ -316,11 +319,20 @@ class CanaryDeploymentController(Forkable):
         Args:
             arm: Who served it.
             outcome: What it says about the service.
-            latency_ms: How long it took; None keeps it out of the percentiles.
+            latency_ms: How long it took, at most a day; None keeps it out of the percentiles.
             now: When it ended; by default the present instant.
             mark: What a tape is to say of it beside that.
+
+        Raises:
+            ValueError: For what is no arm, a latency that is negative, infinite, NaN or longer
+                than a day, or an instant that is none or makes more than 200,000 checks due.
+            TypeError: For what is no outcome or no number.
         """
         at = self.clock() if now is None else now
+        if latency_ms.__class__ is not float and latency_ms is not None:
+            latency_ms = duration_ms("latency_ms", latency_ms)
+        # Here, since what is put off is to be refused now, and no instant that is none looked at.
+        refuse_no_observation(at, arm, outcome, latency_ms)
         with self._lock:
             rollout = self._rollout
             if self._inside:
@@ -357,8 +369,14 @@ class CanaryDeploymentController(Forkable):
         """`observe_counts` for several instants, in order: each an instant, an arm, its counts."""
 
         def step() -> list[Event]:
-            observe = self._rollout.observe_counts
-            return [event for now, arm, counts in slices for event in observe(now, arm, counts)]
+            events: list[Event] = []
+            try:
+                for now, arm, counts in slices:
+                    events += self._rollout.observe_counts(now, arm, counts)
+            except BaseException:
+                self._perform(events)  # those before have taken effect
+                raise
+            return events
 
         self._drive(step, -inf, later=partial(self.observe_slices, slices))
 
@@ -375,11 +393,14 @@ class CanaryDeploymentController(Forkable):
         On the canary this rolls back at once. `mark` is the response's request, for a tape.
         """
         at = self.clock() if now is None else now
+        if arm not in ("baseline", "canary"):
+            refuse_arm(arm)
         told = Violation(message=violation) if isinstance(violation, str) else violation
         if self._telemetry is not None:
             try:
                 self._telemetry.violation(told, at=at, arm=arm, deployment_id=self.deployment_id)
-            except Exception as error:
+            except BaseException as error:
+                pass_on(error)
                 self.fault("telemetry", error)
 
         def step() -> list[Event]:
@@ -507,7 +528,9 @@ class CanaryDeploymentController(Forkable):
             for a request; without one (None) the run waits a moment.
 
         Raises:
-            Whatever `request_generator` raises; the rollout stays where it is.
+            Whatever `request_generator` raises; the rollout stays where it is. `ValueError` or
+            `TypeError` for a latency that is negative, infinite, NaN, longer than a day or no
+            number, or for what is neither true nor false.
         """
         if clock is not None:
             self.clock = clock
@@ -546,6 +569,9 @@ class CanaryDeploymentController(Forkable):
 
     def _execute_one(self, request: Request, before: float) -> None:
         request_id, latency_ms, success, contract_valid = request
+        latency_ms = duration_ms("latency_ms", latency_ms)
+        success = truth("success", success)
+        contract_valid = truth("contract_valid", contract_valid)
         # The arm is what the generator was told: the share has not changed since.
         arm = self.router.route_request(request_id)
         clock = self.clock
@@ -663,6 +689,8 @@ class CanaryDeploymentController(Forkable):
         later: Callable[[], object] | None,
     ) -> None:
         """Do what may cause events, at the instant `at`; `later` where it cannot be done now."""
+        if not at <= LATEST:
+            refuse_instant(at)
         with self._lock:
             if self._inside:
                 if later is not None:

@@ -30,6 +30,7 @@ from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
 from canario.fork import Forkable, renew_in_child
 from canario.interrupts import pass_on
+from canario.limits import LONGEST_MS
 from canario.plan import check_token
 from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
@@ -613,7 +614,12 @@ class Gate(Forkable):
     ) -> tuple[Outcome, float | None]:
         """What the request says about the service, and its latency in ms."""
         ended_at = now if exchange.first_at is None else exchange.first_at
-        latency_ms = (ended_at - exchange.started_at) * 1000 if exchange.timed else None
+        latency_ms = None
+        if exchange.timed:
+            latency_ms = (ended_at - exchange.started_at) * 1000
+            # A clock that went back, or a stream that went on for longer than a day.
+            if not 0 <= latency_ms <= LONGEST_MS:
+                latency_ms = min(max(latency_ms, 0.0), LONGEST_MS)
         status = exchange.status
         if status == 200 and exchange.complete and not (exchange.left or self._errors):
             return Outcome.GOOD, latency_ms  # as nearly all are

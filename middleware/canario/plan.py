@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from canario.limits import LEAST, MOST, MOST_CHECKS
+
 __all__ = [
     "Deployment",
     "FixedThresholds",
@@ -32,8 +34,11 @@ __all__ = [
 ]
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Seconds = Annotated[float, Meta(ge=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(ge=0, le=MOST)]
+Length = Annotated[float, Meta(gt=0, le=MOST)]
+Samples = Annotated[int, Meta(ge=1, le=int(MOST))]
 
 # How long nobody waits, in a plan that does not say.
 ABANDONED_AFTER_SECONDS = 60.0
@@ -68,6 +73,19 @@ def _check(
         raise ValueError(f"{name} is {value!r}; it must be a finite number, {least}{most}")
 
 
+def _check_length(name: str, value: float) -> None:
+    """Refuse what is no length of time, in seconds."""
+    _check(name, value, 0, above=True)
+    _check(name, value, LEAST, MOST)
+
+
+def _check_samples(name: str, value: int) -> None:
+    """Refuse what is no number of requests."""
+    _check(name, value, 1, MOST)
+    if not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}; it must be a whole number")
+
+
 def check_token(name: str, value: object, what: str) -> None:
     """Refuse what cannot be the name of a header or of a cookie. Raises `ValueError`."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
@@ -84,12 +102,12 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=100, description="Percent of the keys that reach the canary.")
     ]
     hold_seconds: Annotated[
-        float, Meta(ge=0, description="How long the stage is held before it is judged.")
+        Seconds, Meta(description="How long the stage is held before it is judged.")
     ]
 
     def __post_init__(self) -> None:
         _check("percentage", self.percentage, 0, 100, above=True)
-        _check("hold_seconds", self.hold_seconds, 0)
+        _check("hold_seconds", self.hold_seconds, 0, MOST)
         steps = self.percentage / _PERCENT_STEP
         if abs(steps - round(steps)) > 1e-6:
             raise ValueError(
@@ -112,13 +130,13 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
         Positive, Meta(description="Roll back when the 95th percentile exceeds this, in ms.")
     ] = 500.0
     metric_window_seconds: Annotated[
-        Positive, Meta(description="Length of the sliding window that is judged.")
+        Length, Meta(description="Length of the sliding window that is judged.")
     ] = 60.0
     min_samples: Annotated[
-        int, Meta(ge=1, description="Fewer requests than this in the window are not judged.")
+        Samples, Meta(description="Fewer requests than this in the window are not judged.")
     ] = 10
     check_interval_seconds: Annotated[
-        Positive, Meta(description="Seconds between two checks of a stage.")
+        Length, Meta(description="Seconds between two checks of a stage.")
     ] = 5.0
     contract_budgets: Annotated[
         dict[str, Annotated[float, Meta(ge=0, le=100)]],
@@ -130,7 +148,7 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = {}
     abandoned_after_seconds: Annotated[
-        Positive | None,
+        Length | None,
         Meta(
             description="A request that has been in flight for longer counts as failed: nobody "
             "has answered it. By default 60, or twice the latency limit where that is longer. "
@@ -138,16 +156,16 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = None
     abandoned_after_by_route: Annotated[
-        dict[str, Positive],
+        dict[str, Length],
         Meta(description="The same for routes that take longer, by the route's template."),
     ] = {}
 
     def __post_init__(self) -> None:
         _check("max_error_rate", self.max_error_rate, 0, 100)
         _check("max_p95_latency_ms", self.max_p95_latency_ms, 0, above=True)
-        _check("metric_window_seconds", self.metric_window_seconds, 0, above=True)
-        _check("min_samples", self.min_samples, 1)
-        _check("check_interval_seconds", self.check_interval_seconds, 0, above=True)
+        _check_length("metric_window_seconds", self.metric_window_seconds)
+        _check_samples("min_samples", self.min_samples)
+        _check_length("check_interval_seconds", self.check_interval_seconds)
         for contract, budget in self.contract_budgets.items():
             _check(f"contract_budgets.{contract}", budget, 0, 100)
         patience = {"abandoned_after_seconds": self.abandoned_after_seconds}
@@ -155,7 +173,7 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
             patience[f"abandoned_after_by_route.{route}"] = seconds
         for name, given in patience.items():
             if given is not None:
-                _check(name, given, 0, above=True)
+                _check_length(name, given)
                 self._check_patience(name, given)
 
     def _check_patience(self, name: str, seconds: float) -> None:
@@ -196,16 +214,16 @@ class Weights(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of the evidence comes from which metric; only their ratios matter."""
 
     errors: Annotated[
-        float, Meta(ge=0, description="The canary's error rate against its limit.")
+        NotNegative, Meta(description="The canary's error rate against its limit.")
     ] = 0.3
     slow: Annotated[
-        float, Meta(ge=0, description="Its share of slow requests against its limit.")
+        NotNegative, Meta(description="Its share of slow requests against its limit.")
     ] = 0.2
     relative_errors: Annotated[
-        float, Meta(ge=0, description="Its error rate against the baseline's.")
+        NotNegative, Meta(description="Its error rate against the baseline's.")
     ] = 0.3
     relative_slow: Annotated[
-        float, Meta(ge=0, description="Its share of slow requests against the baseline's.")
+        NotNegative, Meta(description="Its share of slow requests against the baseline's.")
     ] = 0.2
 
     def __post_init__(self) -> None:
@@ -249,11 +267,15 @@ class Sequential(
     ] = 5.0
     tolerated_ratio: Annotated[
         float,
-        Meta(ge=1, description="Times the baseline's failed or slow requests that are tolerated."),
+        Meta(
+            ge=1,
+            le=MOST,
+            description="Times the baseline's failed or slow requests that are tolerated.",
+        ),
     ] = 1.25
     weights: Weights = Weights()
     bin_seconds: Annotated[
-        Positive | None,
+        Length | None,
         Meta(
             description="Failures come in clusters, which last for less than this: the requests of "
             "so many seconds are judged as one; no value: they fail independently."
@@ -274,7 +296,7 @@ class Sequential(
         _check("max_slow_share", self.max_slow_share, 0, 100)
         _check("tolerated_ratio", self.tolerated_ratio, 1)
         if self.bin_seconds is not None:
-            _check("bin_seconds", self.bin_seconds, 0, above=True)
+            _check_length("bin_seconds", self.bin_seconds)
         if self.promotion_alpha is not None:
             _check_level("promotion_alpha", self.promotion_alpha)
 
@@ -306,7 +328,7 @@ class MissingEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         if self.deadline_seconds is not None:
-            _check("deadline_seconds", self.deadline_seconds, 0)
+            _check("deadline_seconds", self.deadline_seconds, 0, MOST)
         if (self.deadline_seconds is None) != (self.then is None):
             raise ValueError(
                 f"deadline_seconds is {self.deadline_seconds!r} and then is {self.then!r}; "
@@ -427,7 +449,19 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     f"canary_stages has percentage {after:g} after {before:g}; "
                     "percentages must rise"
                 )
+        self._countable()
         self._provable()
+
+    def _countable(self) -> None:
+        """Refuse a grid of checks that a rehearsal would never come to the end of."""
+        interval = self.rollback_thresholds.check_interval_seconds
+        checks = self.hold_seconds / interval
+        if checks > MOST_CHECKS:
+            raise ValueError(
+                f"check_interval_seconds is {interval!r}, so that the stages, "
+                f"{self.hold_seconds:g} s together, take {checks:,.0f} checks; it must be at least "
+                f"{self.hold_seconds / MOST_CHECKS:g}, for at most {MOST_CHECKS:,} checks"
+            )
 
     def _provable(self) -> None:
         """Refuse a proof that cannot be had: of a share below 0."""
@@ -491,26 +525,26 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Percent, Meta(description="At most so many percent of the requests fail.")
     ] = 0.1
     performance_regression_percent: Annotated[
-        Seconds, Meta(description="The p95 is at most so many percent above its baseline.")
+        NotNegative, Meta(description="The p95 is at most so many percent above its baseline.")
     ] = 10.0
     p99_recovery_time_ms: Annotated[
         Positive, Meta(description="The 99th percentile of recoveries is at most this, in ms.")
     ] = 1500.0
     aggregation_window_seconds: Annotated[
-        Positive, Meta(description="Length of the sliding window that is judged.")
+        Length, Meta(description="Length of the sliding window that is judged.")
     ] = 300.0
     min_samples: Annotated[
-        int, Meta(ge=1, description="Fewer requests than this in the window are not judged.")
+        Samples, Meta(description="Fewer requests than this in the window are not judged.")
     ] = 1
     baseline_min_samples: Annotated[
-        int,
-        Meta(ge=1, description="A p95 of fewer requests than this is not compared with another."),
+        Samples,
+        Meta(description="A p95 of fewer requests than this is not compared with another."),
     ] = 100
     max_flows: Annotated[
-        int, Meta(ge=1, description="Names of flows beyond so many are counted as other.")
+        Samples, Meta(description="Names of flows beyond so many are counted as other.")
     ] = 200
     evaluation_interval_seconds: Annotated[
-        Positive, Meta(description="Seconds between two evaluations of the alert rules.")
+        Length, Meta(description="Seconds between two evaluations of the alert rules.")
     ] = 15.0
 
     def __post_init__(self) -> None:
@@ -519,11 +553,11 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _check("error_rate_percent", self.error_rate_percent, 0, 100)
         _check("performance_regression_percent", self.performance_regression_percent, 0)
         _check("p99_recovery_time_ms", self.p99_recovery_time_ms, 0, above=True)
-        _check("aggregation_window_seconds", self.aggregation_window_seconds, 0, above=True)
-        _check("min_samples", self.min_samples, 1)
-        _check("baseline_min_samples", self.baseline_min_samples, 1)
-        _check("max_flows", self.max_flows, 1)
-        _check("evaluation_interval_seconds", self.evaluation_interval_seconds, 0, above=True)
+        _check_length("aggregation_window_seconds", self.aggregation_window_seconds)
+        _check_samples("min_samples", self.min_samples)
+        _check_samples("baseline_min_samples", self.baseline_min_samples)
+        _check_samples("max_flows", self.max_flows)
+        _check_length("evaluation_interval_seconds", self.evaluation_interval_seconds)
 
 
 class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

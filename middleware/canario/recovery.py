@@ -161,7 +161,7 @@ class FaultRecovery:
             since = self._since.pop(self._operation(of), None)
         if since is None:
             return None
-        taken_ms = max(0.0, now - since) * 1000
+        taken_ms = 0.0 if now < since else (now - since) * 1000
         try:
             self._monitor.record_recovery(self.flow, success, taken_ms)
         except Exception:

@@ -15,6 +15,17 @@ from msgspec import Struct
 
 from canario.judges.make import make_judge
 from canario.judges.verdict import Evidence, Judge, Verdict, VerdictKind
+from canario.limits import (
+    LATEST,
+    LONGEST_MS,
+    MOST,
+    MOST_CHECKS_AT_ONCE,
+    refuse_arm,
+    refuse_counts,
+    refuse_instant,
+    refuse_numbers,
+    refuse_outcome,
+)
 from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight, Seen
 from canario.metrics.recorder import ArmMetrics, Recorder
@@ -27,7 +38,7 @@ from .in_flight import Flights, OpenRequests, Request
 from .state import Phase, State, apply, replay
 from .violation import Violation
 
-__all__ = ["ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout"]
+__all__ = ["ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout", "refuse_no_observation"]
 
 # Checks that `history` keeps: seven hours at the default interval.
 HISTORY = 5000
@@ -72,6 +83,9 @@ class Rollout:
 
     Every method takes the instant `now` (seconds) and returns the events that it caused, which
     have been applied to `state`. An instant before one already seen counts as that one.
+
+    What is no arm, no count or no instant raises `ValueError` or `TypeError`, and so does an
+    instant that is more than `limits.MOST_CHECKS_AT_ONCE` checks ahead; nothing is counted then.
     """
 
     __slots__ = (
@@ -113,6 +127,8 @@ class Rollout:
         """Enter the first stage. A rollout that has begun is left as it is."""
         if self.state.phase is not Phase.PENDING:
             return []
+        if not -LATEST <= now <= LATEST:
+            refuse_instant(now)
         self._cursor = now
         self._judge.begin()
         return self._apply(machine.start(self.deployment, now))
@@ -168,13 +184,32 @@ class Rollout:
 
     def advance(self, now: float) -> list[Event]:
         """Make the checks that are due up to and including `now`, each at its own instant."""
+        if not now < self.due:
+            self._refuse_to_leap(now)
         events: list[Event] = []
         while self.due <= now:
             self._cursor = self.due
-            events += self._check(self.due)
+            try:
+                events += self._check(self.due)
+            except BaseException:
+                if not events:
+                    raise
+                return events  # they have taken effect; the check is due, and raises, once more
         if now > self._cursor:
             self._cursor = now
         return events
+
+    def _refuse_to_leap(self, now: float) -> None:
+        if not -LATEST <= now <= LATEST:
+            refuse_instant(now)
+        interval = self.deployment.rollback_thresholds.check_interval_seconds
+        checks = (now - self.due) / interval
+        if checks > MOST_CHECKS_AT_ONCE:
+            raise ValueError(
+                f"now is {now!r}, {checks:,.0f} checks (one every {interval:g} s) after the last "
+                f"instant, {self._cursor:g}; it must be at most {MOST_CHECKS_AT_ONCE:,} "
+                "checks ahead"
+            )
 
     def close(self, now: float, request: Request, *, answered: bool) -> tuple[list[Event], bool]:
         """A request in flight has ended, or sent the message that it is counted with.
@@ -194,7 +229,10 @@ class Rollout:
     def observe(
         self, now: float, arm: Arm, outcome: Outcome, latency_ms: float | None = None
     ) -> list[Event]:
-        """Count one finished request. Without a latency it takes no part in the percentiles."""
+        """Count one finished request. Without a latency it takes no part in the percentiles.
+
+        Whoever counts what others have measured asks `refuse_no_observation` first.
+        """
         events = self.advance(now) if now >= self.due else []
         if now < self._cursor:
             now = self._cursor
@@ -213,6 +251,20 @@ class Rollout:
         The outcome is that of observing them one by one when no check is due between the first
         and the last of them, they share a slice, and none broke a contract.
         """
+        if arm != "canary" and arm != "baseline":
+            refuse_arm(arm)
+        if not -LATEST <= now <= LATEST:
+            refuse_instant(now)
+        if not (
+            0 <= counts.requests <= MOST
+            and 0 <= counts.errors <= MOST
+            and 0 <= counts.timed <= MOST
+            and 0 <= counts.slow <= MOST
+            and 0 <= counts.violations <= MOST
+            and 0 <= counts.neutral <= MOST
+            and 0 <= counts.abandoned <= MOST
+        ):
+            refuse_counts(counts)
         events = self.advance(now) if now >= self.due else []
         self.recorder.arm(arm).window.add(
             max(now, self._cursor),
@@ -231,6 +283,10 @@ class Rollout:
 
         Where the contract has a budget that is not used up, nothing follows.
         """
+        if arm != "canary" and arm != "baseline":
+            refuse_arm(arm)
+        if not -LATEST <= now <= LATEST:
+            refuse_instant(now)
         events = self.advance(now) if now >= self.due else []
         now = max(now, self._cursor)
         tolerated = self.recorder.broke(arm, violation.contract, now)
@@ -316,6 +372,20 @@ class Rollout:
                 self._latest.clear()
         self.due = machine.next_due(self.deployment, self.state, self._cursor)
         return events
+
+
+def refuse_no_observation(now: float, arm: Arm, outcome: Outcome, latency_ms: float | None) -> None:
+    """Raise `ValueError` or `TypeError` where one of these is none."""
+    if arm != "canary" and arm != "baseline":
+        refuse_arm(arm)
+    if type(outcome) is not Outcome:
+        refuse_outcome(outcome)
+    try:
+        fits = -LATEST <= now <= LATEST and (latency_ms is None or 0 <= latency_ms <= LONGEST_MS)
+    except TypeError:
+        fits = False
+    if not fits:
+        refuse_numbers(now, latency_ms)
 
 
 def _arm_snapshot(metrics: ArmMetrics, now: float, in_flight: InFlight) -> ArmSnapshot:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import Any, NoReturn
-
-__all__ = ["milliseconds", "plain_name"]
+__all__ = ["plain_name"]
 
 # A name is kept for ever, so its length is bounded too.
 _LONGEST_NAME = 256
@@ -27,20 +24,3 @@ def plain_name(flow_name: object) -> str:
             f"at most {_LONGEST_NAME} are kept"
         )
     return name
-
-
-def milliseconds(what: str, value: Any) -> float:
-    """A time as a float. Raises `TypeError` for no number, `ValueError` for one out of range."""
-    if isinstance(value, str | bytes | bool):
-        _refuse(what, value, TypeError)
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        _refuse(what, value, TypeError)
-    if not isfinite(number) or number < 0:
-        _refuse(what, value, ValueError)
-    return number
-
-
-def _refuse(what: str, value: object, error: type[Exception]) -> NoReturn:
-    raise error(f"{what} is {value!r}; it must be a finite number of milliseconds, at least 0")

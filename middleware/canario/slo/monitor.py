@@ -17,6 +17,7 @@ from canario.alerts.model import Alert, AlertState, AlertType, Condition
 from canario.clock import Clock, system_clock
 from canario.control.state import Phase
 from canario.control.violation import Violation
+from canario.limits import LONGEST_MS, duration_ms, truth
 from canario.logger import guarded
 from canario.metrics.flow import Point
 from canario.metrics.histogram import BATCH
@@ -25,7 +26,6 @@ from canario.sinks.listeners import Listeners
 
 from .baseline import Baseline, Comparison, read_baselines, write_baselines
 from .burn import BurnRate, BurnWindows, ErrorBudget, scaled_windows
-from .checks import milliseconds
 from .flow import Flow
 from .rules import Example, conditions_of
 from .status import FlowTotals, Limits, SLOStatus, judge
@@ -39,6 +39,11 @@ __all__ = ["SLOMonitor"]
 logger = logging.getLogger("canario")
 
 Sink = Callable[[Any], object]
+
+_LONGEST_RECOVERY_MS = 365 * LONGEST_MS
+
+# "bad" and None are no answers, though they are true or false.
+_BOOL: frozenset[object] = frozenset({bool})
 
 
 class SLOMonitor:
@@ -137,16 +142,19 @@ class SLOMonitor:
             trace_id: 32 hex digits, kept as an example if the request was bad or slow.
 
         Raises:
-            ValueError: For an empty or too long name, or a latency that is negative, infinite
-                or no number.
-            TypeError: For a name that is no text, or a latency that is none.
+            ValueError: For an empty or too long name, or a latency that is negative, infinite,
+                NaN or longer than a day.
+            TypeError: For a name that is no text, a latency that is none, or a `success` that is
+                neither true nor false.
         """
         now = self.clock()
         # Nearly all requests go this way, without a lock: what is unusual is found out below.
         if (
             contract_valid
+            and success.__class__ in _BOOL
+            and contract_valid.__class__ in _BOOL
             and latency_ms.__class__ is float
-            and 0.0 <= latency_ms < inf
+            and 0.0 <= latency_ms <= LONGEST_MS
             and (trace_id is None or (success and latency_ms <= self._slow_ms))
         ):
             try:
@@ -161,7 +169,14 @@ class SLOMonitor:
                         with flow.lock:
                             flow.settle(now)
                     return
-        self._record(now, flow_name, bool(success), latency_ms, bool(contract_valid), trace_id)
+        self._record(
+            now,
+            flow_name,
+            truth("success", success),
+            latency_ms,
+            truth("contract_valid", contract_valid),
+            trace_id,
+        )
 
     def record_violation(self, flow_name: str, violation: Violation) -> None:
         """Record a broken contract of a request that was recorded as one that kept it."""
@@ -177,13 +192,14 @@ class SLOMonitor:
         """Record how long it took from a fault until a flow worked again.
 
         With `success` False it did not, and the time is how long it was waited for; it counts as
-        longer than the limit. Raises like `record_request`.
+        longer than the limit. Raises like `record_request`; a recovery may take a year.
         """
-        time_ms = milliseconds("recovery_time_ms", recovery_time_ms)
+        time_ms = duration_ms("recovery_time_ms", recovery_time_ms, _LONGEST_RECOVERY_MS)
+        success = truth("success", success)
         now = self.clock()
         flow = self._table.take(flow_name, now)
         with flow.lock:
-            flow.recover(now, bool(success), time_ms, self._limits)
+            flow.recover(now, success, time_ms, self._limits)
 
     # -- how it stands
 
@@ -408,7 +424,7 @@ class SLOMonitor:
         valid: bool,
         trace_id: str | None,
     ) -> None:
-        latency = None if latency_ms is None else milliseconds("latency_ms", latency_ms)
+        latency = None if latency_ms is None else duration_ms("latency_ms", latency_ms)
         flow = self._table.take(flow_name, now)
         with flow.lock:
             flow.record(now, success, latency, valid)
