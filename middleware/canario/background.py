@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
+
+from .fork import Forkable, renew_in_child
 
 __all__ = ["BackgroundQueue", "flush"]
 
@@ -21,7 +22,7 @@ logger = logging.getLogger("canario")
 _queues: WeakSet[BackgroundQueue[Any]] = WeakSet()
 
 
-class BackgroundQueue(Generic[T]):
+class BackgroundQueue(Forkable, Generic[T]):
     """Hands items to a function, one after the other, on a thread of its own.
 
     The thread starts with the first item, so that nothing runs before a server forks, and ends
@@ -60,6 +61,7 @@ class BackgroundQueue(Generic[T]):
         self._closed = False
         self._begin()
         _queues.add(self)
+        renew_in_child(self)
 
     @property
     def dropped(self) -> int:
@@ -96,6 +98,9 @@ class BackgroundQueue(Generic[T]):
             self._waiting.clear()
         return done
 
+    def after_fork_in_child(self) -> None:
+        self._begin()
+
     def _begin(self) -> None:
         self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
@@ -105,12 +110,13 @@ class BackgroundQueue(Generic[T]):
     def _work_begins(self) -> bool:
         if self._thread is not None and self._thread.is_alive():
             return True
-        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except RuntimeError:  # the interpreter ends, or the host allows no more threads
-            self._thread = None
-        return self._thread is not None
+            return False
+        self._thread = thread
+        return True
 
     def _work(self) -> None:
         while True:
@@ -138,12 +144,4 @@ def flush() -> None:
         queue.drain(max(0.0, began + queue.exit_seconds - time.monotonic()))
 
 
-def _forget_in_child() -> None:
-    # A lock may have been held, and the threads have stayed behind in the parent.
-    for queue in list(_queues):
-        queue._begin()
-
-
 atexit.register(flush)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)

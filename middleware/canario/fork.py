@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
-__all__ = ["Forkable", "renew_in_child"]
+__all__ = ["ForkSafeLock", "Forkable", "renew_in_child"]
 
 
 class Forkable:
@@ -28,6 +29,29 @@ class Forkable:
     def after_fork_in_child(self) -> None:
         """In the child: make locks anew, and forget threads and what is the parent's."""
         raise NotImplementedError
+
+
+class ForkSafeLock(Forkable):
+    """A lock that a forked child finds open, whoever held it in the parent.
+
+    For what is asked seldom: it costs a call more than a plain one.
+    """
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        renew_in_child(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(RuntimeError):  # it was made anew meanwhile
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = Lock()
 
 
 _members: WeakSet[Forkable] = WeakSet()

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from .clock import Clock
+from .fork import ForkSafeLock
 
 __all__ = ["FaultRecovery", "RecoveryMonitor", "breaker_listener", "on_retry"]
 
@@ -66,7 +67,7 @@ class FaultRecovery:
         self._monitor = monitor
         self._clock = clock or time.monotonic
         self._since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def __repr__(self) -> str:
         return f"<FaultRecovery {self.flow!r}>"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from canario.context import current_arm
 from canario.control.violation import Violation
+from canario.fork import ForkSafeLock
 
 from .digest import UndigestibleError, digest
 from .report import report_violation
@@ -79,7 +79,7 @@ class FlowContract:
             self._parameters = tuple(name for name in parameters if name not in _ITSELF)
         self._remembered = remembered
         self._seen: OrderedDict[tuple[str, str, bytes], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def check_input(
         self, flow: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from canario.fork import Forkable, renew_in_child
+
 if TYPE_CHECKING:
     import urllib3
 
@@ -46,7 +48,7 @@ def backoff(attempt: int, first: float, draw: float) -> float:
     return whole / 2 + draw * whole / 2
 
 
-class Poster:
+class Poster(Forkable):
     """Posts JSON to one address until it is taken, given up, or `stop` is set.
 
     Connection errors, 429 and 5xx are tried again, not before the instant that `Retry-After`
@@ -84,8 +86,10 @@ class Poster:
         self._timeout = urllib3.Timeout(total=timeout)
         self._attempts = attempts
         self._backoff_seconds = backoff_seconds
-        self._pool = pool or urllib3.PoolManager(cert_reqs="CERT_REQUIRED")
+        self._own_pool = pool is None
+        self._pool = pool or _pool()
         self.stop = threading.Event()
+        renew_in_child(self)
         # All of the URL that may be shown: a path or a user part often is a secret.
         port = "" if parts.port is None else f":{parts.port}"
         self.address = f"{parts.scheme}://{parts.hostname}{port}"
@@ -108,6 +112,12 @@ class Poster:
                     raise Undeliverable(f"{why}; no time was left to try again") from None
             else:
                 return
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connections to it: two on one would hear each other's answers."""
+        self.stop = threading.Event()
+        if self._own_pool:
+            self._pool = _pool()
 
     def _try(self, body: bytes, headers: Mapping[str, str]) -> None:
         import urllib3
@@ -136,6 +146,12 @@ class Poster:
             asked = "" if seconds is None else f", asking for {seconds:g} s of patience"
             raise _TryAgain(f"it answered {status}{asked}", seconds)
         raise Undeliverable(f"{self.address}: it answered {status}, which is final")
+
+
+def _pool() -> urllib3.PoolManager:
+    import urllib3
+
+    return urllib3.PoolManager(cert_reqs="CERT_REQUIRED")
 
 
 def _named(error: Exception) -> str:

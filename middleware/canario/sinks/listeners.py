@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -11,11 +10,11 @@ from contextvars import Context, copy_context
 from functools import partial
 from threading import Lock
 from typing import Any
-from weakref import WeakSet
 
 from canario.alerts.model import Alert
 from canario.background import BackgroundQueue
 from canario.control.events import Event
+from canario.fork import Forkable, renew_in_child
 from canario.plan import Deployment
 
 from .otel import OpenTelemetryEvents
@@ -111,7 +110,7 @@ class Beside:
         self._on_error(error)
 
 
-class Listeners:
+class Listeners(Forkable):
     """All who are told what happens to one controller or one monitor.
 
     A sink with a true attribute `inline` is called at once, by whoever causes the event: those
@@ -147,7 +146,7 @@ class Listeners:
     ) -> None:
         self._on_error = on_error or _log
         self._begin()
-        _all.add(self)
+        renew_in_child(self)
         own: list[AnySink] = [] if first is None else [first]
         if telemetry:
             own.append(_knowing(OpenTelemetryEvents(), deployment))
@@ -159,6 +158,10 @@ class Listeners:
             mine if isinstance(mine, Beside) else sink
             for sink, mine in zip(given, arranged, strict=True)
         )
+
+    def after_fork_in_child(self) -> None:
+        # Another thread may have been telling, which has stayed behind in the parent.
+        self._begin()
 
     def _begin(self) -> None:
         self._outbox: deque[tuple[Event | Alert, Context]] = deque()
@@ -213,17 +216,6 @@ class Listeners:
                 left = None if timeout is None else max(0.0, began + timeout - time.monotonic())
                 done = getattr(sink, method)(left) and done
         return done
-
-
-def _forget_in_child() -> None:
-    # Another thread may have been telling, which has stayed behind in the parent.
-    for listeners in list(_all):
-        listeners._begin()
-
-
-_all: WeakSet[Listeners] = WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _arranged(

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import inf
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -17,6 +16,7 @@ from canario.alerts.model import Alert, AlertState, AlertType, Condition
 from canario.clock import Clock, system_clock
 from canario.control.state import Phase
 from canario.control.violation import Violation
+from canario.fork import ForkSafeLock
 from canario.limits import LONGEST_MS, duration_ms, truth
 from canario.logger import guarded
 from canario.metrics.flow import Point
@@ -93,8 +93,8 @@ class SLOMonitor:
         self._baselines: dict[str, Baseline] = {}
         self._stage: Callable[[], float | None] = _no_stage
         self._book = AlertBook() if book is None else book
-        self._lock = Lock()
-        self._book_lock = Lock()
+        self._lock = ForkSafeLock()
+        self._book_lock = ForkSafeLock()
         self._told: set[str] = set()
         self._log = guarded(log)
         self.due = self.clock() + objectives.evaluation_interval_seconds

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from threading import Lock
 
+from canario.fork import Forkable, ForkSafeLock, renew_in_child
+
 from .checks import plain_name
 from .flow import Flow
 from .status import Limits
@@ -15,20 +17,25 @@ OTHER = "other"
 """The flow of the names past `max_flows`."""
 
 
-class FlowTable:
+class FlowTable(Forkable):
     """Flows by name, at most `max_flows` of them and `other`. Safe to use from many threads.
 
     `overflowed` counts how often `other` was taken for a name that found no room.
     """
 
-    __slots__ = ("_limits", "_lock", "_log", "flows", "overflowed")
+    __slots__ = ("__weakref__", "_limits", "_lock", "_log", "flows", "overflowed")
 
     def __init__(self, limits: Limits, log: logging.Logger) -> None:
         self.flows: dict[str, Flow] = {}
         self.overflowed = 0
         self._limits = limits
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
+        renew_in_child(self)
         self._log = log
+
+    def after_fork_in_child(self) -> None:
+        for flow in self.flows.values():
+            flow.lock = Lock()
 
     def __len__(self) -> int:
         return len(self.flows)

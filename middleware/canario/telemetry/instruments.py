@@ -6,7 +6,6 @@ which read whatever is registered just then.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from opentelemetry.metrics import (
 )
 
 from canario._version import __version__
+from canario.fork import ForkSafeLock
 from canario.metrics.histogram import DurationTotals
 
 from .metrics import METRICS, Metric
@@ -43,7 +43,7 @@ class _Global:
 _GLOBAL = _Global()
 _INSTRUMENTS: WeakKeyDictionary[MeterProvider | _Global, _Instruments] = WeakKeyDictionary()
 # Held while instruments are made, which takes the SDK's locks; so no callback may wait for it.
-_LOCK = threading.Lock()
+_LOCK = ForkSafeLock()
 
 # No collection takes longer; what was read before is not shown any more.
 _ROUND_SECONDS = 1.0
@@ -101,7 +101,7 @@ class _Instruments:
     """The instruments of one meter provider, and who is shown by them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._registrations: list[Registration] = []
         self._snapshot: dict[str, list[Observation]] = {}
         self._read_at = -_ROUND_SECONDS

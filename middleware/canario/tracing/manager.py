@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -15,6 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Tracer, TracerProvider
 
 from canario.config import load_plan
+from canario.fork import ForkSafeLock
 from canario.plan import Plan
 
 from . import propagation
@@ -116,7 +116,7 @@ class _Process:
     """What was initialised in this process, and with what."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = ForkSafeLock()
         self.manager: TracingManager | None = None
         self.asked: dict[str, object] = {}
 
