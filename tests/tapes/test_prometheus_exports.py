@@ -306,7 +306,7 @@ def test_what_is_hardly_so_is_said(read: Callable[..., Observed]) -> None:
     quick = [
         series({"__name__": NAME, "le": le, "code": "500"}, GROWING) for le in ("0.001", "+Inf")
     ]
-    said = " ".join(note for note in read(quick).notes if "implausible" in note)
+    said = " ".join(read(quick).notes)
     assert "less than 0.5 ms" in said
     assert "6,000 requests failed" in said
     gauge = [series({"__name__": NAME, "le": "+Inf"}, [5.0, 3, 6, 2, 7, 1, 8, 2, 9, 3])]

@@ -16,10 +16,19 @@ from msgspec import Struct
 
 from canario.contracts.wording import brief
 from canario.tape.schema import ARMS, TapeError
-from canario_sim.tapes.parsed import Collector, Line, LineError, outcome_of_status, untimed
+from canario_sim.tapes.doubts import doubts
+from canario_sim.tapes.parsed import (
+    LIMIT_MS,
+    Collector,
+    Line,
+    LineError,
+    route_of,
+    untimed,
+    worth_of_status,
+)
 from canario_sim.tapes.recording import BAD, GOOD, NEUTRAL, Recording
 
-from .left_out import LeftOut, implausible, such_as
+from .left_out import LeftOut, such_as
 from .otlp_documents import Exported, SpanDocuments
 from .where import Where, only_one
 
@@ -74,7 +83,8 @@ _GRPC_FAULTS = frozenset(
     ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"]
 )
 
-_WEBSOCKET = 101
+# What servers log of a client that left before it was answered.
+_LEFT = 499
 _MEANINGS = 12
 
 
@@ -91,6 +101,7 @@ def read_spans(
     where: Mapping[str, str] | None = None,
     key: str | None = None,
     errors: Collection[int] = (),
+    limit_ms: float = LIMIT_MS,
     secret: bytes | None = None,
     strict: bool = False,
 ) -> Spans:
@@ -102,6 +113,7 @@ def read_spans(
         key: What users are told apart by: `user`, `client` or `none`; by default the user where a
             span has one, else the client.
         errors: Statuses below 500 that count as errors.
+        limit_ms: A client that left after a longer wait says that the service is slow.
         secret: With what users' keys are hashed; a random one by default.
         strict: Whether the first span that cannot be read is an error.
 
@@ -109,7 +121,7 @@ def read_spans(
         TapeError: For a file that holds no request, or more spans that cannot be read than such
             that can, or the spans of several services.
     """
-    return _Reader(path, Where(where or {}), key, errors, secret, strict).read()
+    return _Reader(path, Where(where or {}), key, errors, limit_ms, secret, strict).read()
 
 
 class _Request(Struct):
@@ -128,12 +140,14 @@ class _Reader:
         where: Where,
         key: str | None,
         errors: Collection[int],
+        limit_ms: float,
         secret: bytes | None,
         strict: bool,
     ) -> None:
         self._path = path
         self._where = where
         self._errors = errors
+        self._limit_ms = limit_ms
         self._secret = secret
         self._strict = strict
         self._candidates = (*_USERS["user"], *_USERS["client"]) if key is None else _USERS[key]
@@ -210,8 +224,9 @@ class _Reader:
         attributes = span.attributes
         outcome, latency = self._worth(span, attributes, (ended - started) / 1e6)
         route = attributes.get("http.route")
-        if route is None and "canario.outcome" not in attributes:
-            route = span.get("name")  # canario's own say by themselves that there is no route
+        if route is None and span.get("name") and "canario.outcome" not in attributes:
+            # canario's own say by themselves that there is none; others may be called by a path.
+            route = route_of(str(span.get("name")))
         arm = _first(attributes, _ARM)
         line = Line(
             started / 1e9,
@@ -239,19 +254,19 @@ class _Reader:
         status = self._status(attributes)
         failed = _has_error(span)
         method = str(_first(attributes, _METHOD) or "").upper()
-        if untimed(method, str(_first(attributes, _PATH) or "")) or status == _WEBSOCKET:
-            took_ms = nan  # a WebSocket's span is the life of its connection
+        if untimed(method, str(_first(attributes, _PATH) or "")):
+            took_ms = nan
         if status is not None:
-            outcome = BAD if not status else outcome_of_status(status, self._errors)
-            if failed and outcome == GOOD:
-                return BAD, took_ms
+            outcome, counts = worth_of_status(status, took_ms, self._errors, self._limit_ms)
+            if failed and status < 400:
+                return BAD, counts
             if failed and outcome == NEUTRAL:
                 self._unclear.setdefault(
                     f"spans with a status of ERROR and {status}, which says nothing as in the "
                     f"middleware (--errors {status})",
                     [],
                 ).append(str(span.get("spanId")))
-            return outcome, took_ms
+            return outcome, counts
         if failed or "error.type" in attributes:
             return BAD, took_ms
         grpc = _first(attributes, _GRPC)
@@ -259,9 +274,9 @@ class _Reader:
             return _grpc_outcome(grpc), took_ms
         if method:
             self._unclear.setdefault(
-                "spans of HTTP without a status, which say nothing: as a rule the client left", []
+                "spans of HTTP without a status, taken for clients that left", []
             ).append(str(span.get("spanId")))
-            return NEUTRAL, nan
+            return worth_of_status(_LEFT, took_ms, (), self._limit_ms)
         return GOOD, took_ms
 
     def _status(self, attributes: Mapping[str, Any]) -> int | None:
@@ -303,7 +318,7 @@ class _Reader:
         notes += [
             f"{len(places):,} {what}{such_as(places)}" for what, places in self._unclear.items()
         ]
-        return [*notes, *implausible(recording)]
+        return [*notes, *doubts(recording)]
 
 
 def _meanings(requests: list[_Request]) -> Iterator[str]:

@@ -156,7 +156,7 @@ class _Reader:
             *self._summed(buckets),
             *self._left_out(),
             *self._notes,
-            *_implausible(observed),
+            *_doubts(observed),
         ]
         return Observed(
             source=self._path.name,
@@ -283,9 +283,8 @@ class _Reader:
         if label != "outcome":
             found = _STATUS_CLASS.fullmatch(value)
             status = f"{found[1]}00" if found else value
-            if status.isdecimal() and not int(status):
-                return BAD  # no response at all
-            if status.isdecimal() and 100 <= int(status) <= 999:
+            # 0 is no response at all.
+            if status.isdecimal() and (not int(status) or 100 <= int(status) <= 999):
                 return outcome_of_status(int(status), self._errors)
         return _OUTCOMES.get(value.lower().replace("-", "_").replace(" ", "_"))
 
@@ -347,7 +346,9 @@ class _Reader:
         cumulated = np.maximum.accumulate(upto)
         # Scrapes are not of one instant, so a count may be one behind; more is no histogram.
         if np.any(cumulated - upto > 0.01 * cumulated[-1] + 1):
-            self._notes.append(f"implausible: the buckets of {shown} are not cumulative")
+            self._notes.append(
+                f"the buckets of {shown} are not cumulative: are they a histogram's?"
+            )
         counts = np.round(np.diff(cumulated, prepend=0.0)).astype(np.float64)
         return Binned(np.concatenate([[0.0], edges * scale]), counts)
 
@@ -378,7 +379,7 @@ class _Reader:
             self._notes.append(f"{what} fell: taken as a restart, after which it began at 0")
         falls = sum(len(self._growths[id(each)].at) for each in own) / 10
         if restarts > max(falls, 3):
-            self._notes.append("implausible: counters fall so often that they may be none")
+            self._notes.append("counters fall so often that they may be none: is it a gauge?")
         return Counts(tuple(np.round(numbers).astype(np.int64).tolist()), step, float(instants[0]))
 
     def _total(self, buckets: Iterable[Series]) -> float:
@@ -461,16 +462,21 @@ def _unit_of(name: str) -> float | None:
     return found[-1] if found else None
 
 
-def _implausible(observed: Mapping[str, ArmObserved]) -> Iterator[str]:
+def _doubts(observed: Mapping[str, ArmObserved]) -> Iterator[str]:
     for arm, of in observed.items():
         if isinstance(of.latencies, Binned) and of.latencies.n:
             (median,) = of.latencies.quantiles(np.array([0.5])).tolist()
             if median < 1:
-                yield f"implausible: half of the {arm}'s requests took less than {median:.3g} ms"
-            elif median > 600_000 and np.isfinite(median):
-                yield f"implausible: half of the {arm}'s requests took {median / 1000:,.0f} s"
+                yield (
+                    f"half of the {arm}'s requests took less than {median:.3g} ms: is the unit "
+                    "right?"
+                )
+            elif median > 60_000 and np.isfinite(median):
+                yield (
+                    f"half of the {arm}'s requests took {median / 1000:,.0f} s: is the unit right?"
+                )
         if of.requests >= 100 and of.errors == of.requests:
-            yield f"implausible: all of the {arm}'s {of.requests:,} requests failed"
+            yield f"all of the {arm}'s {of.requests:,} requests failed"
 
 
 def _listed(names: Iterable[str]) -> str:

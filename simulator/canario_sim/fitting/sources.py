@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = ("tape", "otlp", "prometheus", *FORMATS)
 # Which options a source takes that is no log.
 _TAKEN: dict[str, frozenset[str]] = {
     "tape": frozenset(),
-    "otlp": frozenset({"where", "key", "errors", "secret", "strict"}),
+    "otlp": frozenset({"where", "key", "errors", "limit_ms", "secret", "strict"}),
     "prometheus": frozenset({"where", "metric", "rate", "unit", "errors"}),
 }
 _ONLY_OF_OTHERS = frozenset({"metric", "rate"})
