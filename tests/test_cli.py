@@ -138,6 +138,7 @@ def test_a_journal_is_told(tmp_path: Path) -> None:
     controller.start()
     clock.advance(61.5)
     controller.report_violation("canary", "/evaluate: no score")
+    assert controller.close(10)
     said = call("journal", str(path))
     assert said.returncode == 0
     lines = said.stdout.splitlines()
@@ -148,6 +149,26 @@ def test_a_journal_is_told(tmp_path: Path) -> None:
     said = call("journal", str(path), "--json")
     assert "ends in the middle of an event" in said.stderr
     assert json.loads(said.stdout)["truncated"] is True
+
+
+def test_a_journal_over_two_processes_tells_how_much_of_a_hold_is_served(tmp_path: Path) -> None:
+    """Of which the second had a date an hour earlier: the story goes on all the same."""
+    path = tmp_path / "journal.jsonl"
+    for now in (1_800_000_000, 1_799_996_400):
+        clock = ManualClock(now)
+        controller = canario.CanaryDeploymentController(
+            deployment_id="x", clock=clock, journal=path
+        )
+        controller.start()
+        clock.advance(61.5)
+        assert controller.close(10)
+    lines = call("journal", str(path)).stdout.splitlines()
+    assert lines[2].split(maxsplit=2)[:2] == ["0", "s"]
+    assert "taken up by another process" in lines[2]
+    assert lines[-1] == (
+        f"2 min 3 s of the 5 min of its stage are served, last watched by process {os.getpid()}"
+    )
+    assert json.loads(call("journal", str(path), "--json").stdout)["pid"] == os.getpid()
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:

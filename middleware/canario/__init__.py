@@ -5,6 +5,7 @@ from .config import ConfigError, load_plan
 from .context import current_arm
 from .contracts.report import report_contract_violation
 from .control.events import RollbackReason
+from .control.journal import JournalError
 from .control.machine import CommandRefusedError
 from .control.rollout import Outcome
 from .control.state import Phase
@@ -23,6 +24,7 @@ __all__ = [
     "Deployment",
     "DeploymentResult",
     "InvalidKeyError",
+    "JournalError",
     "Outcome",
     "Phase",
     "Plan",

@@ -22,7 +22,7 @@ from canario.cli_slo import slo
 from canario.config import ConfigError, load_plan, plan_schema
 from canario.control.events import Started
 from canario.control.journal import JournalError, parse_journal
-from canario.control.state import replay
+from canario.control.state import Phase, replay
 from canario.control.words import describe, seconds_in_words
 from canario.explain import explain
 from canario.plan import Deployment
@@ -143,13 +143,30 @@ def journal(file: Path, *, as_json: bool) -> None:
     except ValueError as error:
         raise click.ClickException(f"{file}: {error}") from error
     if as_json:
-        _print_json({"state": state, "events": read.events, "truncated": bool(read.truncated)})
+        _print_json(
+            {
+                "state": state,
+                "events": read.events,
+                "truncated": bool(read.truncated),
+                "watched": read.watched,
+                "pid": read.pid,
+            }
+        )
         return
-    start = begun.at if begun else 0.0
+    start = last = begun.at if begun else 0.0
     for event in read.events:
+        # Another process may have had another date: its story goes on where the last one ended.
+        start -= max(0.0, last - event.at)
+        last = event.at
         say(f"{seconds_in_words(event.at - start):>10}  {describe(event, deployment)}")
     say()
     say(f"{state.phase}, {state.share:g} % of the keys go to the canary")
+    if state.phase in (Phase.RUNNING, Phase.PAUSED) and read.watched is not None:
+        hold = deployment.canary_stages[state.stage].hold_seconds
+        stands = read.watched if state.paused_at is None else state.paused_at
+        served = seconds_in_words(min(hold, hold - max(0.0, state.ends_at - stands)))
+        by = "" if read.pid is None else f", last watched by process {read.pid}"
+        say(f"{served} of the {seconds_in_words(hold)} of its stage are served{by}")
 
 
 @cli.command(epilog=EPILOG, short_help="Print a signed claim that forces an arm.")

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from canario.judges.verdict import Trigger, Verdict
+from canario.limits import LATEST
 from canario.plan import Deployment
 
 from .violation import Violation
@@ -32,8 +33,7 @@ __all__ = [
     "decided",
 ]
 
-# Seconds: the epoch and thousands of years about it. Beyond, a float no longer tells moments apart.
-Instant = Annotated[float, Meta(ge=-1e11, le=1e11)]
+Instant = Annotated[float, Meta(ge=-LATEST, le=LATEST)]
 StageNumber = Annotated[int, Meta(ge=0)]
 
 By = Literal["evidence", "operator", "deadline"]
