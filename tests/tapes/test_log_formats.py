@@ -14,6 +14,7 @@ from tests.tapes.logs import (
     COUNT,
     KNOWN,
     NO_USERS,
+    alb,
     clf,
     client,
     micros,
@@ -175,6 +176,42 @@ def test_what_can_be_read_in_several_ways_is_refused(name: str, tmp_path: Path) 
     with pytest.raises(TapeError, match=option) as told:
         read(tmp_path, line)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"latency_field": "99"}, "no field 99 for --latency-field; behind .* are 8, 9, 10"),
+        ({"format": "traefik-json", "unit": "ms"}, "a record's key tells its unit"),
+        ({"format": "ingress-nginx", "unit": "ms"}, "tells the unit of its times itself"),
+        ({"format": "nginx"}, "'nginx' is no format; valid are log, jsonl, csv, ingress-nginx"),
+        ({"names": {"at": "time"}}, "--map is for records"),
+        ({"where": {"at": "time"}}, "--where is for records"),
+        ({"pattern": "$client", "format": "alb"}, "a pattern says all of a format"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(
+    options: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        read(tmp_path, lambda n: clf(n, f" {took(n):.3f}"), **options)
+    with pytest.raises(TapeError, match="leave out --unit"):
+        read(tmp_path, lambda n: clf(n, f" {millis(n)}ms"), unit="s")
+
+
+def test_a_load_balancer_that_had_no_answer_tells_how_long_it_waited(tmp_path: Path) -> None:
+    for status, outcome in (("504", 1), ("460", 2)):
+        made = read(
+            tmp_path,
+            lambda n, status=status: (  # type: ignore[misc]
+                alb(n).replace(" 0.001 ", " -1 ").replace(" 200 200 34", f" {status} - 34")
+            ),
+        )
+        assert made.recording.outcome.tolist() == [outcome] * COUNT
+        waited = made.recording.ended - made.recording.at
+        assert waited.tolist() == pytest.approx([0.110641] * COUNT, abs=1e-5)
+    made = read(tmp_path, lambda n: alb(n).replace("https ", "wss ", 1), name="b.log")
+    assert np.isnan(made.recording.latency_ms).all()
 
 
 @pytest.mark.parametrize(

@@ -109,15 +109,27 @@ def test_a_server_that_escapes_nothing_loses_a_line_and_misreads_none(agent: str
         assert (made.took, made.arm, made.outcome) == (250.0, 0, 0)
 
 
-def test_words_of_some_clients_do_not_decide_how_lines_are_built(tmp_path: Path) -> None:
-    lines = [clf(n, f" {took(n):.3f}") for n in range(300)]
-    agent = "Mozilla/5.0 (X11; Linux x86_64)"
+@pytest.mark.parametrize(
+    "words", ['x" arm=canary rt=99 "y', 'x" 99.123 "y', 'x" rt=99 "y', 'x" "y']
+)
+@pytest.mark.parametrize("tail", ["{:.3f}", "rt={:.3f}", 'x rt="{:.3f}" arm=-'])
+def test_words_of_some_clients_do_not_decide_how_lines_are_built(
+    words: str, tail: str, tmp_path: Path
+) -> None:
+    lines = [clf(n, f" {tail.format(took(n))}") for n in range(300)]
     for n in range(0, 300, 3):  # every third one, with quotes that nobody escapes
-        lines[n] = lines[n].replace(agent, 'x" arm=canary rt=99 "y')
+        lines[n] = lines[n].replace("Mozilla/5.0 (X11; Linux x86_64)", words)
     made = imported(tmp_path, *lines)
     assert (made.recording.arm == -1).all()
     assert made.recording.latency_ms.max() < 200
-    assert (len(made.recording), made.skipped[0].count) == (200, 100)
+    assert len(made.recording) >= 200
+
+
+def test_names_tell_the_time_wherever_they_stand(tmp_path: Path) -> None:
+    lines = [clf(n, f" {'HIT ' if n % 2 else ''}rt={took(n):.3f}") for n in range(100)]
+    made = imported(tmp_path, *lines)
+    assert (len(made.recording), made.skipped) == (100, ())
+    assert made.recording.latency_ms.max() < 200
 
 
 def test_an_arm_that_the_operator_writes_counts(tmp_path: Path) -> None:
@@ -389,7 +401,7 @@ def test_lines_that_stand_there_twice_are_said(tmp_path: Path) -> None:
     lines = [clf(n, f" {took(n):.3f}") for n in range(50)]
     made = imported(tmp_path, *lines, *lines[:10])
     assert len(made.recording) == 60
-    assert any(doubt.startswith("10 lines stand there more than once") for doubt in made.doubts)
+    assert any(doubt.startswith("10 lines are the same as one before") for doubt in made.doubts)
 
 
 # -- what is said

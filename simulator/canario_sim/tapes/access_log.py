@@ -18,7 +18,7 @@ from msgspec import Struct
 from .parsed import LineError, Stamp, Unit, client_of
 from .pattern import Layout, layout_of
 
-__all__ = ["KEYS", "AmbiguousError", "Learned", "explain", "learn"]
+__all__ = ["KEYS", "NO_TIME", "AmbiguousError", "Learned", "explain", "learn"]
 
 # What a log may tell users apart by.
 KEYS = ("client", "user", "none")
@@ -80,12 +80,14 @@ class Learned(Struct, frozen=True):
         guessed: The time's unit is a guess, by how its numbers are written.
         field: What the time is, in words.
         parts: So many parts after its bytes a line needs, to tell the time.
+        forwarded: Whether the client is the first of several addresses.
     """
 
     layouts: tuple[Layout, ...]
     guessed: bool
     field: str
     parts: int
+    forwarded: bool
 
 
 class _Built(Struct, frozen=True):
@@ -151,10 +153,13 @@ def learn(
     for one, count in counts.most_common():
         if one is None or (one != first and count < _OTHERS * len(seen)):
             continue
-        if one.parts.count("arm=") + one.parts.count('arm="') + one.parts.count("arm:") > 1:
+        telling = _telling(one)
+        # A client can make a line look otherwise where a server does not escape its quotes. What
+        # it adds is no field: others are read where the same names tell the same.
+        if one.parts != first.parts and (not words.isidentifier() or telling != _telling(first)):
+            continue
+        if telling.count("arm") > 1:
             raise AmbiguousError("a line tells its arm twice; --pattern says which one holds")
-        if one != first and _tells_arm(one) and not _tells_arm(first):
-            continue  # most lines tell none, so it may be a client's word
         columns = [
             _Column(place, name, [each.texts[place] for each in clear if each.built == one])
             for place, name in enumerate(one.parts)
@@ -173,6 +178,7 @@ def learn(
         any(time.guessed for time in times),
         words,
         1 + min(time.place for time in times),
+        any("," in each.head[each.built.before] for each in clear if each.built is not None),
     )
 
 
@@ -254,8 +260,10 @@ def _check_clients(alike: Sequence[_Seen]) -> None:
         raise _no_client(second[0])
 
 
-def _tells_arm(one: _Built) -> bool:
-    return any(part.rstrip('"') in ("arm=", "arm:") for part in one.parts)
+def _telling(one: _Built) -> list[str]:
+    """The names in a line that may be fields."""
+    names = [part.rstrip('"=:') for part in one.parts if part not in ('"', "[", ".")]
+    return sorted(name for name in names if name == "arm" or _known(name) is not None)
 
 
 def _pattern(one: _Built, place: int) -> str:
@@ -325,7 +333,13 @@ def _time_of(
         if field == "none":
             return _Time(-1)
         column = next((each for each in columns if _is_field(each, field)), None)
-        return None if column is None else _with_unit(column, unit, _known(field))
+        if column is None:
+            there = ", ".join(each.name or str(each.place + _FIRST) for each in columns)
+            raise AmbiguousError(
+                f"it has no field {field} for --latency-field; behind the bytes there are "
+                f"{there or 'none'}"
+            )
+        return _with_unit(column, unit, _known(field))
     named = [
         each
         for each in columns
@@ -401,7 +415,12 @@ def _several(columns: Sequence[_Column]) -> AmbiguousError:
 def _with_unit(column: _Column, unit: Unit | None, named: tuple[Unit | None] | None) -> _Time:
     """The time's unit: as was said, by its name, or by how it is written."""
     if column.with_unit:
-        return _Time(column.place)
+        if unit is not None:
+            raise AmbiguousError(
+                f"its times tell their unit themselves ({column.texts[0]}); leave out --unit"
+            )
+        told = column.texts[0].replace("µ", "u")
+        return _Time(column.place, next((each for each in _UNITS if told.endswith(each)), "s"))
     its = unit or (named[0] if named else None)
     if its is not None:
         apache = column.name in ("D", "T") or not (column.name or column.points)

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from canario.tape.schema import ARMS, OUTCOMES, TapeError
 
-from .access_log import KEYS, AmbiguousError, Learned, explain, learn
+from .access_log import KEYS, NO_TIME, AmbiguousError, Learned, explain, learn
 from .doubts import doubts
 from .formats import LOGS, NAMES, RECORDS, KnownLog, KnownRecords
 from .lines import Lines
@@ -101,7 +101,8 @@ class Imported(Struct, frozen=True):
 
     `unit` and `stamp` tell how the log's times were taken, `guessed` whether nobody had said so.
     `how` says it in words, `examples` by the first lines; `doubts` are what looks implausible, and
-    `filtered` is how many records were no requests, by `where`.
+    `filtered` is how many records were no requests, by `where`. Of records, which are no `text`,
+    the keys tell the units.
     """
 
     recording: Recording
@@ -115,6 +116,7 @@ class Imported(Struct, frozen=True):
     examples: tuple[Example, ...] = ()
     doubts: tuple[str, ...] = ()
     filtered: int = 0
+    text: bool = True
 
 
 def import_log(
@@ -193,8 +195,8 @@ def import_log(
     recording = taken.collector.recording("ms", reading.stamp, path.name, rounded=reading.rounded)
     twice = taken.duplicates()
     said = [
-        f"{twice:,} lines stand there more than once, and are counted as often: was a file put "
-        "together twice?"
+        f"{twice:,} lines are the same as one before, and are counted too: was a file put together "
+        "twice?"
     ]
     return Imported(
         recording=recording,
@@ -208,13 +210,15 @@ def import_log(
         examples=tuple(taken.examples),
         doubts=(*(said if twice else ()), *doubts(recording)),
         filtered=taken.filtered,
+        text=reading.text,
     )
 
 
 def times_of(made: Imported) -> str:
     """How a log's times were taken, in words."""
     how = " (no --unit says otherwise)" if made.guessed else ""
-    return f"request times are {_UNITS[made.unit]}, instants the {made.stamp} of a request{how}"
+    times = f"request times are {_UNITS[made.unit]}, " if made.text else ""
+    return f"{times}instants the {made.stamp} of a request{how}"
 
 
 # -- what the lines are
@@ -231,6 +235,7 @@ class _Reading(Struct, frozen=True):
     stamp: Stamp = "end"
     guessed: bool = False
     rounded: bool = False
+    text: bool = False
 
 
 class _Telling(Struct, frozen=True):
@@ -279,15 +284,13 @@ class _Telling(Struct, frozen=True):
             if self.pattern is not None and re.search(r"%[<>]?[DT{]", self.pattern):
                 own = "start"  # Apache's
             layouts: tuple[Layout, ...] = (layout_of(pattern, unit, self.stamp or own),)
-            field = known.name if known is not None else "the pattern"
-            if not layouts[0].timed and self.latency_field != "none":
+            if not layouts[0].times and self.latency_field != "none":
                 raise LineError(_untimed(known))
-            if "${took}" in pattern or "$took" in re.findall(r"\$\w+", pattern):
-                field += f", times in {_UNITS[unit]}"
+            if self.unit is not None and layouts[0].own_unit is not None:
+                raise ValueError("the format tells the unit of its times itself; leave out --unit")
         else:
             learned = learn(text, unit=self.unit, stamp=self.stamp, field=self.latency_field)
             layouts = learned.layouts
-            field = learned.field
         readers = [
             (
                 layout.matches.fullmatch,
@@ -301,13 +304,14 @@ class _Telling(Struct, frozen=True):
             )
             for layout in layouts
         ]
-        unit = layouts[0].unit
         how = [f"read as {layout.pattern}" for layout in layouts]
         how += [] if known is None else [f"see {known.source}"]
         if self.latency_field == "none":
             how.append("no latencies are taken")
         elif learned is not None:
-            how.append(f"the request's time is {field}")
+            how.append(f"the request's time is {learned.field}")
+        if learned is not None and learned.forwarded and self.key == "client":
+            how.append("users are the first of several addresses, which a client may have made up")
 
         def parse(line: str) -> Line:
             for match, read in readers:
@@ -323,9 +327,10 @@ class _Telling(Struct, frozen=True):
             units=_texts,
             parse=parse,
             how=tuple(how),
-            unit=unit,
+            unit=layouts[0].own_unit or layouts[0].unit,
             stamp=layouts[0].stamp,
-            guessed=learned is not None and self.unit is None,
+            guessed=learned is not None and learned.guessed,
+            text=True,
             rounded=True,
         )
 
@@ -542,13 +547,13 @@ class _Taken:
 
     def all(self, reading: _Reading, lines: Iterable[tuple[int, str]]) -> int:
         """Take all of them; returns the number of the last line."""
-        number = 0
+        number, current = 0, 0
         parse, add, hashes = reading.parse, self.collector.add, self._hashes
 
         def watched() -> Iterator[tuple[int, str]]:
-            nonlocal number
+            nonlocal number, current
             for number, line in lines:
-                hashes.append(hash(line))
+                current = hash(line)
                 yield number, line
 
         for place, unit in reading.units(watched()):
@@ -560,6 +565,7 @@ class _Taken:
                     self.filtered += 1
                     continue
                 add(line)
+                hashes.append(current)
                 if len(self.examples) < _EXAMPLES:
                     self.examples.append(Example(place, line))
             except LineError as error:
@@ -617,9 +623,10 @@ def _refused(
         return f"{path} holds no request"
     if isinstance(error, AmbiguousError):
         return f"{path}: {error}"
+    remedy = " (--latency-field none imports it without)" if str(error) == NO_TIME else ""
     return (
         f"{path}: {len(head)} of {len(head)} lines cannot be read as {kind}; line {head[0][0]}: "
-        f"{error}. Is it another format? --format takes {', '.join(FORMATS)}"
+        f"{error}{remedy}. Is it another format? --format takes {', '.join(FORMATS)}"
     )
 
 

@@ -99,7 +99,8 @@ def worth_of_status(
     """What a status says of a request that took `latency_ms`, and the latency that counts, or NaN.
 
     A client that left (499, 460) counts as in the middleware: slow if it had waited for longer
-    than `limit_ms`. 0 is no response. The life of a WebSocket (101) is no latency.
+    than `limit_ms`. 0 is no response. The life of a WebSocket (101) is no latency. A neutral one
+    keeps its time, which tells when it arrived; it counts nowhere.
     """
     if 200 <= status < 400 and not errors:
         return GOOD, latency_ms  # as nearly all are
@@ -111,6 +112,8 @@ def worth_of_status(
         left=status in LEFT,
         failed=not status,
     )
+    if outcome is Outcome.NEUTRAL:
+        return NEUTRAL, latency_ms
     return _CODES[outcome], nan if counts is None else counts
 
 

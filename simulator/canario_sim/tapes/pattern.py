@@ -97,9 +97,15 @@ class Layout(Struct, frozen=True):
     stamp: Stamp = "end"
 
     @property
-    def timed(self) -> bool:
-        """Whether it tells how long a request took."""
-        return any(name.startswith("took") for name in self.matches.groupindex)
+    def times(self) -> tuple[str, ...]:
+        """The groups that tell how long a request took."""
+        return tuple(name for name in self.matches.groupindex if name.startswith("took"))
+
+    @property
+    def own_unit(self) -> Unit | None:
+        """The unit that the pattern itself says; None where `unit` does."""
+        told = [_unit_of(name) for name in self.times]
+        return told[0] if told else None
 
 
 @lru_cache(maxsize=64)
@@ -172,8 +178,8 @@ def reader(
 ) -> Callable[[re.Match[str]], Line]:
     """What makes a line of a match; its time is in ms. What it raises is a `LineError`."""
     has = layout.matches.groupindex
-    took_names = [name for name in has if name.startswith("took")] if timed else []
-    scales = {name: SECONDS[_unit_of(name, layout.unit)] * 1000 for name in took_names}
+    took_names = layout.times if timed else ()
+    scales = {name: SECONDS[_unit_of(name) or layout.unit] * 1000 for name in took_names}
     instant_name = next(name for name in ("time", "iso", "epoch") if name in has)
     to_instant: Callable[[str], float] = _clf if instant_name == "time" else instant
     who = key if key in has else None
@@ -227,10 +233,9 @@ def reader(
     return read
 
 
-def _unit_of(name: str, unit: Unit) -> Unit:
+def _unit_of(name: str) -> Unit | None:
     """`took_ms`, `took_ms_2`: the name tells it; `took` does not."""
-    told = name.split("_")[1:2]
-    return told[0] if told and told[0] in SECONDS else unit
+    return next((unit for unit in SECONDS if name.split("_")[1:2] == [unit]), None)
 
 
 def _arm(text: str) -> int:
