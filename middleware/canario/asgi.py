@@ -381,9 +381,11 @@ class _HTTPCall(_Call):
         if kind == "http.response.body":
             if not message.get("more_body", False):
                 self._ending = not self._trailers
-            elif self._before_body:
-                self._before_body = False
-                self._first_event = _is_event_stream(self._start_headers)
+            else:
+                self.pieces += 1
+                if self._before_body:
+                    self._before_body = False
+                    self._first_event = _is_event_stream(self._start_headers)
             if self.body is not None:
                 self.collect(message.get("body", b""), self._middleware.gate.max_body)
         elif kind == "http.response.start":

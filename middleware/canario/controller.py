@@ -24,7 +24,7 @@ from .clock import Clock, ManualClock, system_clock
 from .config import load_plan
 from .control import machine
 from .control.events import Event, Held, RollbackReason, RolledBack, StageEntered, Started
-from .control.in_flight import Flights
+from .control.in_flight import Flights, Request
 from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
 from .control.rollout import MetricsSnapshot, Outcome, Rollout, refuse_no_observation
@@ -38,6 +38,7 @@ from .limits import LATEST, duration_ms, refuse_arm, refuse_instant, truth
 from .logger import guarded
 from .metrics.counts import Counts
 from .metrics.histogram import DurationTotals
+from .metrics.in_flight import InFlight
 from .plan import Deployment, Plan
 from .routing.bucket import key_bytes
 from .routing.router import Arm, TrafficRouter
@@ -60,7 +61,7 @@ __all__ = [
 logger = logging.getLogger("canario")
 
 Sink = Callable[[Event], object]
-Request = tuple[str, float, bool, bool]
+Fields = tuple[str, float, bool, bool]
 
 # What an exhausted generator of requests answers.
 _END: Any = object()
@@ -168,6 +169,7 @@ class CanaryDeploymentController(Forkable):
         self._asked: tuple[str, ...] = ()  # where a key of theirs was looked for
         # Weakly: whoever lets go of a controller ends its thread and its hold on the journal.
         self._journal = _journal(journal, on_error=_weakly(self._journal_failed), log=log)
+        self._abandoned: deque[Request] = deque()
         self._listeners = Listeners(
             sinks,
             first=_weakly(self._log_event),
@@ -305,6 +307,16 @@ class CanaryDeploymentController(Forkable):
             self._drive(lambda: self._rollout.advance(now), now, later=None)
         return self._rollout.due
 
+    @property
+    def admit(self) -> Callable[[Request], object]:
+        """Called with each request that arrives and is to be watched from now on: `observe` with
+        that request ends it, or `forget`."""
+        return self._rollout.open.add
+
+    def forget(self, request: Request) -> None:
+        """Watch a request no more, which says nothing."""
+        self._rollout.open.discard(request)
+
     def observe(
         self,
         arm: Arm,
@@ -313,6 +325,7 @@ class CanaryDeploymentController(Forkable):
         *,
         now: float | None = None,
         mark: Mark | None = None,
+        request: Request | None = None,
     ) -> None:
         """Count one finished request of `arm`. Nothing is counted before `start`.
 
@@ -322,6 +335,8 @@ class CanaryDeploymentController(Forkable):
             latency_ms: How long it took, at most a day; None keeps it out of the percentiles.
             now: When it ended; by default the present instant.
             mark: What a tape is to say of it beside that.
+            request: What `admit` was called with. If it was in flight for so long that it counts
+                as abandoned, it is not counted again.
 
         Raises:
             ValueError: For what is no arm, a latency that is negative, infinite, NaN or longer
@@ -337,7 +352,9 @@ class CanaryDeploymentController(Forkable):
             rollout = self._rollout
             if self._inside:
                 self._later.append(
-                    partial(self.observe, arm, outcome, latency_ms, now=at, mark=mark)
+                    partial(
+                        self.observe, arm, outcome, latency_ms, now=at, mark=mark, request=request
+                    )
                 )
                 return
             if rollout.state.phase is Phase.PENDING:
@@ -346,16 +363,36 @@ class CanaryDeploymentController(Forkable):
             self._inside = True
             try:
                 told = at >= self._wake and self._look_about(at)
-                events = rollout.observe(at, arm, outcome, latency_ms)
+                events: list[Event] = []
+                counted = False
+                if request is not None:
+                    events, there = rollout.close(at, request, outcome)
+                    counted = not there
+                if not counted:
+                    events += rollout.observe(at, arm, outcome, latency_ms)
+                if rollout.open.given_up:
+                    self._take_given_up()
                 if events:
                     self._perform(events)
-                if self._tape is not None:
+                if self._tape is not None and not counted:
                     # In the order of the lock, which is the one that decides.
                     self._tape.observed(rollout.counts_at(at), arm, outcome, latency_ms, mark)
             finally:
                 self._inside = False
-        if events or told or self._later:
+        if events or told or self._later or self._abandoned:
             self._go_on()
+
+    @property
+    def requests_in_flight(self) -> Sequence[Request]:
+        """The requests that were admitted and have not ended."""
+        return self._rollout.open.requests()
+
+    def in_flight(self, arm: Arm) -> InFlight:
+        """What one arm has not finished now."""
+        now = self.clock()
+        with self._lock:
+            seen = self._rollout.look(now)
+        return (seen.canary if arm == "canary" else seen.baseline).in_flight
 
     def observe_counts(self, arm: Arm, counts: Counts, *, now: float) -> None:
         """Count many requests at once; see `Rollout.observe_counts` for when that is the same."""
@@ -491,7 +528,7 @@ class CanaryDeploymentController(Forkable):
     @overload
     def execute_deployment(
         self,
-        request_generator: Callable[[], AsyncIterable[Request]],
+        request_generator: Callable[[], AsyncIterable[Fields]],
         *,
         clock: Clock | None = None,
     ) -> Coroutine[Any, Any, DeploymentResult]: ...
@@ -499,16 +536,14 @@ class CanaryDeploymentController(Forkable):
     @overload
     def execute_deployment(
         self,
-        request_generator: Callable[[], Request | Iterable[Request] | None],
+        request_generator: Callable[[], Fields | Iterable[Fields] | None],
         *,
         clock: Clock | None = None,
     ) -> DeploymentResult: ...
 
     def execute_deployment(
         self,
-        request_generator: Callable[
-            [], Request | Iterable[Request] | AsyncIterable[Request] | None
-        ],
+        request_generator: Callable[[], Fields | Iterable[Fields] | AsyncIterable[Fields] | None],
         *,
         clock: Clock | None = None,
     ) -> DeploymentResult | Coroutine[Any, Any, DeploymentResult]:
@@ -537,7 +572,7 @@ class CanaryDeploymentController(Forkable):
             self._know_clock(clock())
         if inspect.isasyncgenfunction(request_generator):
             return self._execute_async(request_generator())
-        following = cast("Callable[[], Request | None]", request_generator)
+        following = cast("Callable[[], Fields | None]", request_generator)
         if inspect.isgeneratorfunction(request_generator):
             following = partial(next, request_generator(), _END)
         self.start()
@@ -552,7 +587,7 @@ class CanaryDeploymentController(Forkable):
                 self._execute_one(request, before)
         return self.result()
 
-    async def _execute_async(self, requests: AsyncIterable[Request]) -> DeploymentResult:
+    async def _execute_async(self, requests: AsyncIterable[Fields]) -> DeploymentResult:
         import asyncio  # costs 40 ms, and whoever awaits has paid them
 
         self.start()
@@ -567,7 +602,7 @@ class CanaryDeploymentController(Forkable):
                 await asyncio.sleep(0)
         return self.result()
 
-    def _execute_one(self, request: Request, before: float) -> None:
+    def _execute_one(self, request: Fields, before: float) -> None:
         request_id, latency_ms, success, contract_valid = request
         latency_ms = duration_ms("latency_ms", latency_ms)
         success = truth("success", success)
@@ -703,11 +738,13 @@ class CanaryDeploymentController(Forkable):
             try:
                 told = at >= self._wake and self._look_about(at)
                 events = step()
+                if self._rollout.open.given_up:
+                    self._take_given_up()
                 if events:
                     self._perform(events)
             finally:
                 self._inside = False
-        if events or told or self._later:
+        if events or told or self._later or self._abandoned:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -715,6 +752,9 @@ class CanaryDeploymentController(Forkable):
         while self._later:
             with suppress(IndexError):  # another thread was quicker
                 self._later.popleft()()
+        while self._abandoned:
+            with suppress(IndexError):
+                self._abandoned.popleft().given_up()
         self._listeners.flush()
 
     def _perform(self, events: list[Event]) -> None:
@@ -733,6 +773,15 @@ class CanaryDeploymentController(Forkable):
         if self._journal is not None:
             self._journal.append(events)
         self._listeners.queue(events)
+
+    def _take_given_up(self) -> None:
+        """Take note of the requests that a check has given up, before what followed from it."""
+        given_up = self._rollout.open.given_up
+        if self._tape is not None:
+            for request in given_up:
+                self._tape.given_up(request)
+        self._abandoned.extend(given_up)
+        given_up.clear()
 
     def _with_keys(self, event: Event) -> Event:
         """The event with what only the shell knows: whether requests could be routed at all."""

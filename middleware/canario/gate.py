@@ -106,6 +106,10 @@ class Exchange:
     key: bytes | None = None  # kept only where it is to be hashed, for the span or a tape
     span: RequestSpan | None = None
     mark: Mark | None = None  # what a tape says of it, where one is recorded
+    abandoned_at: float | None = None  # when it was counted as failed, since nobody was answered
+    pieces = 0  # of a body that has more of them, to tell one that goes on from one that stalls
+    _pieces_seen = 0
+    _silent_since: float | None = None
 
     @property
     def trace_id(self) -> str | None:
@@ -124,6 +128,30 @@ class Exchange:
     def find_route(self) -> str | None:
         """Template of the route, while the request is being served; None when it has no name."""
         return None
+
+    def still_timed(self) -> bool:
+        """See `canario.control.in_flight.Request`."""
+        if self.gate is not None:
+            try:
+                self.gate.know_health(self)
+            except BaseException as error:
+                self.gate.fault("reading a path", error)
+        return self.timed
+
+    def silent_since(self, at: float) -> float:
+        """See `canario.control.in_flight.Request`."""
+        if self.pieces != self._pieces_seen:
+            self._pieces_seen, self._silent_since = self.pieces, at
+        return self.started_at if self._silent_since is None else self._silent_since
+
+    def tape_mark(self) -> Mark | None:
+        """See `canario.control.in_flight.Request`."""
+        return None if self.gate is None else self.gate.mark_of(self)
+
+    def given_up(self) -> None:
+        """See `canario.control.in_flight.Request`."""
+        if self.gate is not None:
+            self.gate.give_up(self)
 
     def see_head(self, status: int | None, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Keep the headers for the contract, or stop where it can say nothing of the response."""
@@ -279,6 +307,7 @@ class Gate(Forkable):
         renew_in_child(self)
         # Requests that the garbage collector ended, with what names their route, and when.
         self._dropped: deque[tuple[Exchange, Callable[[], str | None], float]] = deque()
+        self._open = controller.admit
         # Nobody else asks for the name of a route.
         self.names_routes = bool(self._checker or errors or monitor is not None or self.tape)
 
@@ -339,6 +368,7 @@ class Gate(Forkable):
             if self._checker is not None and method != "HEAD":
                 exchange.body = []
                 exchange.method = method
+            self._open(exchange)
         except BaseException as error:
             self.fault("routing", error)
             return False
@@ -357,35 +387,32 @@ class Gate(Forkable):
         exchange.observed = True
         try:
             now = self.controller.clock() if at is None else at
-            if exchange.perhaps_health and exchange.path() in self._health_paths:
-                exchange.timed = False
+            self.know_health(exchange)
             outcome, latency_ms = self._worth(exchange, route, now)
             if exchange.span is not None:
                 exchange.span.note_worth(outcome, latency_ms)
-            if self._mark is None:
-                self.controller.observe(exchange.arm, outcome, latency_ms, now=now)
-            else:
-                mark = exchange.mark
-                if mark is None:
-                    mark = exchange.mark = self._mark(exchange.started_at, exchange.key, route)
-                else:
-                    mark.route = route
-                self.controller.observe(exchange.arm, outcome, latency_ms, now=now, mark=mark)
-            if self.monitor is not None and outcome is not Outcome.NEUTRAL:
-                good = outcome is Outcome.GOOD
-                span = exchange.span
-                slow = latency_ms is not None and latency_ms > self._telling_ms
-                if span is not None and span.kept and (slow or not good):
-                    # An example for an alert: whoever is told shall find the trace.
-                    self.monitor.record_request(
-                        self.flow_of(route), good, latency_ms, trace_id=span.trace_id
-                    )
-                else:
-                    self.monitor.record_request(self.flow_of(route), good, latency_ms)
+            self._count(exchange, outcome, latency_ms, route, now)
+            if exchange.abandoned_at is None:
+                self._record(exchange, outcome, latency_ms, route)
             if self.alerts is not None and now >= self.alerts.due:
                 self.alerts.look(now)
             if self._checker is not None and exchange.complete:
                 self._submit(self._checker, exchange, route or "")
+        except BaseException as error:
+            self.fault("observing", error)
+
+    def know_health(self, exchange: Exchange) -> None:
+        """Leave a health check out of the latency, once the router below has named its path."""
+        if exchange.perhaps_health and exchange.path() in self._health_paths:
+            exchange.timed = False
+
+    def give_up(self, exchange: Exchange) -> None:
+        """The controller has counted a request as failed while it was in flight, since nobody
+        was answered; tell the monitor. Never raises."""
+        try:
+            if self.monitor is not None:
+                flow = self.flow_of(exchange.find_route() if self.names_routes else None)
+                self.monitor.record_request(flow, False, None)
         except BaseException as error:
             self.fault("observing", error)
 
@@ -408,7 +435,11 @@ class Gate(Forkable):
     def mark_of(self, exchange: Exchange) -> Mark | None:
         """What the tape will say of a request that is still being served; None without a tape."""
         if self._mark is not None and exchange.mark is None:
-            exchange.mark = self._mark(exchange.started_at, exchange.key)
+            exchange.mark = self._mark(
+                exchange.started_at,
+                exchange.key,
+                flight=self._mark.TIMED if exchange.timed else self._mark.UNTIMED,
+            )
         return exchange.mark
 
     def may_check(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bool:
@@ -501,6 +532,48 @@ class Gate(Forkable):
             self.alerts.look(controller.clock())
             return seconds
         return None if controller.state.phase.terminal or not self._drives else seconds
+
+    def _count(
+        self,
+        exchange: Exchange,
+        outcome: Outcome,
+        latency_ms: float | None,
+        route: str | None,
+        now: float,
+    ) -> None:
+        """Tell the controller what a request was worth."""
+        mark = None
+        if self._mark is not None:
+            mark = self.mark_of(exchange)
+            if mark is not None:
+                mark.route = route
+                if exchange.first_at is not None:
+                    mark.flight = mark.STREAM
+        self.controller.observe(
+            exchange.arm,
+            outcome,
+            latency_ms,
+            now=now,
+            mark=mark,
+            request=exchange,
+        )
+
+    def _record(
+        self, exchange: Exchange, outcome: Outcome, latency_ms: float | None, route: str | None
+    ) -> None:
+        """Tell the monitor the same."""
+        if self.monitor is None or outcome is Outcome.NEUTRAL:
+            return
+        good = outcome is Outcome.GOOD
+        span = exchange.span
+        slow = latency_ms is not None and latency_ms > self._telling_ms
+        if span is not None and span.kept and (slow or not good):
+            # An example for an alert: whoever is told shall find the trace.
+            self.monitor.record_request(
+                self.flow_of(route), good, latency_ms, trace_id=span.trace_id
+            )
+        else:
+            self.monitor.record_request(self.flow_of(route), good, latency_ms)
 
     def _evaluator(self, monitor: SLOMonitor) -> AlertEvaluator:
         return AlertEvaluator(

@@ -206,6 +206,7 @@ class _Responder:
         """Note a piece of the body that went out."""
         exchange = self.exchange
         try:
+            exchange.pieces += 1
             if self._event_stream and exchange.first_at is None and chunk:
                 exchange.first_at = self._options.gate.controller.clock()
             if exchange.body is not None:

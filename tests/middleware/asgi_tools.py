@@ -16,6 +16,7 @@ from canario import (
     Routing,
     Stage,
 )
+from canario.control.in_flight import Request
 from canario.plan import ForcedArms, MissingEvidence
 from canario.routing import Arm
 from canario.tape import Mark
@@ -83,9 +84,10 @@ class Controller(CanaryDeploymentController):
         *,
         now: float | None = None,
         mark: Mark | None = None,
+        request: Request | None = None,
     ) -> None:
         self.seen.append(Seen(arm, outcome, latency_ms))
-        super().observe(arm, outcome, latency_ms, now=now, mark=mark)
+        super().observe(arm, outcome, latency_ms, now=now, mark=mark, request=request)
 
     @property
     def only(self) -> Seen:

@@ -17,6 +17,7 @@ from tests.tapes.live import START, live, plan, traffic
 from canario.control.events import Promoted, RolledBack
 from canario.control.rollout import Outcome, Rollout
 from canario.control.violation import Violation
+from canario.gate import Exchange
 from canario.plan import Deployment
 from canario_sim.lab.experiment import Policy
 from canario_sim.lab.intervals import wilson
@@ -24,7 +25,16 @@ from canario_sim.peers import Flagger
 from canario_sim.streams import Floats
 from canario_sim.tapes import Backtest, Judged, false_alarms, judge_tape, read_tape
 from canario_sim.tapes.backtest import OWN
-from canario_sim.tapes.recording import BAD, NEUTRAL, Breaking, Recording
+from canario_sim.tapes.recording import (
+    BAD,
+    NEUTRAL,
+    STREAM,
+    TIMED,
+    UNSEEN,
+    UNTIMED,
+    Breaking,
+    Recording,
+)
 
 OUTCOMES = (Outcome.GOOD, Outcome.BAD, Outcome.NEUTRAL)
 
@@ -179,7 +189,7 @@ def test_a_tape_without_a_plan_needs_one(good: Recording) -> None:
 def recording_of(rng: np.random.Generator, n: int, *, shuffled: float) -> Recording:
     """Random inputs, whose ends may be a little out of order, as threads make them."""
     at: Floats = np.cumsum(rng.exponential(0.2, n)) + 1000.0
-    took = rng.lognormal(-2.5, 1.0, n)
+    took = rng.lognormal(-2.5, 1.0, n) * rng.choice([1.0, 100.0], n, p=[0.97, 0.03])
     late = np.sort(at + took) + rng.uniform(-shuffled, shuffled, n)
     ended: Floats = np.maximum(late, at + 0.001)
     outcome = rng.choice([0, BAD, NEUTRAL], n, p=[0.85, 0.1, 0.05]).astype(np.uint8)
@@ -206,9 +216,29 @@ def recording_of(rng: np.random.Generator, n: int, *, shuffled: float) -> Record
     )
 
 
+class Flying(Exchange):
+    """A request of a recording, as a middleware would have had it."""
+
+    def __init__(self, recording: Recording, row: int) -> None:
+        self.arm = "canary" if recording.arm[row] else "baseline"
+        self.started_at = float(recording.at[row])
+        self.timed = recording.flight[row] != UNTIMED
+        if recording.flight[row] == STREAM:
+            self.first_at = self.started_at + float(recording.latency_ms[row]) / 1000
+
+
+def _flying(recording: Recording, row: int) -> Flying | None:
+    return None if recording.flight[row] == UNSEEN else Flying(recording, row)
+
+
 def one_by_one(recording: Recording, deployment: Deployment) -> list[Any]:
     """The rollout told of every request and every broken contract, in their order."""
     rollout = Rollout(deployment)
+    # They all may be there from the start: before one has arrived nobody sees it.
+    flying = [_flying(recording, row) for row in range(len(recording))]
+    for request in flying:
+        if request is not None:
+            rollout.open.add(request)
     events = rollout.start(recording.began)
     broken = list(recording.broken)
     for row in range(len(recording) + 1):
@@ -220,6 +250,13 @@ def one_by_one(recording: Recording, deployment: Deployment) -> list[Any]:
         if row == len(recording) or rollout.state.phase.terminal:
             break
         latency = float(recording.latency_ms[row])
+        request = flying[row]
+        if request is not None:
+            outcome = OUTCOMES[recording.outcome[row]]
+            more, there = rollout.close(float(recording.ended[row]), request, outcome)
+            events += more
+            if not there:
+                continue
         events += rollout.observe(
             float(recording.ended[row]),
             "canary" if recording.arm[row] else "baseline",
@@ -229,15 +266,31 @@ def one_by_one(recording: Recording, deployment: Deployment) -> list[Any]:
     return events + rollout.advance(recording.ends)
 
 
+def _seen(recording: Recording, rng: np.random.Generator, share: float) -> Recording:
+    """The same, with a share of the requests in flight before they end, of all three kinds."""
+    timed = ~np.isnan(recording.latency_ms)
+    kind = np.where(timed, rng.choice([TIMED, STREAM], len(recording), p=[0.7, 0.3]), UNTIMED)
+    latency = np.where(kind == STREAM, recording.latency_ms / 3, recording.latency_ms)
+    flight = np.where(rng.random(len(recording)) < share, kind, UNSEEN).astype(np.uint8)
+    return replace(
+        recording,
+        flight=flight,
+        latency_ms=np.where(flight == STREAM, latency, recording.latency_ms),
+    )
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 100_000),
     n=st.integers(1, 600),
     window=st.sampled_from([7.0, 20.0, 60.0]),
     interval=st.sampled_from([0.7, 2.0, 5.0]),
-    error_rate=st.sampled_from([5.0, 12.0, 30.0]),
+    error_rate=st.sampled_from([5.0, 12.0, 30.0, 100.0]),
     budget=st.sampled_from([0.0, 10.0, 90.0]),
     shuffled=st.sampled_from([0.0, 0.2]),
+    seen=st.sampled_from([0.0, 0.5, 1.0]),
+    limit_ms=st.sampled_from([500.0, 4000.0, 1e6]),
+    patience=st.sampled_from([None, 1.0, 4.0]),
 )
 def test_in_slices_is_one_by_one(
     seed: int,
@@ -247,8 +300,12 @@ def test_in_slices_is_one_by_one(
     error_rate: float,
     budget: float,
     shuffled: float,
+    seen: float,
+    limit_ms: float,
+    patience: float | None,
 ) -> None:
     recording = recording_of(np.random.default_rng(seed), n, shuffled=shuffled)
+    recording = _seen(recording, np.random.default_rng(seed + 1), seen)
     release = plan(
         (20.0, 20.0),
         (100.0, 33.3),
@@ -256,6 +313,8 @@ def test_in_slices_is_one_by_one(
         check_interval_seconds=interval,
         max_error_rate=error_rate,
         contract_budgets={"answers": budget},
+        max_p95_latency_ms=limit_ms,
+        abandoned_after_seconds=None if patience is None else max(patience, limit_ms / 1000),
     ).deployment
     made = judge_tape(recording, [Policy(name="p", deployment=release)], fates="recorded")
     named = structs.replace(release, deployment_id="taped")

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.tapes.live import START, GoesOn, live, plan, traffic
@@ -72,6 +72,15 @@ def test_a_tape_gives_back_its_own_journal(
         ),
         max_size=5,
     ),
+)
+@example(  # a hold that was resumed, and ends with the tape
+    seed=189,
+    errors=0.0,
+    slower=2.5,
+    broken=0.0,
+    rate=0.3,
+    budget=0.0,
+    orders=[(0.0, "pause"), (73.0, "resume")],
 )
 def test_for_any_traffic_and_any_orders(
     seed: int,

@@ -367,9 +367,11 @@ def test_what_is_no_tape_is_refused_by_name(tmp_path: Path) -> None:
     observe(controller_of(recorder), 3)
     assert recorder.close(10)
     with closing(sqlite3.connect(tmp_path / "b.tape")) as tape:
-        tape.execute("UPDATE meta SET value = '2' WHERE name = 'version'")
+        tape.execute("UPDATE meta SET value = '3' WHERE name = 'version'")
         tape.commit()
-    with pytest.raises(TapeError, match="is a tape of version 2; this canario reads version 1"):
+    with pytest.raises(
+        TapeError, match="is a tape of version 3; this canario reads version 1 and 2"
+    ):
         read_tape(tmp_path / "b.tape")
     (tmp_path / "c.tape").write_bytes((tmp_path / "b.tape").read_bytes()[:5000])
     with pytest.raises(TapeError, match=r"c\.tape"):

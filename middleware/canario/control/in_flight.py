@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from canario.metrics.counts import NOTHING, Counts
 from canario.metrics.in_flight import NOTHING_SEEN, InFlight, Seen, SeenOfArm
@@ -25,6 +25,8 @@ class Request(Protocol):
     arm: Arm
     started_at: float
     timed: bool
+    # When a WebSocket or an event stream sent its first message.
+    first_at: float | None
     # Set when it has been counted while it was still in flight: nobody answered it in time.
     abandoned_at: float | None
 
@@ -32,8 +34,17 @@ class Request(Protocol):
         """When it last gave a sign of life, a piece of its body or its arrival, as far as who asks
         now and then can know: what came since the last time came at `at`."""
 
+    def still_timed(self) -> bool:
+        """Whether it is timed, as far as is known by now."""
+
     def find_route(self) -> str | None:
         """Template of its route, where that is known."""
+
+    def tape_mark(self) -> Any:
+        """What a tape says of it, where one is recorded."""
+
+    def given_up(self) -> None:
+        """It has been counted as failed while it was in flight. Never raises."""
 
 
 class Flights(Protocol):
@@ -62,6 +73,7 @@ class OpenRequests:
         "_slow_ms",
         "add",
         "given_up",
+        "stage_began",
     )
 
     def __init__(self, thresholds: RollbackThresholds) -> None:
@@ -72,6 +84,7 @@ class OpenRequests:
         self._open: dict[Request, None] = {}
         self._answered: dict[Arm, float] = {"baseline": -inf, "canary": -inf}
         self.given_up: list[Request] = []  # until somebody takes note of them
+        self.stage_began = -inf  # when the present stage did
         # One call of C on the request path: `add(request)` puts it there.
         self.add = self._open.setdefault
 
@@ -79,9 +92,9 @@ class OpenRequests:
         return len(self._open)
 
     def close(self, request: Request, at: float, *, answered: bool) -> bool:
-        """A request has ended, or has sent the message it is counted with.
+        """A request has ended.
 
-        False when it is not there: it has been counted, or nobody has added it. `answered` tells
+        False when it is not there: it has been given up, or nobody has added it. `answered` tells
         a response from a client that left.
         """
         if answered and at > self._answered[request.arm]:
@@ -110,11 +123,16 @@ class OpenRequests:
         for request in list(self._open):  # at one stroke: threads go on adding
             if request.started_at >= at:
                 continue
-            if settle and at - request.started_at > self._least and self._is_over(request, at):
+            if (
+                settle
+                and at - request.started_at > self._least
+                and not _stands(request, at)
+                and self._is_over(request, at)
+            ):
                 self._open.pop(request, None)
                 request.abandoned_at = at
                 self.given_up.append(request)
-                given_up[request.arm] += _given_up(timed=request.timed)
+                given_up[request.arm] += _given_up(timed=request.still_timed())
             else:
                 mine[request.arm].append(request)
         return Seen(
@@ -130,16 +148,31 @@ class OpenRequests:
         return at - request.silent_since(at) > after
 
     def _seen(self, requests: Iterable[Request], arm: Arm, at: float) -> InFlight:
-        answered = self._answered[arm]
-        number = overdue = unanswered = 0
-        for request in requests:
-            number += 1
-            # As the difference that would be measured if it ended now, to the bit.
-            if request.timed and (at - request.started_at) * 1000 > self._slow_ms:
-                overdue += 1
-            if request.started_at > answered:
-                unanswered += 1
-        return InFlight(requests=number, overdue=overdue, unanswered=unanswered)
+        waiting = [request for request in requests if not _stands(request, at)]
+        standing = [
+            (request.first_at, request.first_at - request.started_at)
+            for request in requests
+            if request.first_at is not None and request.first_at < at
+        ]
+        # A difference as it is measured when a request ends, to the bit.
+        limit = self._slow_ms
+        answered = max([self._answered[arm], *(first_at for first_at, _ in standing)])
+        return InFlight(
+            requests=len(waiting),
+            overdue=sum(
+                request.timed and (at - request.started_at) * 1000 > limit and request.still_timed()
+                for request in waiting
+            ),
+            unanswered=sum(request.started_at > answered for request in waiting),
+            standing=len(standing),
+            standing_slow=sum(seconds * 1000 > limit for _, seconds in standing),
+            standing_in_stage=sum(first_at >= self.stage_began for first_at, _ in standing),
+        )
+
+
+def _stands(request: Request, at: float) -> bool:
+    """Whether it is a socket or an event stream that had been answered before `at`."""
+    return request.first_at is not None and request.first_at < at
 
 
 def _given_up(*, timed: bool) -> Counts:

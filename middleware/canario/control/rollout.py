@@ -211,20 +211,16 @@ class Rollout:
                 "checks ahead"
             )
 
-    def close(self, now: float, request: Request, *, answered: bool) -> tuple[list[Event], bool]:
-        """A request in flight has ended, or sent the message that it is counted with.
+    def close(self, now: float, request: Request, outcome: Outcome) -> tuple[list[Event], bool]:
+        """A request in flight has ended.
 
         Checks that were due come first: for them it was in flight. Returns what came of these,
         and whether it is still to be counted: one that was given up has been.
         """
         events = self.advance(now) if now >= self.due else []
-        return events, self.open.close(request, now, answered=answered)
-
-    def correct(self, now: float, arm: Arm) -> list[Event]:
-        """A socket or event stream that was counted with its first message has failed."""
-        events = self.advance(now) if now >= self.due else []
-        self.recorder.arm(arm).window.add(max(now, self._cursor), 0, errors=1)
-        return events
+        # Whoever has left has heard no answer.
+        answered = outcome is not Outcome.NEUTRAL
+        return events, self.open.close(request, max(now, self._cursor), answered=answered)
 
     def observe(
         self, now: float, arm: Arm, outcome: Outcome, latency_ms: float | None = None
@@ -294,7 +290,7 @@ class Rollout:
             return events
         if tolerated:
             self._latest[violation.contract] = violation
-        seen = self._flights.look(now, settle=False)
+        seen = self.look(now)
         verdict = self._judge.broken(self._evidence(now, seen))
         if verdict is None:
             return events
@@ -322,10 +318,14 @@ class Rollout:
 
     def look(self, now: float) -> Seen:
         """What is in flight, for whoever wants to know it between checks."""
-        return self._flights.look(now, settle=False)
+        return self._look(now, settle=False)
+
+    def _look(self, at: float, *, settle: bool) -> Seen:
+        self.open.stage_began = self.state.entered_at
+        return self._flights.look(at, settle=settle)
 
     def _check(self, at: float) -> list[Event]:
-        seen = self._flights.look(at, settle=True)
+        seen = self._look(at, settle=True)
         for arm, given_up in (
             (self.recorder.baseline, seen.baseline.given_up),
             (self.recorder.canary, seen.canary.given_up),

@@ -183,8 +183,8 @@ class EProcess:
         ]
         waiting = came.in_flight
         if self._checks is None:
-            self.metrics[0] = self._mixtures[0].with_open(0, waiting.requests, errors)
-        self.metrics[1] = self._mixtures[1].with_open(waiting.overdue, waiting.overdue, slow)
+            self.metrics[0] = self._mixtures[0].with_open(0, waiting.all, errors)
+        self.metrics[1] = self._mixtures[1].with_open(waiting.slow, waiting.timed, slow)
         self.log_e = log_sum(self.shares())
         return self.log_e
 

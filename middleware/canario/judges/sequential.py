@@ -118,8 +118,9 @@ class SequentialJudge:
             return broken
         if self._process.log_e >= self._level:
             return self._unhealthy(evidence)
-        stage = evidence.stage
-        if min(stage.requests, stage.timed) < self.needed:
+        # A socket that stands has been answered: that is a sample as good as any.
+        stage, standing = evidence.stage, evidence.in_flight.standing_in_stage
+        if min(stage.requests, stage.timed) + standing < self.needed:
             return self._insufficient(evidence)
         return self._healthy(evidence)
 
@@ -131,7 +132,7 @@ class SequentialJudge:
         canary, baseline = (now - then for now, then in zip(self._seen, before, strict=True))
         arrived, baseline_arrived = (
             # Who left, or was answered with a 4xx, has arrived as well.
-            came.requests + came.neutral + now.requests - then.requests
+            came.requests + came.neutral + now.all - then.all
             for came, now, then in zip((canary, baseline), self._in_flight, flew, strict=True)
         )
         self._process.step(
@@ -165,7 +166,7 @@ class SequentialJudge:
 
     def _insufficient(self, evidence: Evidence) -> Verdict:
         stage = evidence.stage
-        have = min(stage.requests, stage.timed)
+        have = min(stage.requests, stage.timed) + evidence.in_flight.standing_in_stage
         what = "requests" if stage.requests <= stage.timed else "timed requests"
         return self._verdict(
             VerdictKind.INSUFFICIENT,
@@ -218,7 +219,7 @@ class SequentialJudge:
         """What speaks against the canary by itself, in words; what is overdue is slow already."""
         bad, n = _events(metric, self._judged()[0] - self._since[metric][0])
         if metric % 2:
-            bad, n = bad + waiting.overdue, n + waiting.overdue
+            bad, n = bad + waiting.slow, n + waiting.timed
         said = self._said(metric, bad, n)
         return f"{self._reached()}: {said}; at most {self._limits[metric % 2]:g} % may"
 

@@ -88,18 +88,16 @@ class ThresholdJudge:
         verdict = self._contracts.judge(counts, broken)
         if verdict is not None:
             return verdict
-        n, timed = counts.requests, counts.timed
+        n = counts.requests
         told = partial(
             Verdict,
             in_flight=in_flight.requests,
             overdue=in_flight.overdue,
             abandoned=counts.abandoned,
         )
-        arrived = max(n + in_flight.requests, counts.errors)
-        if (
-            arrived >= needed
-            and counts.errors * self._error_denominator > arrived * self._error_numerator
-        ):
+        arrived = n + in_flight.all
+        failing = counts.errors * self._error_denominator > arrived * self._error_numerator
+        if failing and n >= needed:
             rate = 100 * counts.errors / arrived
             return told(
                 kind=VerdictKind.UNHEALTHY,
@@ -111,7 +109,7 @@ class ThresholdJudge:
                 why=f"{counts.errors} of {arrived} requests{of} failed ({rate:.4g} %); "
                 f"at most {limits.max_error_rate:g} % may" + waiting_words(counts, in_flight),
             )
-        slow, timed = counts.slow + in_flight.overdue, timed + in_flight.overdue
+        slow, timed = counts.slow + in_flight.slow, counts.timed + in_flight.timed
         if timed >= needed and slow >= timed - timed * 95 // 100:
             share = 100 * slow / timed
             return told(
@@ -125,9 +123,12 @@ class ThresholdJudge:
                 f"{limits.max_p95_latency_ms:g} ms, so the p95 is above it"
                 + waiting_words(counts, in_flight),
             )
-        if n < needed or counts.timed < needed:
-            have = min(n, counts.timed)
-            what = "requests" if n <= counts.timed else "timed requests"
+        # A socket that stands has been answered: that is a sample as good as any.
+        standing = in_flight.standing_in_stage if of else in_flight.standing
+        answered, timed_answers = n + standing, counts.timed + standing
+        if failing or answered < needed or timed_answers < needed:
+            have = n if failing else min(answered, timed_answers)
+            what = "requests" if failing or answered <= timed_answers else "timed requests"
             return told(
                 kind=VerdictKind.INSUFFICIENT,
                 samples=have,
@@ -137,9 +138,9 @@ class ThresholdJudge:
             )
         return told(
             kind=VerdictKind.HEALTHY,
-            samples=n,
+            samples=answered,
             needed=needed,
-            why=f"{counts.errors} of {n} requests{of} failed, {slow} of {timed} were slow"
+            why=f"{counts.errors} of {answered} requests{of} failed, {slow} of {timed} were slow"
             + self._contracts.within(broken, n)
             + waiting_words(counts, in_flight),
         )

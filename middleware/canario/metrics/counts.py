@@ -14,9 +14,6 @@ class Counts(Struct, frozen=True, kw_only=True):
     ones. `timed` are those with a latency, `slow` those above the latency limit. `violations`
     are broken contracts. `neutral` requests (a 4xx, a client that left) stand beside the others
     and take part in no ratio. `abandoned` are those of the errors that nobody answered in time.
-
-    A socket or an event stream is counted with its first message. If it breaks later, an error is
-    added to the request that was counted then, so a window may hold more errors than requests.
     """
 
     requests: int = 0

@@ -10,21 +10,43 @@ __all__ = ["NONE_IN_FLIGHT", "NOTHING_SEEN", "InFlight", "Seen", "SeenOfArm"]
 
 
 class InFlight(Struct, frozen=True, kw_only=True):
-    """One arm's requests that have arrived and have neither ended nor been counted.
+    """One arm's requests that have arrived and have not ended, so that no count holds them.
 
-    A WebSocket or an event stream is counted with its first message, and is not in flight any more.
+    All of them belong into the denominator of an error rate: failures take milliseconds where
+    successes take a minute, and would be counted first.
 
     Attributes:
-        requests: All of them. They belong into the denominator of an error rate: failures take
-            milliseconds where successes take a minute, and would be counted first.
-        overdue: Those that are timed and have waited for longer than the latency limit already.
+        requests: Those that nobody has answered.
+        overdue: Those of them that are timed and have waited for longer than the latency limit.
             Each is a slow request whatever becomes of it.
-        unanswered: Those that arrived after the arm's last answer.
+        unanswered: Those of them that arrived after the arm's last answer.
+        standing: WebSockets and event streams beside them, which have sent their first message
+            and may go on for hours. They are timed to that message.
+        standing_slow: Those of them whose first message took longer than the latency limit.
+        standing_in_stage: Those of them that were answered since the present stage began.
     """
 
     requests: int = 0
     overdue: int = 0
     unanswered: int = 0
+    standing: int = 0
+    standing_slow: int = 0
+    standing_in_stage: int = 0
+
+    @property
+    def all(self) -> int:
+        """All that have arrived and not ended."""
+        return self.requests + self.standing
+
+    @property
+    def timed(self) -> int:
+        """Those whose latency is known, or known to be above the limit."""
+        return self.overdue + self.standing
+
+    @property
+    def slow(self) -> int:
+        """Those of them that are slow."""
+        return self.overdue + self.standing_slow
 
 
 class SeenOfArm(Struct, frozen=True):

@@ -13,7 +13,7 @@ from canario.routing.router import Arm
 if TYPE_CHECKING:
     from .recorder import Mark
 
-__all__ = ["Began", "Item", "Row", "Told", "Violated"]
+__all__ = ["Began", "Item", "Row", "Told", "Unfinished", "Violated"]
 
 # When it counts, arm, outcome (its place in `OUTCOMES`), latency (ms), and what else is known of
 # it: a plain tuple, since there is one for each request.
@@ -46,4 +46,10 @@ class Violated(Struct, frozen=True):
     mark: Mark | None
 
 
-Item = Row | Began | Told | Violated
+class Unfinished(Struct, frozen=True):
+    """What is in flight when a tape ends: arrival (s), arm, whether it is timed, its route."""
+
+    requests: tuple[tuple[float, Arm, bool, str | None], ...]
+
+
+Item = Row | Began | Told | Unfinished | Violated

@@ -9,7 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
@@ -18,11 +18,13 @@ from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.routing.router import Arm
 
-from .items import Began, Item, Told, Violated
+from .items import Began, Item, Told, Unfinished, Violated
+from .schema import FLIGHTS
 from .writer import TapeWriter
 
 if TYPE_CHECKING:
     from canario.control.events import Event
+    from canario.control.in_flight import Request
     from canario.controller import CanaryDeploymentController
 
 __all__ = ["Mark", "TapeRecorder"]
@@ -32,13 +34,19 @@ class Mark(Struct, gc=False):
     """What a tape says of a request beside its outcome: when it arrived, from whom, and its route.
 
     `key` is what the request is routed by; it is hashed before it is written. `n` is the number
-    that the request gets on the tape, once it is there.
+    that the request gets on the tape, once it is there. `flight` is a place in `schema.FLIGHTS`.
     """
 
     at: float | None = None
     key: bytes | None = None
     route: str | None = None
     n: int | None = None
+    flight: int = 0
+
+    UNTIMED: ClassVar[int] = FLIGHTS.index("untimed")
+    TIMED: ClassVar[int] = FLIGHTS.index("timed")
+    STREAM: ClassVar[int] = FLIGHTS.index("stream")
+    ABANDONED: ClassVar[int] = FLIGHTS.index("abandoned")
 
 
 class TapeRecorder:
@@ -125,10 +133,17 @@ class TapeRecorder:
         return self._queue.drain(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Write what waits and end the file, as one without companions; later rows go on in it.
+        """Write what waits and what is in flight, and end the file, as one without companions;
+        later rows go on in it.
 
         False, and nothing is ended, when that took longer than `timeout` (s).
         """
+        if self._controller is not None and self._writer.writing:
+            flying = tuple(
+                (each.started_at, each.arm, each.timed, each.find_route())
+                for each in self._controller.requests_in_flight
+            )
+            self._add(Unfinished(flying))
         return self._queue.drain(timeout) and self._queue.run(self._writer.close, timeout)
 
     # -- towards the controller, which holds its lock
@@ -152,6 +167,15 @@ class TapeRecorder:
     def violated(self, at: float, arm: Arm, violation: Violation, mark: Mark | None) -> None:
         """A contract was broken, by a request that was observed."""
         self._add(Violated(at, arm, violation, mark))
+
+    def given_up(self, request: Request) -> None:
+        """A request was counted as failed while it was in flight."""
+        at = request.abandoned_at
+        assert at is not None
+        mark = request.tape_mark() or Mark(request.started_at)
+        mark.flight, mark.route = Mark.ABANDONED, request.find_route()
+        latency_ms = (at - request.started_at) * 1000 if request.timed else None
+        self.observed(at, request.arm, Outcome.BAD, latency_ms, mark)
 
     def told(self, events: Sequence[Event]) -> None:
         """The journal goes on."""

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARMS",
+    "FLIGHTS",
     "FORMAT",
     "INSERT_EVENT",
     "INSERT_REQUEST",
     "INSERT_ROUTE",
+    "INSERT_UNFINISHED",
     "INSERT_VIOLATION",
     "OUTCOMES",
     "VERSION",
+    "VERSIONS",
     "TapeError",
     "create",
     "put_meta",
@@ -32,11 +35,17 @@ __all__ = [
 ]
 
 FORMAT = "canario tape"
-VERSION = 1
+VERSION = 2
+# A tape of version 1 says nothing of what was in flight.
+VERSIONS = (1, VERSION)
 
 # What the numbers in the columns `arm` and `outcome` mean. An arm that is not known is NULL.
 ARMS = ("baseline", "canary")
 OUTCOMES = ("good", "bad", "neutral")
+
+# What the controller knew of a request before it ended: nothing; that it was in flight, untimed or
+# timed; that it was a stream, answered with its first message; that it was given up at `ended`.
+FLIGHTS = ("unseen", "untimed", "timed", "stream", "abandoned")
 
 # "cnry", so that `file` and SQLite's own tools can tell a tape from another database.
 APPLICATION_ID = 0x636E7279
@@ -53,8 +62,10 @@ CREATE TABLE requests (
     latency_ms REAL,
     bucket INTEGER,
     key INTEGER,
-    route INTEGER
+    route INTEGER,
+    flight INTEGER NOT NULL
 );
+CREATE TABLE unfinished (at REAL NOT NULL, arm INTEGER, timed INTEGER NOT NULL, route TEXT);
 CREATE TABLE violations (
     n INTEGER PRIMARY KEY,
     request INTEGER,
@@ -85,7 +96,8 @@ FROM requests AS r LEFT JOIN routes AS names ON names.id = r.route;
 CREATE INDEX violations_request ON violations (request);
 """
 
-INSERT_REQUEST = "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_REQUEST = "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_UNFINISHED = "INSERT INTO unfinished VALUES (?, ?, ?, ?)"
 INSERT_ROUTE = "INSERT INTO routes VALUES (?, ?)"
 INSERT_VIOLATION = "INSERT INTO violations VALUES (?, ?, ?, ?, ?, ?)"
 INSERT_EVENT = "INSERT INTO journal VALUES (?, ?, ?, ?)"

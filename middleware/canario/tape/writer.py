@@ -18,12 +18,13 @@ from canario.plan import Plan
 from canario.routing.bucket import bucket_of
 
 from .files import begin_file, remove_oldest
-from .items import Began, Item, Row, Violated
+from .items import Began, Item, Row, Unfinished, Violated
 from .schema import (
     FORMAT,
     INSERT_EVENT,
     INSERT_REQUEST,
     INSERT_ROUTE,
+    INSERT_UNFINISHED,
     INSERT_VIOLATION,
     VERSION,
     put_meta,
@@ -74,6 +75,11 @@ class TapeWriter:
         self._past: list[Event] = []
         self._new_session((), whole=True)
 
+    @property
+    def writing(self) -> bool:
+        """Whether there is a file that has not ended."""
+        return self._tape is not None
+
     def write(self, items: Sequence[Item], dropped: int) -> None:
         """Write `items`. Raises `OSError` or `sqlite3.Error` when they cannot be."""
         self._look_around()
@@ -123,6 +129,16 @@ class TapeWriter:
             elif isinstance(item, Violated):
                 self._inputs += 1
                 self._violation(tape, item)
+            elif isinstance(item, Unfinished):
+                # As it is now: what was in flight at an earlier end has gone on since.
+                tape.execute("DELETE FROM unfinished")
+                tape.executemany(
+                    INSERT_UNFINISHED,
+                    [
+                        (at, arm == "canary", timed, route)
+                        for at, arm, timed, route in item.requests
+                    ],
+                )
             else:
                 assert not isinstance(item, tuple | Began)
                 self._journal(tape, item.events)
@@ -133,8 +149,10 @@ class TapeWriter:
         ended, arm, outcome, latency_ms, mark = row
         at, key, route = ended, None, None
         bucket = None
+        flight = 0
         if mark is not None:
             mark.n = self._inputs
+            flight = mark.flight
             if mark.at is not None:
                 at = mark.at
             if mark.key is not None:
@@ -143,7 +161,7 @@ class TapeWriter:
                 route = self._route(tape, mark.route)
         canary = 1 if arm == "canary" else 0
         return (
-            self._inputs, at, ended, canary, outcome, latency_ms, bucket, key, route,
+            self._inputs, at, ended, canary, outcome, latency_ms, bucket, key, route, flight,
         )  # fmt: skip
 
     def _route(self, tape: sqlite3.Connection, name: str) -> int:
@@ -225,6 +243,8 @@ class TapeWriter:
         if self._is_there():
             with suppress(sqlite3.Error):
                 self._tape = reopen(self._file)
+                # What was in flight at that end goes on, and will have rows of its own.
+                self._tape.execute("DELETE FROM unfinished")
         return self._tape
 
     def _is_there(self) -> bool:

@@ -53,6 +53,8 @@ def _chained(first: Recording, second: Recording) -> Recording:
             for each in second.restarts
         ),
         closed=second.closed,
+        # What the first process had in flight when it ended nobody has waited for since.
+        unfinished=second.unfinished,
         whole=first.whole and second.whole,
     )
 
@@ -123,6 +125,8 @@ def _stacked(sessions: Sequence[Recording]) -> Recording:
         ended=np.concatenate([each.ended for each in sessions]),
         arm=np.concatenate([each.arm for each in sessions]),
         outcome=np.concatenate([each.outcome for each in sessions]),
+        flight=np.concatenate([each.flight for each in sessions]),
+        unfinished=sum((each.unfinished for each in sessions), ()),
         latency_ms=np.concatenate([each.latency_ms for each in sessions]),
         bucket=np.concatenate([each.bucket for each in sessions]),
         key=np.concatenate([_users(each, identities) for each in sessions]),

@@ -15,11 +15,11 @@ from msgspec import DecodeError, json
 from canario.control.events import Event
 from canario.control.violation import Violation
 from canario.plan import Plan
-from canario.tape.schema import FORMAT, VERSION, TapeError
+from canario.tape.schema import FORMAT, VERSIONS, TapeError
 from canario_sim.streams import Ints
 
 from .join import joined
-from .recording import Breaking, Noted, Recording, Restart
+from .recording import Breaking, Noted, Recording, Restart, Unfinished
 
 __all__ = ["find_tapes", "is_tape", "read_sessions", "read_tape"]
 
@@ -33,7 +33,7 @@ _ROWS = 65_536
 
 _REQUESTS = """
 SELECT n, at, ended, ifnull(arm, -1), outcome, latency_ms, ifnull(bucket, -1), key,
-       ifnull(route, -1)
+       ifnull(route, -1), {flight}
 FROM requests ORDER BY n
 """
 
@@ -106,7 +106,15 @@ class _Part:
                 self.routes = [
                     str(name) for (name,) in tape.execute("SELECT name FROM routes ORDER BY id")
                 ]
-                self.columns = _columns(tape)
+                old = self.meta["version"] == "1"
+                self.columns = _columns(tape, "0" if old else "flight")
+                self.unfinished = (
+                    []
+                    if old
+                    else tape.execute(
+                        "SELECT at, ifnull(arm, -1), timed, route FROM unfinished"
+                    ).fetchall()
+                )
                 self.violations = tape.execute(
                     "SELECT n, request, at, ifnull(arm, -1), violation FROM violations ORDER BY n"
                 ).fetchall()
@@ -120,10 +128,10 @@ class _Part:
     def _check(self) -> None:
         if self.meta.get("format") != FORMAT:
             raise TapeError(f"{self.path} is no tape: its format is {self.meta.get('format')!r}")
-        if self.meta["version"] != str(VERSION):
+        if self.meta["version"] not in map(str, VERSIONS):
             raise TapeError(
                 f"{self.path} is a tape of version {self.meta['version']}; this canario reads "
-                f"version {VERSION}"
+                f"version {' and '.join(map(str, VERSIONS))}"
             )
 
 
@@ -138,21 +146,23 @@ def _open(path: Path) -> sqlite3.Connection:
     return tape
 
 
-def _columns(tape: sqlite3.Connection) -> list[np.ndarray[Any, Any]]:
+def _columns(tape: sqlite3.Connection, flight: str) -> list[np.ndarray[Any, Any]]:
     kinds = (np.int64, np.float64, np.float64, np.int8, np.uint8, np.float64, np.int64)
-    parts: list[list[Any]] = [[] for _ in range(9)]
-    cursor = tape.execute(_REQUESTS)
+    parts: list[list[Any]] = [[] for _ in range(10)]
+    cursor = tape.execute(_REQUESTS.format(flight=flight))
     while rows := cursor.fetchmany(_ROWS):
-        *plain, keys, routes = zip(*rows, strict=True)
+        *plain, keys, routes, flights = zip(*rows, strict=True)
         for part, values, kind in zip(parts, plain, kinds, strict=False):
             part.append(np.array(values, kind))  # None is NaN
         named = np.array([key is not None for key in keys])
         hashed = np.array([key or 0 for key in keys], np.int64)
         parts[7].append(np.stack([hashed, named.astype(np.int64)]))
         parts[8].append(np.array(routes, np.int64))
+        parts[9].append(np.array(flights, np.uint8))
     if not parts[0]:
         empty = [np.empty(0, kind) for kind in kinds]
-        return [*empty, np.empty((2, 0), np.int64), np.empty(0, np.int64)]
+        nobody = np.empty((2, 0), np.int64)
+        return [*empty, nobody, np.empty(0, np.int64), np.empty(0, np.uint8)]
     return [np.concatenate(part, axis=-1) for part in parts]
 
 
@@ -160,7 +170,7 @@ def _session(parts: Sequence[_Part]) -> Recording:
     """One session, of the parts that are there."""
     routes: dict[str, int] = {}
     columns = [np.concatenate(arrays, axis=-1) for arrays in _side_by_side(parts)]
-    n, at, ended, arm, outcome, latency_ms, bucket, keys, _ = columns
+    n, at, ended, arm, outcome, latency_ms, bucket, keys, _, flight = columns
     route = [
         _renumbered(part.columns[8], [routes.setdefault(name, len(routes)) for name in part.routes])
         for part in parts
@@ -192,6 +202,11 @@ def _session(parts: Sequence[_Part]) -> Recording:
         source=parts[0].path.name,
         restarts=_restarts(first),
         closed=parts[-1].meta.get("closed") == "1",
+        flight=flight,
+        unfinished=tuple(
+            Unfinished(at, arm == 1, bool(timed), route)
+            for at, arm, timed, route in parts[-1].unfinished
+        ),
     )
 
 

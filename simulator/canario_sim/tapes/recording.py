@@ -24,10 +24,29 @@ from canario.control.violation import Violation
 from canario.plan import Deployment, Plan
 from canario_sim.streams import Bytes, Flags, Floats, Ints
 
-__all__ = ["BAD", "GOOD", "NEUTRAL", "Breaking", "Gap", "Given", "Noted", "Recording", "Restart"]
+__all__ = [
+    "ABANDONED",
+    "BAD",
+    "GOOD",
+    "NEUTRAL",
+    "STREAM",
+    "TIMED",
+    "UNSEEN",
+    "UNTIMED",
+    "Breaking",
+    "Gap",
+    "Given",
+    "Noted",
+    "Recording",
+    "Restart",
+    "Unfinished",
+]
 
 # The numbers in `Recording.outcome`, as on a tape.
 GOOD, BAD, NEUTRAL = 0, 1, 2
+
+# The numbers in `Recording.flight`: what was known of a request before it ended, as on a tape.
+UNSEEN, UNTIMED, TIMED, STREAM, ABANDONED = range(5)
 
 
 class Breaking(Struct, frozen=True):
@@ -60,6 +79,16 @@ class Gap(Struct, frozen=True):
     broken: int
     at: float
     since: float
+
+
+class Unfinished(Struct, frozen=True):
+    """A request that was in flight when the tape ended: when it arrived, whether the canary served
+    it, whether it is timed, and its route."""
+
+    at: float
+    canary: bool
+    timed: bool
+    route: str | None
 
 
 class Noted(Struct, frozen=True):
@@ -108,6 +137,11 @@ class Recording:
         sources: Files that it was put together from.
         source: What it is called.
         closed: The recording was ended, not cut off.
+        flight: What was known of each request before it ended: `UNSEEN` for one of which the
+            controller was told with its end, `UNTIMED` or `TIMED` for one in flight, `STREAM` for
+            a socket or an event stream, answered with its first message, `ABANDONED` for one that
+            was given up at `ended`. By default all are in flight, timed where they have a latency.
+        unfinished: What was in flight when the recording ended.
     """
 
     at: Floats
@@ -130,6 +164,13 @@ class Recording:
     sources: int = 1
     source: str = "tape"
     closed: bool = True
+    flight: Bytes = field(default_factory=lambda: np.empty(0, np.uint8))
+    unfinished: tuple[Unfinished, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.flight) != len(self.at):
+            timed = np.where(np.isnan(self.latency_ms), UNTIMED, TIMED).astype(np.uint8)
+            object.__setattr__(self, "flight", timed)
 
     def __len__(self) -> int:
         return len(self.at)
@@ -274,6 +315,7 @@ class Recording:
             journal=(),
             restarts=(),
             whole=False,
+            unfinished=(),
         )
 
     def taken(self, rows: Flags | Ints | slice) -> Recording:
@@ -288,6 +330,7 @@ class Recording:
             bucket=self.bucket[rows],
             key=self.key[rows],
             route=self.route[rows],
+            flight=self.flight[rows],
         )
 
 

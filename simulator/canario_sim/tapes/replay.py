@@ -22,6 +22,7 @@ from canario.control.machine import Command, CommandRefusedError, next_due
 from canario.control.state import Phase
 from canario.controller import CanaryDeploymentController
 from canario.judges.verdict import Judge
+from canario.metrics.in_flight import Seen
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
 from canario.stores import MemoryJournal
@@ -29,9 +30,10 @@ from canario_sim.spec import ARMS
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.world import Note
 
+from .aloft import Aloft
 from .assign import Assignment, Routing
 from .block import Rows
-from .recording import Breaking, Gap, Given, Recording, Restart
+from .recording import ABANDONED, Breaking, Gap, Given, Recording, Restart
 
 __all__ = ["Replay"]
 
@@ -111,6 +113,7 @@ class Replay:
         self._weight: int | None = None
         self._taken: Flags = np.zeros(len(recording), np.bool_)
         self._key = _keys(recording)
+        self._aloft = Aloft(recording, self.assigned, self._taken, thresholds, self._start)
         self._marks = _sorted(self._find_marks(orders=orders))
         self._strange: deque[_Mark] = deque()
         self._broke = {each.request: each for each in reversed(recording.broken)}
@@ -174,7 +177,9 @@ class Replay:
         assigned, recording = self.assigned, self.recording
         own = assigned.fate == np.arange(len(recording))
         key = np.where(own, self._key, assigned.ended)
-        place = np.flatnonzero(~self._taken)
+        # One that was given up has never ended: what is on the tape is when nobody waited any more.
+        key[recording.flight[assigned.fate] == ABANDONED] = inf
+        place = np.flatnonzero(~(self._taken | self._aloft.given_up))
         self._rows = Rows.of(
             recording, assigned, place, key[place], limit_ms=self._limit_ms, width=self._width
         )
@@ -194,7 +199,7 @@ class Replay:
         for number, (at, kind, mark) in enumerate(agenda):
             self.controller.observe_slices(told[number])
             self.served += totals[number]
-            self._next = cuts[number + 1]
+            self._take(rows, self._next, cuts[number + 1])
             self._now = max(self._now, at)
             if mark is not None:
                 self._meet(mark)
@@ -204,14 +209,35 @@ class Replay:
                 self.controller.tick()
                 if self._watch is not None:
                     self._watch(at)
-            expected = dues[0] if dues else self.controller.due
+            # After the last check that was planned none is due before the end, unless a hold that
+            # an order has moved ends there.
+            due = self.controller.due
             if (
-                self.controller.due != expected
+                (due != dues[0] if dues else due <= self._until)
                 or self.controller.router.weight != self._weight
                 or self.controller.state.phase.terminal
+                or self._weight is None
             ):
                 break
-        self._taken[rows.place[: self._next]] = True
+
+    def _take(self, rows: Rows, first: int, last: int) -> None:
+        """Note that rows have been taken in."""
+        self._next = last
+        taken = rows.place[first:last]
+        self._taken[taken] = True
+        self._aloft.answered(taken, rows.counted[first:last])
+
+    def look(self, at: float, *, settle: bool) -> Seen:
+        """What is in flight: see `canario.control.in_flight.Flights`."""
+        self._aloft.stage_began = self.controller.state.entered_at
+        gone = int(np.count_nonzero(self._aloft.given_up))
+        seen = self._aloft.look(at, settle=settle)
+        for arm, of_arm in enumerate((seen.baseline, seen.canary)):
+            n = of_arm.given_up
+            self.served[arm] += [n.requests, n.errors, n.slow, 0, n.requests]
+        if np.count_nonzero(self._aloft.given_up) > gone:
+            self._weight = None  # what was planned for them is void
+        return seen
 
     def _agenda(self) -> list[tuple[float, int, _Mark | None]]:
         """What comes next, if nothing changes the state: checks, marks, the end of the tape."""
@@ -276,6 +302,7 @@ class Replay:
 
     def _take_up(self, past: Sequence[Event], restart: Restart) -> None:
         """A controller that takes the rollout up, as a process does that has begun anew."""
+        self._aloft.restart(restart.at)
         watched = self.recording.watched_until(restart)
         self.controller = self._controller(MemoryJournal(past, watched))
         self.controller.start()
@@ -288,6 +315,7 @@ class Replay:
             judge=self._judge,
             log=_LOG,
             telemetry=False,
+            flights=self,
         )
 
     def _find_marks(self, *, orders: bool) -> Iterator[_Mark]:

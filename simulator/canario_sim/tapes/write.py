@@ -106,5 +106,6 @@ def _rows(
         [bucket if bucket >= 0 else None for bucket in recording.bucket[part].tolist()],
         [identities[key] for key in recording.key[part].tolist()],
         [route if route >= 0 else None for route in recording.route[part].tolist()],
+        recording.flight[part].tolist(),
         strict=True,
     )
