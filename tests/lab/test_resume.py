@@ -241,6 +241,16 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     assert replicate(experiment(), here(), most=1, file=file).complete
 
 
+def test_a_file_that_was_put_in_order_is_still_its_run_s(tmp_path: Path) -> None:
+    """It is another file then, of the same name."""
+    file = tmp_path / "rows.jsonl"
+    with Sheet(experiment(), file) as sheet:
+        sheet.tidy()
+        with pytest.raises(ConfigError, match="written by another run"):
+            replicate(experiment(), here(), most=1, file=file)
+    assert replicate(experiment(), here(), most=1, file=file).complete
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be used: Is a directory"):
         replicate(experiment(), here(), most=1, file=tmp_path)

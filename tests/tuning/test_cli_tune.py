@@ -132,6 +132,10 @@ def test_ctrl_c_reports_what_is_done_and_the_same_command_goes_on(folder: Path) 
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < patience
         time.sleep(0.05)
+    # Nobody else may write there meanwhile.
+    second = canario(*command, folder=folder)
+    assert second.returncode == 2
+    assert "rows.jsonl: is being written by another run; wait for it" in second.stderr
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +13,7 @@ from msgspec import Struct
 from canario.config import ConfigError
 
 from .experiment import Experiment, Row
+from .resumable import ResumableFile
 
 __all__ = ["Sheet"]
 
@@ -51,13 +51,16 @@ class Sheet:
         self._whole: list[set[int]] = [set() for _ in experiment.conditions]
         self._last = [-1] * len(experiment.conditions)
         self._path = file
-        self._file: IO[bytes] | None = None
-        if file is not None:
-            try:
-                self._open(file)
-            except BaseException:
-                self._close()
-                raise
+        self._file = (
+            None
+            if file is None
+            else ResumableFile(
+                file,
+                self._heading(),
+                self._take,
+                foreign="is no heading of an experiment's rows",
+            )
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +71,8 @@ class Sheet:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close()
+        if self._file is not None:
+            self._file.close()
 
     def has(self, condition: int, replication: int) -> bool:
         """True when a replication is whole."""
@@ -93,11 +97,7 @@ class Sheet:
         for row in rows:
             self._keep(row)
         if self._file is not None:
-            try:
-                self._file.write(_lines(rows))
-                self._file.flush()
-            except OSError as error:
-                raise _problem(self._path, "written", error) from error
+            self._file.append(_lines(rows))
 
     def ordered(self, upto: Sequence[int] | None = None) -> tuple[Row, ...]:
         """Rows of whole replications by condition, replication and policy.
@@ -115,15 +115,8 @@ class Sheet:
 
     def tidy(self) -> None:
         """Write the file again, its rows in order: the same bytes whoever was first."""
-        if self._path is None:
-            return
-        fresh = self._path.with_name(f".{self._path.name}.new")
-        try:
-            fresh.write_bytes(self._heading() + _lines(self.ordered()))
-            # In one step: at no instant are there fewer rows than before.
-            fresh.replace(self._path)
-        except OSError as error:
-            raise _problem(self._path, "written", error) from error
+        if self._file is not None:
+            self._file.rewrite(_lines(self.ordered()))
 
     def _keep(self, row: Row) -> None:
         cell = self._cells[row.condition].get(row.replication)
@@ -134,39 +127,6 @@ class Sheet:
         if None not in cell:
             self._whole[row.condition].add(row.replication)
             self._last[row.condition] = max(self._last[row.condition], row.replication)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def _open(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-            self._lock(self._file, path)
-            kept = self._read(path, self._file.read())
-            # What a crash has cut off, behind the last whole line, is written over.
-            self._file.truncate(kept)
-            self._file.seek(kept)
-            if not kept:
-                self._file.write(self._heading())
-                self._file.flush()
-        except OSError as error:
-            raise _problem(path, "used", error) from error
-
-    @staticmethod
-    def _lock(file: IO[bytes], path: Path) -> None:
-        """Two runs would write over each other's rows. The lock goes with the process."""
-        try:
-            import fcntl
-        except ImportError:  # pragma: no cover - where there is no fcntl there is no lock
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                str(path), "", "is being written by another run; wait for it, or give another file"
-            ) from None
 
     def _head(self) -> _Head:
         experiment = self._experiment
@@ -179,31 +139,23 @@ class Sheet:
     def _heading(self) -> bytes:
         return msgspec.json.encode(self._head()) + b"\n"
 
-    def _read(self, path: Path, content: bytes) -> int:
-        """Take up the rows of a file; returns how many of its bytes are whole lines."""
-        lines = content.splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):
-            lines.pop()
-        # A heading that was cut off leaves nothing to lose; another file would be written over.
-        if content and not lines and not self._heading().startswith(content):
-            raise ConfigError(str(path), "line 1", "is no heading of an experiment's rows")
-        for number, line in enumerate(lines, start=1):
-            try:
-                if number == 1:
-                    self._match(path, _heads.decode(line))
-                else:
-                    self._keep(self._checked(_rows.decode(line)))
-            except (msgspec.DecodeError, IndexError) as error:
-                raise ConfigError(
-                    str(path), f"line {number}", f"is no row of an experiment: {error}"
-                ) from error
-        return sum(map(len, lines))
+    def _take(self, number: int, line: bytes) -> None:
+        """Take up a line of the file."""
+        try:
+            if number == 1:
+                self._match(_heads.decode(line))
+            else:
+                self._keep(self._checked(_rows.decode(line)))
+        except (msgspec.DecodeError, IndexError) as error:
+            raise ConfigError(
+                str(self._path), f"line {number}", f"is no row of an experiment: {error}"
+            ) from error
 
-    def _match(self, path: Path, head: _Head) -> None:
+    def _match(self, head: _Head) -> None:
         own = self._head()
         if head != own:
             raise ConfigError(
-                str(path),
+                str(self._path),
                 "experiment",
                 f"is {head.experiment} ({', '.join(head.policies)} on "
                 f"{_few(head.conditions)}), not {own.experiment}; give a file of its own, or the "
@@ -225,7 +177,3 @@ def _lines(rows: Iterable[Row]) -> bytes:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _problem(path: Path | None, done: str, error: OSError) -> ConfigError:
-    return ConfigError(str(path), "", f"cannot be {done}: {error.strerror}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import msgspec
 from msgspec import Struct
 
 from canario.config import ConfigError
+from canario_sim.lab.resumable import ResumableFile
 
 __all__ = ["Notes"]
 
@@ -35,24 +35,24 @@ _lines = msgspec.json.Decoder(_Line)
 class Notes:
     """Results of tasks by name; with a file they outlast the run.
 
-    Raises `ConfigError` when the file is of another search, or cannot be read or written. A last
-    line that was cut off is dropped.
+    Raises `ConfigError` when the file is of another search, is in use by another run, or cannot be
+    read or written. A last line that was cut off is dropped.
     """
 
     def __init__(self, digest: str, path: Path | None = None) -> None:
+        self._digest = digest
         self._path = path
-        self._file: IO[bytes] | None = None
         self._results: dict[str, bytes] = {}
-        if path is None:
-            return
-        try:
-            whole = self._read(path, digest) if path.exists() else 0
-            self._file = path.open("ab")
-            os.truncate(path, whole)
-            if not whole:
-                self._write(msgspec.json.encode(_Head(tuning=digest)))
-        except OSError as error:
-            raise ConfigError(str(path), "", f"cannot be used: {error.strerror}") from error
+        self._file = (
+            None
+            if path is None
+            else ResumableFile(
+                path,
+                msgspec.json.encode(_Head(tuning=digest)) + b"\n",
+                self._take,
+                foreign="is not one of canario tune's files",
+            )
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -71,50 +71,37 @@ class Notes:
         return self._results.get(task)
 
     def put(self, task: str, result: object) -> None:
-        """Keep a result."""
+        """Keep a result. Raises `ConfigError` when it cannot be written."""
         content = msgspec.json.encode(result)
         self._results[task] = content
         if self._file is not None:
-            try:
-                self._write(msgspec.json.encode(_Line(task=task, result=msgspec.Raw(content))))
-            except OSError as error:
-                raise ConfigError(
-                    str(self._path), "", f"cannot be written: {error.strerror}"
-                ) from error
+            line = _Line(task=task, result=msgspec.Raw(content))
+            self._file.append(msgspec.json.encode(line) + b"\n")
 
-    def _write(self, line: bytes) -> None:
-        assert self._file is not None
-        self._file.write(line + b"\n")
-        self._file.flush()
-
-    def _read(self, path: Path, digest: str) -> int:
-        """Take up what is there; returns the length of the whole lines."""
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        lines = content[:whole].splitlines()
-        if not lines:
-            if content:
-                raise ConfigError(str(path), "line 1", "is not one of canario tune's files")
-            return 0
+    def _take(self, number: int, text: bytes) -> None:
+        """Take up a line of the file."""
+        if number == 1:
+            self._match(text)
+            return
         try:
-            head = _heads.decode(lines[0])
+            line = _lines.decode(text)
         except msgspec.DecodeError as error:
             raise ConfigError(
-                str(path), "line 1", f"is not one of canario tune's files: {error}"
+                str(self._path), f"line {number}", f"cannot be read: {error}"
             ) from error
-        if head.tuning != digest:
+        self._results[line.task] = bytes(line.result)
+
+    def _match(self, text: bytes) -> None:
+        try:
+            head = _heads.decode(text)
+        except msgspec.DecodeError as error:
             raise ConfigError(
-                str(path),
+                str(self._path), "line 1", f"is not one of canario tune's files: {error}"
+            ) from error
+        if head.tuning != self._digest:
+            raise ConfigError(
+                str(self._path),
                 "tuning",
-                f"{head.tuning} is another search than this one, {digest}; give another file, or "
-                "the plan, conditions, candidates, goals and seed that it was begun with",
+                f"{head.tuning} is another search than this one, {self._digest}; give another "
+                "file, or the plan, conditions, candidates, goals and seed that it was begun with",
             )
-        for number, text in enumerate(lines[1:], start=2):
-            try:
-                line = _lines.decode(text)
-            except msgspec.DecodeError as error:
-                raise ConfigError(
-                    str(path), f"line {number}", f"cannot be read: {error}"
-                ) from error
-            self._results[line.task] = bytes(line.result)
-        return whole
