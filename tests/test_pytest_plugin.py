@@ -13,7 +13,7 @@ import junitparser
 import pytest
 import yaml
 
-from canario_sim import library_path
+from canario_sim import library_path, load_scenario, run
 
 ROOT = Path(__file__).parents[1]
 
@@ -115,6 +115,42 @@ def test_a_test_may_write_a_scenario(tmp_path: Path) -> None:
     done = pytest_in(tmp_path)
     assert "1 failed, 1 passed" in done.stdout, done.stdout
     assert "seed 3: not as expected" in done.stdout
+
+
+LUCKY = GOOD.replace('"completed"', '"rolled_back"\nchance = 0.5').replace(
+    "[baseline]",
+    '[[faults]]\nkind = "outage"\nonset = { kind = "once", probability = 50 }\n[baseline]',
+)
+
+
+def test_a_seed_that_is_not_as_expected_by_chance_is_marked_and_fails_nothing(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "scenarios" / "lucky.toml", LUCKY)
+    lucky = load_scenario(tmp_path / "scenarios" / "lucky.toml")
+    missed = next(seed for seed in range(20) if run(lucky, seed).by_chance)
+    write(
+        tmp_path / "test_release.py",
+        f"def test_it(rehearse):\n    rehearse('scenarios/lucky.toml', seed={missed})\n",
+    )
+    options = ["-v", "-n", "2", "--junit-xml=out.xml", f"--scenario-seed={missed}"]
+    done = pytest_in(tmp_path, *options, "scenarios", "test_release.py")
+    assert done.returncode == 0, done.stdout
+    assert "2 by chance" in done.stdout
+    assert "BY CHANCE" in done.stdout
+    assert 'name="canario" value="by chance"' in (tmp_path / "out.xml").read_text()
+
+
+def test_the_share_of_seeds_may_be_tested(tmp_path: Path) -> None:
+    write(tmp_path / "scenarios" / "lucky.toml", LUCKY)
+    write(tmp_path / "scenarios" / "sure.toml", LUCKY.replace("chance = 0.5", ""))
+    write(tmp_path / "test_it.py", "def test_it(rehearse):\n    rehearse('scenarios/sure.toml')\n")
+    done = pytest_in(tmp_path, "scenarios", "test_it.py", "--scenario-seeds=12")
+    assert done.returncode == 1
+    assert "2 failed, 1 " in done.stdout, done.stdout
+    assert "it says under any seed: make its world robust" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert pytest_in(tmp_path, "scenarios", "--scenario-seeds=0").returncode == 4
 
 
 def test_the_plugin_costs_other_runs_nothing(tmp_path: Path) -> None:

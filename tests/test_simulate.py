@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import jsonschema
+import junitparser
 import pytest
 
 from canario_sim import library_path, load_scenario, run, scenario_schema
@@ -93,7 +94,7 @@ def test_a_scenario_of_the_library(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.expect is not None
     done = run(scenario)
-    assert done.ok, [e for e in done.expectations if not e.ok]
+    assert done.as_expected, [e for e in done.expectations if not e.ok]
 
 
 @pytest.mark.parametrize("seed", [2, 3, 4])
@@ -244,3 +245,150 @@ def test_scenario_check_and_schema(small: Path) -> None:
     assert call("scenario", "check", small).stdout == "small: a [bold]small[/bold] one\n"
     schema = json.loads(call("scenario", "schema").stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
+
+
+# -- by chance
+
+LUCKY = """
+teaches = "The first hundred tenants: who is among them decides."
+plan = { deployment = { canary_stages = [{ percentage = 50, hold_seconds = 20 }] } }
+traffic = { kind = "poisson", rate = 20 }
+baseline = { latency = { kind = "lognormal", p50_ms = 20, p95_ms = 40 } }
+faults = [{ kind = "outage", onset = { kind = "once", probability = 50 } }]
+"""
+
+
+@pytest.fixture
+def lucky(tmp_path: Path) -> Path:
+    """Scenarios that are rolled back under every other seed, and say so or do not."""
+    folder = tmp_path / "lucky"
+    folder.mkdir()
+    (folder / "lucky.toml").write_text(
+        LUCKY + '[expect]\noutcome = "rolled_back"\nreason = "error_rate"\nchance = 0.5\n'
+    )
+    (folder / "never.toml").write_text(LUCKY + '[expect]\noutcome = "held"\nchance = 0.5\n')
+    (folder / "sure.toml").write_text(LUCKY + '[expect]\noutcome = "rolled_back"\n')
+    return folder
+
+
+def lucky_seeds(lucky: Path) -> tuple[int, int]:
+    """The first seed under which it is as expected, and the first under which it is not."""
+    scenario = load_scenario(lucky / "lucky.toml")
+    kept = [run(scenario, seed).as_expected for seed in range(20)]
+    return kept.index(True), kept.index(False)
+
+
+def test_a_seed_that_is_not_as_expected_by_chance_fails_nothing_and_is_marked(lucky: Path) -> None:
+    kept, missed = lucky_seeds(lucky)
+    path = lucky / "lucky.toml"
+    reports = [lucky / f"out.{suffix}" for suffix in ("html", "md", "xml", "json")]
+    reports.append(lucky / "tables.csv")
+    options = [option for report in reports for option in ("--report", str(report))]
+    said = call("simulate", path, "--seed", str(missed), *options)
+    assert said.returncode == 0, said.stderr
+    assert "by chance not as expected: outcome is completed, expected rolled_back" in said.stdout
+    assert "under 50 % of the seeds" in said.stdout
+    assert "1 rehearsed, 0 as expected, 1 by chance not, 0 not" in said.stdout
+    html, markdown, junit, document = (made.read_text(encoding="utf-8") for made in reports[:4])
+    assert "by chance not" in html
+    assert "🎲" in markdown
+    assert "❌" not in markdown
+    suites = junitparser.JUnitXml.fromstring(junit)
+    assert (suites.failures, suites.errors, suites.skipped) == (0, 0, 2)
+    assert "by chance: expected rolled_back, actual completed" in junit
+    (report,) = json.loads(document)["reports"]
+    assert (report["ok"], report["by_chance"], report["run"]["chance"]) == (True, True, 0.5)
+    assert (lucky / "tables-expected.csv").read_text().count("by chance not") == 2
+    said = call("simulate", path, "--seed", str(kept), "--json")
+    assert said.returncode == 0
+    (report,) = json.loads(said.stdout)["reports"]
+    assert (report["ok"], report["by_chance"]) == (True, False)
+
+
+def test_without_a_chance_every_seed_counts(lucky: Path) -> None:
+    _, missed = lucky_seeds(lucky)
+    said = call("simulate", lucky / "sure.toml", "--seed", str(missed))
+    assert said.returncode == 1
+    assert "by chance" not in said.stdout
+
+
+def test_seeds_test_whether_files_tell_the_truth(lucky: Path) -> None:
+    report = lucky / "out.xml"
+    said = call("simulate", lucky, "--seeds", "30", "--seed", "1", "--report", report)
+    assert said.returncode == 1, said.stderr
+    lines = said.stdout.splitlines()
+    (good,) = (line for line in lines if line.startswith("lucky: "))
+    assert "99 % interval" in good
+    assert good.endswith("as it says: under 50 % of the seeds")
+    (never,) = (line for line in lines if line.startswith("never: "))
+    assert "under 0 of 30 seeds (0 %, 99 % interval 0 to 18.1 %)" in never
+    assert "it says under 50 % of the seeds: that lies outside" in never
+    (sure,) = (line for line in lines if line.startswith("sure: "))
+    assert "it says under any seed: make its world robust, or state the share" in sure
+    assert "    seed " in said.stdout
+    assert lines[-1] == "3 rehearsed under 30 seeds each, 1 as they say, 2 not"
+    suites = junitparser.JUnitXml.fromfile(str(report))
+    assert (suites.tests, suites.failures) == (3, 2)
+
+
+def test_shares_are_documents_too_and_go_on_from_the_seed(lucky: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = lucky / "lucky.toml"
+    said = call("simulate", path, "--seeds", "12", "--seed", "5", "--json", "--out", out)
+    assert said.returncode == 0, said.stderr
+    (share,) = json.loads(said.stdout)["shares"]
+    assert json.loads((out / "lucky.json").read_text()) == share
+    scenario = load_scenario(path)
+    missed = [seed for seed in range(5, 17) if not run(scenario, seed).as_expected]
+    assert [miss["seed"] for miss in share["share"]["missed"]] == missed
+    assert share["share"]["as_expected"] == 12 - len(missed)
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "json", "csv"])
+def test_shares_in_every_format(lucky: Path, suffix: str) -> None:
+    report = lucky / f"out.{suffix}"
+    call("simulate", lucky, "--seeds", "4", "--report", report)
+    (made,) = [*lucky.glob(f"out.{suffix}"), *lucky.glob("out-shares.csv")]
+    content = made.read_text(encoding="utf-8")
+    assert all(name in content for name in ("lucky", "never", "sure"))
+
+
+@pytest.mark.parametrize("chance", ["90", "0", '"often"'])
+def test_a_chance_is_a_share(lucky: Path, chance: str) -> None:
+    path = lucky / "lucky.toml"
+    path.write_text(path.read_text().replace("chance = 0.5", f"chance = {chance}"))
+    said = call("scenario", "check", path)
+    assert said.returncode == 2
+    assert "expect.chance" in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
+def test_many_seeds_are_not_watched(small: Path) -> None:
+    said = call("simulate", small, "--seeds", "2", "--watch")
+    assert said.returncode == 2
+    assert "--seeds and --watch exclude each other" in said.stderr
+    assert call("simulate", small, "--seeds", "0").returncode == 2
+
+
+# -- users are counted when they are sent, requests when they are done
+
+
+def test_what_was_in_flight_is_said_beside_the_users_that_were_reached(tmp_path: Path) -> None:
+    """Fourteen users sent a request each; twelve had been answered at the rollback."""
+    path = library_path() / "cold_start.toml"
+    made = run(load_scenario(path))
+    reached = made.exposure
+    assert reached.in_flight == made.canary.in_flight > 0
+    assert reached.canary_requests < reached.users
+    assert reached.users <= reached.canary_requests + reached.in_flight
+    words = (
+        f"the canary served {reached.canary_requests} requests, {reached.bad_requests} of them "
+        f"bad, with {reached.in_flight} more in flight at the end; it reached {reached.users} of"
+    )
+    markdown = tmp_path / "out.md"
+    said = call("simulate", path, "--report", markdown)
+    assert words in said.stdout
+    assert "in flight  users reached" in said.stdout
+    assert words.removeprefix("the canary ") in markdown.read_text(encoding="utf-8")
+    (report,) = json.loads(call("simulate", path, "--json").stdout)["reports"]
+    assert report["run"]["exposure"]["in_flight"] == reached.in_flight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from .reports.write import report_options
 if TYPE_CHECKING:
     from .runner import Run
     from .scenario import Scenario
+    from .shares import Share
 
 __all__ = ["scenario", "simulate"]
 
@@ -31,6 +32,13 @@ _PATHS = click.argument(
 @_PATHS
 @models_option
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of each scenario's own.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Rehearse each scenario under N seeds, from its own (or --seed) on, and test whether it "
+    "is as expected under as many as it says: under any, or a share (its chance).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON for a program.")
 @click.option(
     "--out",
@@ -55,6 +63,7 @@ def simulate(
     *,
     allow_models: bool,
     seed: int | None,
+    seeds: int | None,
     as_json: bool,
     out: Path | None,
     verbose: bool,
@@ -72,9 +81,19 @@ def simulate(
         raise click.UsageError("--watch and --json exclude each other", ctx)
     if speed is not None and not watch:
         raise click.UsageError("--speed is the speed of --watch", ctx)
+    if seeds is not None and watch:
+        raise click.UsageError("--seeds and --watch exclude each other", ctx)
     scenarios = _load(paths, models=allow_models)
     if out is not None:
         make_folder(out)
+    if seeds is not None:
+        shares = _shares(scenarios, seeds, seed, out, as_json=as_json, verbose=verbose)
+        if reports:
+            from .reports.shared import sharing
+            from .reports.write import write_reports
+
+            write_reports(sharing(scenarios, shares), reports)
+        ctx.exit(0 if all(share.ok for share in shares) else 1)
     runs: list[Run] = []
     show = None if as_json else _shower(verbose=verbose)
     for scenario in scenarios:
@@ -100,6 +119,43 @@ def simulate(
 
         write_reports(simulation(list(zip(scenarios, runs, strict=True))), reports)
     ctx.exit(0 if all(made.ok for made in runs) else 1)
+
+
+def _shares(
+    scenarios: Sequence[Scenario],
+    seeds: int,
+    first_seed: int | None,
+    out: Path | None,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> list[Share]:
+    """Each scenario under many seeds, told as they come."""
+    from .shares import share_document, share_of, shares_document, told
+
+    shares: list[Share] = []
+    for scenario in scenarios:
+        share = share_of(scenario, seeds, first_seed)
+        shares.append(share)
+        if out is not None:
+            write_file(out / f"{share.scenario}.json", share_document(share))
+        if not as_json:
+            for line in told(share, most=None if verbose else 3):
+                say(line)
+    if as_json:
+        say_json(shares_document(shares).decode())
+        return shares
+    failed = sum(not share.ok for share in shares)
+    stated = sum(share.chance is not None for share in shares)
+    say()
+    say(
+        f"{len(shares)} rehearsed under {seeds} seeds each, {stated - failed} as they say, "
+        f"{failed} not"
+    )
+    if out is not None:
+        say()
+        say(f"{len(shares)} reports in {out}")
+    return shares
 
 
 def _watched(

@@ -8,14 +8,15 @@ from msgspec import Meta, Struct
 
 from .spec import Seconds, Spec
 
-__all__ = ["Ending", "Expect", "Expectation", "Outcome", "Reason", "check"]
+__all__ = ["Ending", "Expect", "Expectation", "Outcome", "Reason", "check", "under"]
 
 Outcome = Literal["completed", "rolled_back", "held", "paused", "aborted", "unfinished"]
 Reason = Literal["contract_violation", "error_rate", "p95_latency", "missing_evidence"]
 
 
 class Expect(Spec, frozen=True, kw_only=True):
-    """The outcome that a scenario is there to show."""
+    """The outcome that a scenario is there to show: all of it, under whatever seed, unless
+    `chance` says under how many."""
 
     outcome: Annotated[
         Literal["completed", "rolled_back", "held", "paused", "aborted"],
@@ -32,6 +33,15 @@ class Expect(Spec, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)] | None,
         Meta(description="Bad requests that the canary serves, at most."),
     ] = None
+    chance: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share of the seeds under which all of this comes true; 1: under any. "
+            "`canario simulate --seeds 50` tests it.",
+        ),
+    ] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +69,11 @@ class Expectation(Struct, frozen=True, kw_only=True):
     expected: str | float
     actual: str | float | None
     ok: bool
+
+
+def under(chance: float) -> str:
+    """Of a `chance`, in words: `under any seed`, `under 90 % of the seeds`."""
+    return "under any seed" if chance == 1 else f"under {100 * chance:.4g} % of the seeds"
 
 
 def check(expect: Expect, ending: Ending) -> tuple[Expectation, ...]:

@@ -32,6 +32,14 @@ class Rehearse(Protocol):
         """Rehearse a scenario, or the one in a file; fail the test if it is not as it expects."""
 
 
+# What a test is marked with that is not as expected by chance: pytest has no word for it.
+_BY_CHANCE = ("canario", "by chance")
+
+
+class UnexpectedShareError(Exception):
+    """A scenario that is as expected under another share of seeds than it says."""
+
+
 class UnexpectedEndError(Exception):
     """A rehearsal that did not come to what its scenario expects."""
 
@@ -62,6 +70,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SEED",
         help="Seed of every scenario, instead of its own.",
     )
+    group.addoption(
+        "--scenario-seeds",
+        type=int,
+        default=None,
+        metavar="N",
+        help="Rehearse every scenario under N seeds, and test whether it is as expected under as "
+        "many as it says: under any, or a share (its chance).",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what is no number of seeds."""
+    seeds: int | None = config.getoption("--scenario-seeds")
+    if seeds is not None and seeds < 1:
+        raise pytest.UsageError(f"--scenario-seeds is {seeds}; it must be at least 1")
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """A test that passed although a rehearsal in it was not as expected, by chance."""
+    marked = isinstance(report, pytest.TestReport) and _BY_CHANCE in map(
+        tuple, report.user_properties
+    )
+    if marked and report.when == "call" and report.passed:
+        return "by chance", "c", ("BY CHANCE", {"yellow": True})
+    return None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
@@ -92,13 +127,12 @@ class ScenarioItem(pytest.Item):
         from .load import load_scenario
 
         scenario = load_scenario(self.path, models=self.config.getoption("--scenario-models"))
-        seed: int | None = self.config.getoption("--scenario-seed")
         self.add_report_section("call", "teaches", printable_lines(scenario.teaches))
-        _rehearse(scenario, seed)
+        _rehearse(self, scenario, None)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:
         """The story of the rehearsal, or what is wrong with the file: no traceback of ours."""
-        if isinstance(excinfo.value, UnexpectedEndError | ConfigError):
+        if isinstance(excinfo.value, UnexpectedEndError | UnexpectedShareError | ConfigError):
             return printable_lines(str(excinfo.value))
         return str(super().repr_failure(excinfo, style))
 
@@ -112,7 +146,9 @@ def rehearse(request: pytest.FixtureRequest) -> Rehearse:
     """Rehearse a scenario that a test has made, or one in a file beside the test.
 
     Returns the `Run`. A scenario whose `expect` does not come true fails the test, with what was
-    expected, what came of it, and the timeline.
+    expected, what came of it, and the timeline; unless it does so by chance (`Run.by_chance`),
+    which marks the test. With `--scenario-seeds` its share of seeds is tested first, where no seed
+    is given here.
     """
 
     def do(scenario: Scenario | str | Path, seed: int | None = None) -> Run:
@@ -121,32 +157,50 @@ def rehearse(request: pytest.FixtureRequest) -> Rehearse:
         if isinstance(scenario, str | Path):
             models = request.config.getoption("--scenario-models")
             scenario = load_scenario(request.path.parent / scenario, models=models)
-        if seed is None:
-            seed = request.config.getoption("--scenario-seed")
         try:
-            return _rehearse(scenario, seed)
-        except UnexpectedEndError as error:
+            return _rehearse(request.node, scenario, seed)
+        except (UnexpectedEndError, UnexpectedShareError) as error:
             pytest.fail(str(error), pytrace=False)
 
     return do
 
 
-def _rehearse(scenario: Scenario, seed: int | None) -> Run:
+def _rehearse(item: pytest.Item, scenario: Scenario, seed: int | None) -> Run:
+    """Once by a seed that is given; otherwise as the options say."""
     from .runner import run
 
+    seeds: int | None = item.config.getoption("--scenario-seeds")
+    if seed is None:
+        seed = item.config.getoption("--scenario-seed")
+        if seeds is not None:
+            _test_share(scenario, seeds, seed)
     made = run(scenario, seed)
     if not made.ok:
         raise UnexpectedEndError(made)
+    if made.by_chance:
+        if _BY_CHANCE not in item.user_properties:
+            item.user_properties.append(_BY_CHANCE)
+        item.add_report_section("call", "by chance", _story(made))
     return made
+
+
+def _test_share(scenario: Scenario, seeds: int, first_seed: int | None) -> None:
+    from .shares import share_of, told
+
+    share = share_of(scenario, seeds, first_seed)
+    if not share.ok:
+        raise UnexpectedShareError("\n".join(told(share)))
 
 
 def _story(run: Run) -> str:
     """Expected against actual, then what happened when."""
     from canario.control.words import seconds_in_words
 
+    from .expect import under
     from .reporting import timeline
 
-    lines = [f"scenario {run.scenario}, seed {run.seed}: not as expected", ""]
+    by_chance = f", by chance: {under(run.chance)} it is" if run.by_chance else ""
+    lines = [f"scenario {run.scenario}, seed {run.seed}: not as expected{by_chance}", ""]
     for each in run.expectations:
         mark = " " if each.ok else ">"
         lines.append(f"{mark} {each.name}: expected {each.expected}, actual {each.actual}")

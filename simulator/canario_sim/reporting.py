@@ -22,7 +22,7 @@ def report(run: Run) -> bytes:
 
     It holds nothing but what the scenario and the seed decide: no date, no path, no version.
     """
-    return _encoder.encode({"ok": run.ok, "run": run}) + b"\n"
+    return _encoder.encode({"ok": run.ok, "by_chance": run.by_chance, "run": run}) + b"\n"
 
 
 def reports(runs: Sequence[Run]) -> bytes:

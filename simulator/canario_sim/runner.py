@@ -35,6 +35,8 @@ from .tape import BROKEN, RecordedRequest, Tape
 from .world import Note, World
 
 __all__ = [
+    "COUNTED",
+    "FIGURES",
     "ArmTotals",
     "Exposure",
     "Run",
@@ -60,19 +62,49 @@ class ArmTotals(Struct, frozen=True, kw_only=True):
     in_flight: int
 
 
+# Said where both stand beside each other: of 14 users 12 may have been answered.
+COUNTED = (
+    "A user is counted with the first request that is sent to the canary, a request when done."
+)
+
+# Headings of `Exposure.figures`, by name: what a reader must not take for one another.
+FIGURES = {
+    "canary_requests": "canary served",
+    "bad_requests": "bad",
+    "in_flight": "in flight",
+    "users": "users reached",
+}
+
+
 class Exposure(Struct, frozen=True, kw_only=True):
     """Whom the canary has reached.
 
     `canary_requests` are those that it had answered when the rehearsal ended, and
     `bad_requests` those of them that failed, were slow (above the plan's `max_p95_latency_ms`)
-    or broke a contract, each counted once. `users` are the keys that were sent to it at least
-    once, of `population` in all.
+    or broke a contract, each counted once. `in_flight` had been sent to it and not been answered.
+    `users` are the keys that were sent to it at least once, of `population` in all: a user is
+    counted with the first request that is routed, a request when it is done.
     """
 
     canary_requests: int
     bad_requests: int
+    in_flight: int
     users: int
     population: int
+
+    @property
+    def words(self) -> str:
+        """What comes after `the canary`."""
+        more = f", with {self.in_flight:,} more in flight at the end" if self.in_flight else ""
+        return (
+            f"served {self.canary_requests:,} requests, {self.bad_requests:,} of them bad{more}; "
+            f"it reached {self.users:,} of {self.population:,} users"
+        )
+
+    @property
+    def figures(self) -> tuple[int, int, int, int]:
+        """What a table has under `FIGURES`."""
+        return self.canary_requests, self.bad_requests, self.in_flight, self.users
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -94,6 +126,7 @@ class Run(Struct, frozen=True, kw_only=True):
         exposure: Whom the canary has reached.
         history: What each check saw, of the last 5,000.
         expectations: What the scenario expects, and whether it came true.
+        chance: The share of seeds for which the scenario expects it; 1 for any seed.
         feedback: What requests did to each other; None where they only stand in line.
     """
 
@@ -111,12 +144,23 @@ class Run(Struct, frozen=True, kw_only=True):
     exposure: Exposure
     history: tuple[MetricsSnapshot, ...]
     expectations: tuple[Expectation, ...] = ()
+    chance: float = 1.0
     feedback: Feedback | None = None
 
     @property
     def ok(self) -> bool:
+        """True when nothing is wrong: the run is as expected, or is not by chance."""
+        return self.as_expected or self.by_chance
+
+    @property
+    def as_expected(self) -> bool:
         """True when every expectation came true, and so when there is none."""
         return all(expectation.ok for expectation in self.expectations)
+
+    @property
+    def by_chance(self) -> bool:
+        """True when the run is not as expected, and the scenario says that some seeds are not."""
+        return self.chance < 1 and not self.as_expected
 
 
 def run(
@@ -149,7 +193,9 @@ def run(
         at=result.ended_at,
         bad_requests=result.exposure.bad_requests,
     )
-    return replace(result, expectations=check(scenario.expect, ending))
+    return replace(
+        result, expectations=check(scenario.expect, ending), chance=scenario.expect.chance
+    )
 
 
 def world_of(
@@ -254,6 +300,7 @@ def result_of(world: World, name: str, seed: int | None) -> Run:
         exposure=Exposure(
             canary_requests=totals[1].requests,
             bad_requests=int(world.served[1, 4]),
+            in_flight=totals[1].in_flight,
             users=int(world.exposed.sum()),
             population=len(world.exposed),
         ),

@@ -15,8 +15,9 @@ from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
 from canario.printable import printable
 
+from .expect import under
 from .feedback import in_words
-from .runner import Run
+from .runner import FIGURES, Run
 from .scenario import Scenario
 from .terminal import Terminal
 
@@ -57,16 +58,18 @@ class Show:
         out.print()
         if run.history:
             out.print(strip(run.history, _STRIP, title="share over time "))
-        out.print(Text(_reach(run), style="dim"))
+        out.print(Text(f"the canary {run.exposure.words}", style="dim"))
         for line in in_words(run.feedback) if run.feedback else ():
             out.print(Text(line, style="dim"))
+        chance = f", {under(run.chance)}" if run.by_chance else ""
         for expectation in run.expectations:
             if not expectation.ok:
                 out.print(
                     Text(
-                        f"not as expected: {expectation.name} is {expectation.actual}, "
-                        f"expected {expectation.expected}",
-                        style="bold red",
+                        f"{'by chance ' if run.by_chance else ''}not as expected: "
+                        f"{expectation.name} is {expectation.actual}, "
+                        f"expected {expectation.expected}{chance}",
+                        style="yellow" if run.by_chance else "bold red",
                     )
                 )
         out.print()
@@ -85,7 +88,7 @@ class Show:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("scenario", "outcome", "after"):
             table.add_column(heading, no_wrap=True)
-        for heading in ("canary served", "bad", "users reached"):
+        for heading in FIGURES.values():
             table.add_column(heading, justify="right")
         table.add_column("as expected")
         for run in runs:
@@ -93,9 +96,7 @@ class Show:
                 run.scenario,
                 Text(_outcome(run), style=_OUTCOME_COLOURS.get(run.outcome, "yellow")),
                 seconds_in_words(round(run.ended_at, 0 if run.ended_at >= 60 else 1)),
-                f"{run.exposure.canary_requests:,}",
-                f"{run.exposure.bad_requests:,}",
-                f"{run.exposure.users:,}",
+                *(f"{figure:,}" for figure in run.exposure.figures),
                 _as_expected(run),
             )
         # A narrow terminal breaks the lines; a name cut short could not be looked up.
@@ -104,9 +105,11 @@ class Show:
         out.width = max(out.width, out.measure(table, options=unbounded).maximum)
         out.print(table)
         failed = sum(not run.ok for run in runs)
-        stated = sum(bool(run.expectations) for run in runs)
+        chance = sum(run.by_chance for run in runs)
+        good = sum(bool(run.expectations) and run.as_expected for run in runs)
+        by_chance = f"{chance} by chance not, " if chance else ""
         out.print()
-        out.print(f"{len(runs)} rehearsed, {stated - failed} as expected, {failed} not")
+        out.print(f"{len(runs)} rehearsed, {good} as expected, {by_chance}{failed} not")
 
     def _lines(self, run: Run) -> list[tuple[float, str, str]]:
         """Instant, words and style of what happened; long runs of verdicts are cut short."""
@@ -177,14 +180,6 @@ def _prose(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def _reach(run: Run) -> str:
-    reached = run.exposure
-    return (
-        f"the canary served {reached.canary_requests:,} requests to {reached.users:,} of "
-        f"{reached.population:,} users; {reached.bad_requests:,} of them were bad"
-    )
-
-
 def _outcome(run: Run) -> str:
     return f"{run.outcome}, {run.reason}" if run.reason else run.outcome
 
@@ -192,4 +187,6 @@ def _outcome(run: Run) -> str:
 def _as_expected(run: Run) -> Text:
     if not run.expectations:
         return Text("nothing stated", style="dim")
+    if run.by_chance:
+        return Text("by chance not", style="yellow")
     return Text("yes", style="green") if run.ok else Text("NO", style="bold red")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,6 +36,20 @@ def test_an_example_runs_with_the_least_around_it(example: str, tmp_path: Path) 
     )
     made = load_scenario(path)
     assert run(made, 3) == run(made, 3, chunk=99)
+
+
+def test_the_share_of_seeds_on_the_page_is_what_is_printed() -> None:
+    (command, shown) = re.findall(
+        r"```sh\n(canario simulate .*--seeds.*)\n```\n\n```\n(.*)\n", PAGE
+    )[0]
+    said = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=DOCS.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.splitlines()[0] == shown
 
 
 def test_every_kind_and_key_is_explained() -> None:

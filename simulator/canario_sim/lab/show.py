@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canario.control.words import seconds_in_words
+from canario_sim.runner import COUNTED
 from canario_sim.terminal import Terminal
 
 from .assessment import Assessment
@@ -31,6 +32,8 @@ def show(assessed: Assessment, *, intervals: bool = False, console: Console | No
         if cells:
             out.print(Text(title, style="bold"))
             _wide(out, make(cells, _Form(several=several, intervals=intervals)))
+            if make is _costs:
+                out.print(Text(COUNTED, style="dim"))
             out.print()
     if assessed.differences:
         against = assessed.differences[0].against

@@ -8,6 +8,7 @@ from typing import Any
 from canario_sim.lab.assessment import Assessment, json_text
 from canario_sim.lab.show import in_words
 from canario_sim.lab.summary import Characteristics, Difference, Estimate, Quantile
+from canario_sim.runner import COUNTED
 
 from .conditions import conditions_section
 from .model import Cell, Column, Fact, Panel, Picture, Report, Section, Table
@@ -178,7 +179,7 @@ def _cost(
                 table,
                 "Bad requests that the canary served",
                 "In half of the rollouts up to the dot, in 90 % up to the end of the thick line, "
-                "in 99 % up to the end of the thin one.",
+                f"in 99 % up to the end of the thin one. {COUNTED}",
                 lambda charts: charts.ranges(
                     table, policies, "Bad requests served", "bad requests in a rollout", log=True
                 ),

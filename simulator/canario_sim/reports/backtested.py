@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from canario.control.events import Event, StageEntered
 from canario.control.words import seconds_in_words
-from canario_sim.runner import Run
+from canario_sim.runner import COUNTED, Run
 from canario_sim.tapes.backtest import OWN, Alarms, Backtest, Happened, Judged, TapeFacts
 from canario_sim.tapes.texts import json_text
 
 from .model import Case, Cell, Column, Fact, Panel, Picture, Report, Section, Suite, Table, Tone
 from .rollout import rollout
-from .simulation import moments
+from .simulation import exposure_columns, moments, reach
 from .slugs import Slugs
 
 __all__ = ["HAPPENED", "backtested"]
@@ -109,9 +109,7 @@ def _table(made: Backtest) -> Table:
             Column("reason", "reason"),
             Column("after", "after (s)", 6),
             Column("final_stage", "last stage"),
-            Column("canary_requests", "canary served", 12),
-            Column("bad_requests", "bad requests", 12),
-            Column("users", "users reached", 12),
+            *exposure_columns(),
             Column("later", "later than it was (s)", 6),
             Column("drawn", "requests with another's fate", 12),
         ),
@@ -120,15 +118,12 @@ def _table(made: Backtest) -> Table:
 
 
 def _decided(each: Happened | Judged, began: float) -> tuple[Cell, ...]:
-    reached = each.exposure
     return (
         each.outcome,
         each.reason,
         _since(each.ended_at, began),
         each.final_stage,
-        reached.canary_requests,
-        reached.bad_requests,
-        reached.users,
+        *each.exposure.figures,
     )
 
 
@@ -184,7 +179,8 @@ def _decisions(made: Backtest) -> Section:
             Picture(
                 name="decisions",
                 title="How each rollout goes",
-                caption="The darker, the larger the share of the canary; the mark is its end.",
+                caption="The darker, the larger the share of the canary; the mark is its end. "
+                f"In the table: {COUNTED[:1].lower()}{COUNTED[1:]}",
                 tables=(shares, ends),
                 draw=draw,
             ),
@@ -233,8 +229,7 @@ def _policy(judged: Judged, facts: TapeFacts, slug: str) -> Section:
                 tone=_tone(judged.outcome),
             ),
             Fact(label="after", value=_time(run.ended_at)),
-            Fact(label="bad requests served", value=f"{judged.exposure.bad_requests:,}"),
-            Fact(label="users reached", value=f"{judged.exposure.users:,}"),
+            *reach(judged.exposure),
         ),
         pictures=(rollout(run, prefix=f"{slug}-", most=200),),
         timeline=moments(run, [(note.at, note.text) for note in run.notes]),

@@ -66,7 +66,7 @@ def _parts(report: Report) -> Iterator[str]:
             yield _folded(section.title, section.code)
     for suite in report.suites:
         if not all(case.ok for case in suite.cases):
-            yield _failed(suite)
+            yield _missed(suite)
 
 
 def _table(table: Table) -> str:
@@ -80,7 +80,7 @@ def _table(table: Table) -> str:
 
 
 def _words(text: str) -> str:
-    return {"yes": "✅ yes", "no": "❌ no"}.get(text, text)
+    return {"yes": "✅ yes", "no": "❌ no", "by chance not": "🎲 by chance not"}.get(text, text)
 
 
 def _grid(headings: list[str], rows: list[list[str]]) -> str:
@@ -93,13 +93,15 @@ def _grid(headings: list[str], rows: list[list[str]]) -> str:
     return made + "\n"
 
 
-def _failed(suite: Suite) -> str:
+def _missed(suite: Suite) -> str:
     """What was expected, what came, and the story, folded."""
-    lines = [f"#### ❌ {escaped(suite.name)}\n"]
+    missed = [case for case in suite.cases if not case.ok]
+    mark = "🎲" if all(case.by_chance for case in missed) else "❌"
+    lines = [f"#### {mark} {escaped(suite.name)}\n"]
     lines += [
         f"- {escaped(case.name)}: expected {escaped(case.expected)}, actual {escaped(case.actual)}"
-        for case in suite.cases
-        if not case.ok
+        + (f"; by chance: {escaped(case.by_chance)}" if case.by_chance else "")
+        for case in missed
     ]
     story = list(suite.story[-_STORY:])
     if len(suite.story) > _STORY:

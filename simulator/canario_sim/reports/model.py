@@ -127,12 +127,16 @@ class Section(Struct, frozen=True, kw_only=True):
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """Something that was expected, and what came of it."""
+    """Something that was expected, and what came of it.
+
+    `by_chance` is empty, or says why what is not ok fails nothing.
+    """
 
     name: str
     expected: str
     actual: str
     ok: bool
+    by_chance: str = ""
 
 
 class Suite(Struct, frozen=True, kw_only=True):

@@ -76,5 +76,5 @@ def exposure(table: Table) -> Panel:
     return Panel(
         title="Exposure (%)",
         says="; ".join(f"{row[0]}: {row[4]}" for row in table.rows),
-        spec=specification(chart, height=150),
+        spec=specification(chart, height=190),
     )

@@ -16,8 +16,9 @@ from canario.control.events import (
 )
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
+from canario_sim.expect import under
 from canario_sim.reporting import reports, timeline
-from canario_sim.runner import Run
+from canario_sim.runner import COUNTED, FIGURES, Exposure, Run
 from canario_sim.scenario import Scenario
 
 from .model import (
@@ -35,7 +36,15 @@ from .model import (
 )
 from .rollout import Span, rollout
 
-__all__ = ["BAD_ONES", "moments", "outcome", "simulation", "tone_of"]
+__all__ = [
+    "BAD_ONES",
+    "exposure_columns",
+    "moments",
+    "outcome",
+    "reach",
+    "simulation",
+    "tone_of",
+]
 
 # Checks that are drawn of all rollouts of one report together, and of each at least.
 _POINTS = 4000
@@ -66,6 +75,12 @@ def simulation(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Report:
         title=f"{len(runs)} rehearsals" if several else f"Rehearsal of {runs[0].scenario}",
         summary=tuple(_summary(rehearsed)),
         ok=all(run.ok for run in runs) if stated else None,
+        verdicts=(
+            "Not as expected by chance"
+            if any(run.by_chance for run in runs)
+            else "All as expected",
+            "Not as expected",
+        ),
         facts=_facts(runs) if several else (),
         tables=(_table(runs),) if several else (),
         sections=tuple(sections),
@@ -136,8 +151,12 @@ def _told(
     rehearsed: Sequence[tuple[Scenario | None, Run]],
 ) -> list[tuple[Scenario | None, Run]]:
     """Those that get a section: where there are too many, those first that are not as expected."""
-    order = sorted(range(len(rehearsed)), key=lambda number: rehearsed[number][1].ok)
+    order = sorted(range(len(rehearsed)), key=lambda number: _rank(rehearsed[number][1]))
     return [rehearsed[number] for number in sorted(order[:_SECTIONS])]
+
+
+def _rank(run: Run) -> tuple[bool, bool]:
+    return run.ok, run.as_expected
 
 
 def _section(scenario: Scenario | None, run: Run, most: int, *, several: bool) -> Section:
@@ -155,7 +174,7 @@ def _section(scenario: Scenario | None, run: Run, most: int, *, several: bool) -
         name=run.scenario,
         title=run.scenario,
         text=tuple(text),
-        tone="bad" if not run.ok else tone_of(run),
+        tone=_expected_tone(run, tone_of(run)),
         facts=_facts_of(run),
         tables=(*tables, _journal(run, prefix)),
         pictures=(
@@ -182,29 +201,56 @@ def _facts_of(run: Run) -> tuple[Fact, ...]:
         expected = (
             Fact(
                 label="as expected",
-                value="yes" if run.ok else "no",
-                tone="good" if run.ok else "bad",
+                value=_as_expected(run) or "",
+                tone=_expected_tone(run, "good"),
             ),
         )
     return (
         Fact(label="outcome", value=outcome(run), tone=tone_of(run)),
         Fact(label="after", value=_time(run.ended_at)),
-        Fact(label="bad requests served", value=f"{run.exposure.bad_requests:,}"),
-        Fact(label="users reached", value=f"{run.exposure.users:,}"),
+        *reach(run.exposure),
         *expected,
     )
 
 
+def exposure_columns() -> tuple[Column, ...]:
+    """Of `Exposure.figures`."""
+    return tuple(Column(name, title, 12) for name, title in FIGURES.items())
+
+
+def reach(exposure: Exposure) -> tuple[Fact, ...]:
+    """Whom a canary has reached."""
+    served, bad, in_flight, users = (f"{figure:,}" for figure in exposure.figures)
+    return (
+        Fact(label="requests served", value=served),
+        Fact(label="bad requests served", value=bad),
+        Fact(label="in flight at the end", value=in_flight),
+        Fact(label="users reached", value=users),
+    )
+
+
+def _as_expected(run: Run) -> str | None:
+    if not run.expectations:
+        return None
+    return "by chance not" if run.by_chance else "yes" if run.ok else "no"
+
+
+def _expected_tone(run: Run, good: Tone) -> Tone:
+    return "bad" if not run.ok else "wait" if run.by_chance else good
+
+
 def _facts(runs: Sequence[Run]) -> tuple[Fact, ...]:
     stated = [run for run in runs if run.expectations]
-    missed = [run for run in stated if not run.ok]
+    missed = any(not run.ok for run in stated)
+    chance = sum(run.by_chance for run in stated)
     return (
         Fact(label="rehearsed", value=str(len(runs))),
         Fact(
             label="as expected",
-            value=f"{len(stated) - len(missed)} of {len(stated)}",
+            value=f"{sum(run.as_expected for run in stated)} of {len(stated)}",
             tone="bad" if missed else "good" if stated else "plain",
         ),
+        *((Fact(label="not by chance", value=str(chance), tone="wait"),) if chance else ()),
         Fact(label="rolled back", value=str(sum(run.outcome == "rolled_back" for run in runs))),
         Fact(label="promoted", value=str(sum(run.outcome == "completed" for run in runs))),
     )
@@ -213,18 +259,15 @@ def _facts(runs: Sequence[Run]) -> tuple[Fact, ...]:
 def _summary(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Iterable[str]:
     if len(rehearsed) == 1:
         run = rehearsed[0][1]
-        yield (
-            f"After {_time(run.ended_at)}: {run.why}. The canary served "
-            f"{run.exposure.canary_requests:,} requests to {run.exposure.users:,} of "
-            f"{run.exposure.population:,} users; bad ones among them: "
-            f"{run.exposure.bad_requests:,}."
-        )
+        yield (f"After {_time(run.ended_at)}: {run.why}. The canary {run.exposure.words}.")
         yield from _misses([run])
         return
     runs = [run for _, run in rehearsed]
     stated = [run for run in runs if run.expectations]
-    good = sum(run.ok for run in stated)
+    good = sum(run.as_expected for run in stated)
     yield f"{len(runs)} releases were rehearsed; {good} of {len(stated)} came to what was expected."
+    if chance := sum(run.by_chance for run in stated):
+        yield f"By chance {chance} did not, as their files say that some seeds do not."
     if len(runs) > _SECTIONS:
         yield f"The table has all of them, the sections below tell of {_SECTIONS}."
     yield from _misses(runs)
@@ -234,9 +277,11 @@ def _misses(runs: Iterable[Run]) -> Iterable[str]:
     for run in runs:
         for each in run.expectations:
             if not each.ok:
+                by_chance = "by chance " if run.by_chance else ""
+                seeds = f" {under(run.chance)}" if run.by_chance else ""
                 yield (
-                    f"{run.scenario} is not as expected: {each.name} is {each.actual}, "
-                    f"expected {each.expected}."
+                    f"{run.scenario} is {by_chance}not as expected: {each.name} is {each.actual}, "
+                    f"expected {each.expected}{seeds}."
                 )
 
 
@@ -249,9 +294,7 @@ def _table(runs: Sequence[Run]) -> Table:
             Column("outcome", "outcome"),
             Column("reason", "reason"),
             Column("ended_at", "after (s)", 6),
-            Column("canary_requests", "canary served", 12),
-            Column("bad_requests", "bad requests", 12),
-            Column("users", "users reached", 12),
+            *exposure_columns(),
             Column("as_expected", "as expected"),
         ),
         rows=tuple(
@@ -260,14 +303,12 @@ def _table(runs: Sequence[Run]) -> Table:
                 run.outcome,
                 run.reason,
                 run.ended_at,
-                run.exposure.canary_requests,
-                run.exposure.bad_requests,
-                run.exposure.users,
-                run.ok if run.expectations else None,
+                *run.exposure.figures,
+                _as_expected(run),
             )
             for run in runs
         ),
-        tones=tuple("bad" if not run.ok else "plain" for run in runs),
+        tones=tuple(_expected_tone(run, "plain") for run in runs),
     )
 
 
@@ -281,8 +322,13 @@ def _expected(run: Run, prefix: str) -> Table:
             Column("actual", "actual", 12),
             Column("ok", "as expected"),
         ),
-        rows=tuple((each.name, each.expected, each.actual, each.ok) for each in run.expectations),
-        tones=tuple("plain" if each.ok else "bad" for each in run.expectations),
+        rows=tuple(
+            (each.name, each.expected, each.actual, "yes" if each.ok else _as_expected(run))
+            for each in run.expectations
+        ),
+        tones=tuple(
+            "plain" if each.ok else _expected_tone(run, "plain") for each in run.expectations
+        ),
     )
 
 
@@ -331,6 +377,7 @@ def _overview(runs: Sequence[Run]) -> Section:
 def _exposure(run: Run, prefix: str) -> Picture:
     """Whom the canary has reached, as parts of what there was."""
     reached, total = run.exposure, run.canary.requests + run.baseline.requests
+    sent = reached.canary_requests + reached.in_flight
     table = Table(
         name=f"{prefix}exposure",
         title="Exposure",
@@ -345,8 +392,9 @@ def _exposure(run: Run, prefix: str) -> Picture:
             (what, part, whole, 100 * part / whole if whole else 0.0, f"{part:,} of {whole:,}")
             for what, part, whole in (
                 ("requests that the canary served", reached.canary_requests, total),
-                ("users that it reached", reached.users, reached.population),
                 (BAD_ONES, reached.bad_requests, reached.canary_requests),
+                ("beside them: in flight at the end", reached.in_flight, sent),
+                ("users that it reached", reached.users, reached.population),
             )
         ),
     )
@@ -359,8 +407,8 @@ def _exposure(run: Run, prefix: str) -> Picture:
     return Picture(
         name=f"{prefix}exposure",
         title="Exposure",
-        caption="Whom the canary had reached when the rehearsal ended. A bad request failed, was "
-        "slower than the plan's limit, or broke a contract.",
+        caption=f"Whom the canary had reached when the rehearsal ended. {COUNTED} A bad request "
+        "failed, was slower than the plan's limit, or broke a contract.",
         tables=(table,),
         draw=draw,
     )
@@ -368,7 +416,13 @@ def _exposure(run: Run, prefix: str) -> Picture:
 
 def _suite(scenario: Scenario | None, run: Run) -> Suite:
     cases = [
-        Case(name=each.name, expected=str(each.expected), actual=str(each.actual), ok=each.ok)
+        Case(
+            name=each.name,
+            expected=str(each.expected),
+            actual=str(each.actual),
+            ok=each.ok,
+            by_chance="" if each.ok or not run.by_chance else f"expected {under(run.chance)}",
+        )
         for each in run.expectations
     ]
     # A rehearsal that states nothing has been made, and that is all that can be said of it.
@@ -382,7 +436,9 @@ def _suite(scenario: Scenario | None, run: Run) -> Suite:
             ("outcome", run.outcome),
             ("reason", run.reason or ""),
             ("ended_at_seconds", f"{run.ended_at:g}"),
-            ("bad_requests", str(run.exposure.bad_requests)),
+            *zip(FIGURES, map(str, run.exposure.figures), strict=True),
+            ("chance", f"{run.chance:g}"),
+            ("by_chance", str(run.by_chance).lower()),
         ),
     )
 

@@ -14,6 +14,7 @@ from canario.control.words import describe
 from canario.plan import Deployment, Plan, Routing
 from canario_sim.lab.experiment import Policy
 from canario_sim.runner import ArmTotals, Exposure, outcome_of
+from canario_sim.streams import Flags, Floats
 
 from .assign import AsRecorded, Matched, Shares
 from .backtest import Backtest, Difference, Fates, Happened, Judged, TapeFacts
@@ -126,6 +127,7 @@ def happened_of(recording: Recording) -> Happened | None:
     if state.phase.terminal:
         ended_at, upto = events[-1].at, recording.journal[-1].position
     canary = recording.arm == 1
+    flying = canary & _flying(recording.at, recording.ended, ended_at)
     counted = canary & (np.arange(len(recording)) < upto)
     limit = deployment.rollback_thresholds.max_p95_latency_ms
     bad = (recording.outcome == BAD) | (recording.latency_ms > limit) | recording.broke
@@ -141,10 +143,17 @@ def happened_of(recording: Recording) -> Happened | None:
         exposure=Exposure(
             canary_requests=int(np.count_nonzero(says)),
             bad_requests=int(np.count_nonzero(counted & bad)),
+            in_flight=int(np.count_nonzero(flying)),
             users=len(np.unique(reached)),
             population=recording.users,
         ),
     )
+
+
+def _flying(at: Floats, ended: Floats, instant: float) -> Flags:
+    """What had arrived before an instant and ended after it."""
+    flying: Flags = (at < instant) & (ended > instant)
+    return flying
 
 
 def _judged(name: str, deployment: Deployment, replay: Replay, happened: Happened | None) -> Judged:
@@ -152,7 +161,7 @@ def _judged(name: str, deployment: Deployment, replay: Replay, happened: Happene
     state = controller.state
     ended_at = replay.ended_at
     outcome = outcome_of(state)
-    flying = (recording.at < ended_at) & (replay.assigned.ended > ended_at)
+    flying = _flying(recording.at, replay.assigned.ended, ended_at)
     totals = [
         ArmTotals(
             requests=row[0],
@@ -167,6 +176,7 @@ def _judged(name: str, deployment: Deployment, replay: Replay, happened: Happene
     exposure = Exposure(
         canary_requests=totals[1].requests,
         bad_requests=int(replay.served[1, 4]),
+        in_flight=totals[1].in_flight,
         users=len(np.unique(reached)),
         population=recording.users,
     )

@@ -13,6 +13,7 @@ from canario.control.events import Checked
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
 from canario.printable import printable
+from canario_sim.runner import FIGURES
 from canario_sim.terminal import Terminal
 
 from .backtest import Alarms, Backtest, Happened, Judged, TapeFacts
@@ -142,7 +143,7 @@ def _policies(made: Backtest, began: float) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "outcome", "after", "last stage"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("canary served", "bad", "users reached"):
+    for heading in FIGURES.values():
         table.add_column(heading, justify="right")
     table.add_column("beside what happened")
     if made.happened is not None:
@@ -154,15 +155,12 @@ def _policies(made: Backtest, began: float) -> Table:
 
 
 def _cells(ending: Happened | Judged, began: float) -> tuple[Text, ...]:
-    reached = ending.exposure
     outcome = f"{ending.outcome}, {ending.reason}" if ending.reason else ending.outcome
     return (
         Text(outcome, style=_STYLES.get(ending.outcome, "yellow")),
         Text(_after(ending.ended_at - began)),
         Text(ending.final_stage),
-        Text(f"{reached.canary_requests:,}"),
-        Text(f"{reached.bad_requests:,}"),
-        Text(f"{reached.users:,}"),
+        *(Text(f"{figure:,}") for figure in ending.exposure.figures),
     )
 
 
