@@ -144,12 +144,14 @@ def test_the_journal_keeps_it_and_a_rollout_is_taken_up_with_its_budget(tmp_path
     first = controller(clock, journal)
     serve(first, 20)
     first.report_violation("canary", SUMMARY)
+    assert first.close(10)
     second = controller(clock, journal)
     assert second.state == first.state
     serve(second, 20)
     for _ in range(3):
         second.report_violation("canary", SUMMARY)
     assert second.state.phase is Phase.ROLLED_BACK
+    assert second.close(10)
     events = parse_journal(journal.read_bytes()).events
     assert events == second.events
     assert controller(clock, journal).state == second.state

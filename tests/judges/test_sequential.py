@@ -537,6 +537,7 @@ def test_a_live_controller_obeys_a_plan_file_and_its_journal(tmp_path: Path) -> 
     last = controller.events[-1]
     assert isinstance(last, RolledBack)
     assert "of the baseline's" in last.verdict.why
+    assert controller.close(10)
     again = create_canary_controller("v2", config=path, clock=clock, journal=journal)
     again.start()
     assert again.state == controller.state
