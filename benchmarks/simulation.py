@@ -18,6 +18,7 @@ from tests.simulator.oracle import Window, windows
 from canario.control.events import Event
 from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
+from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
 from canario.plan import Deployment, Plan, Stage
 from canario.routing.router import Arm
 from canario_sim import Run, Scenario, run
@@ -244,7 +245,11 @@ class Guarded:
             clock=lambda: float(self.env.now),
             log=QUIET,
             telemetry=False,
+            flights=self,
         )
+        self._limit_ms = scenario.deployment.rollback_thresholds.max_p95_latency_ms
+        self._open: dict[Arm, dict[float, None]] = {"baseline": {}, "canary": {}}
+        self._answered: dict[Arm, float] = {"baseline": -inf, "canary": -inf}
         self.controller.start()
 
     def arrive(self, request: Request) -> tuple[Arm, Fate] | None:
@@ -255,12 +260,29 @@ class Guarded:
         if controller.due == inf:
             return None
         arm = controller.router.route_request(request.key)
+        self._open[arm][request.at] = None
         return arm, request.canary if arm == "canary" else request.baseline
 
     def finish(self, at: float, arm: Arm, outcome: Outcome) -> None:
         """Observe a request that arrived at `at`."""
         now = self.env.now
+        if now >= self.controller.due:
+            self.controller.tick()
+        del self._open[arm][at]
+        self._answered[arm] = now
         self.controller.observe(arm, outcome, (now - at) * 1000, now=now)
+
+    def look(self, at: float, *, settle: bool) -> Seen:  # noqa: ARG002
+        """What is in flight at a check; nobody waits for so long that they are given up."""
+        return Seen(*(SeenOfArm(self._seen(arm, at)) for arm in self._open))
+
+    def _seen(self, arm: Arm, now: float) -> InFlight:
+        there, answered = self._open[arm], self._answered[arm]
+        return InFlight(
+            requests=len(there),
+            overdue=sum((now - at) * 1000 > self._limit_ms for at in there),
+            unanswered=sum(at > answered for at in there),
+        )
 
     def run(self) -> Decisions:
         """Live until nothing is left to do."""

@@ -51,9 +51,16 @@ class ArmDraws:
         if self._warm_up is not None and calls.at[0] < self._warm_up.seconds:
             seconds *= self._warm_up.factors(calls.at)
         failing = self._errors.failing(calls)
+        own = [(chance < failing, self._errors.seconds(calls))] if self._errors.timed else []
         for fault in self._faults:
+            # Of several causes the first is the one that a request fails of.
+            before = failing.copy() if fault.failure_seconds is not None else failing
             fault.strike(calls, seconds, failing)
+            if fault.failure_seconds is not None:
+                own.append(((chance >= before) & (chance < failing), fault.failure_seconds))
         failed |= chance < failing
+        for those, takes in own:
+            seconds = np.where(those & ~np.isnan(takes), takes, seconds)
         return Fates(seconds, failed, broken)
 
 
@@ -130,10 +137,15 @@ class _OwnErrors:
 
     def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
         service = scenario.service(arm)
-        rates = [route.answer(arm, service).error_rate for route in scenario.routes]
+        answers = [route.answer(arm, service) for route in scenario.routes]
+        rates = [answer.error_rate for answer in answers]
         # Routes that are recorded and not listed are answered like any.
         rates += [service.error_rate] * max(len(scenario.route_names) - len(rates), not rates)
         self._rates = np.array(rates) / 100
+        takes = [answer.failure_ms for answer in answers]
+        takes += [service.failure_ms] * (len(rates) - len(takes))
+        self.timed = any(each is not None for each in takes)
+        self._seconds = np.array([np.nan if each is None else each / 1000 for each in takes])
         # Both arms draw from one stream: who is prone on one is prone on the other.
         self._clusters = clusters(service.clustering, max(rates), seed, _SERVICE)
 
@@ -148,12 +160,19 @@ class _OwnErrors:
             failing *= self._clusters.factors(calls.key, calls.session)
         return failing
 
+    def seconds(self, calls: Calls) -> Floats:
+        """How long each takes if it fails; NaN for as long as any. Asked where `timed`."""
+        if len(self._seconds) == 1:
+            return np.full(len(calls), self._seconds[0])
+        return self._seconds[calls.route]
+
 
 class _Striking:
     """A fault that strikes the arm."""
 
     def __init__(self, fault: Fault, aim: Aim, seed: int, number: int) -> None:
         self._fault = fault
+        self.failure_seconds = fault.failure_seconds
         self._aim = aim
         self._clusters = (
             clusters(fault.clustering, fault.rate, seed, _FAULTS, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace as replaced
 from math import inf, nextafter
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from canario.metrics.counts import Counts
+from canario.metrics.in_flight import Seen
 
 from .block import Breach, Flown
 from .engine import steps
 from .engine.loop import Loop, Retries
 from .engine.seen import Attempts, Signal
-from .flights import Flights
+from .flights import GIVEN_UP
 from .requests import Source
 from .scenario import Scenario
 from .spec import ARMS
@@ -48,20 +50,45 @@ class ClosedWorld(World):
         **others: Any,
     ) -> None:
         plan = replace(scenario.plan, deployment=scenario.deployment)
-        super().__init__(plan, source, horizon=scenario.horizon, **others)
+        super().__init__(
+            plan, source, horizon=scenario.horizon, routes=scenario.route_names, **others
+        )
         self._scenario = scenario
         self._flown: list[Attempts] = []
         # What has ended at the instant of a broken contract, and after it.
         self._rest: list[Attempts] = []
         self._noted = 0
         self.loop = Loop(
-            scenario, seed, self._ahead, retries, self._buckets, self._limit_ms, compiled=compiled
+            scenario, seed, self._ahead, retries, self._buckets, self._patience, compiled=compiled
         )
 
     @property
     def in_flight(self) -> tuple[int, int]:
         """Requests under way on the baseline and on the canary."""
         return self.loop.count(steps.UNDER_WAY), self.loop.count(steps.UNDER_WAY + 1)
+
+    @property
+    def overdue(self) -> tuple[int, int]:
+        """Those of them that have waited for longer than the latency limit."""
+        seen = self.loop.look(self.now, settle=False)
+        return seen.baseline.in_flight.overdue, seen.canary.in_flight.overdue
+
+    def _look(self, at: float, *, settle: bool) -> Seen:
+        seen = self.loop.look(at, settle=settle)
+        late = [part.flights.at[part.flights.code & GIVEN_UP == 0] for part in self._rest]
+        if not any(map(len, late)):
+            return seen
+        # They end with the answer that breaks a contract, and after it. All are the canary's, and
+        # as it has just answered, none has come since.
+        since = np.concatenate(late)
+        there = seen.canary.in_flight
+        overdue = (at - since) * 1000 > self._patience.limit_ms
+        more = replace(
+            there,
+            requests=there.requests + len(since),
+            overdue=there.overdue + int(np.count_nonzero(overdue)),
+        )
+        return replace(seen, canary=replace(seen.canary, in_flight=more))
 
     def _control(self) -> Steps:
         self.controller.start()
@@ -135,8 +162,7 @@ def _in_order(parts: Sequence[Attempts]) -> Flown:
     ended = Attempts.joined(parts)
     order = np.argsort(ended.number)
     done = np.where(ended.neutral, inf, ended.flights.done)
-    flights = Flights(done[order], ended.flights.code[order])
-    return Flown(ended.at[order], ended.key[order], flights)
+    return Flown(ended.key[order], replaced(ended.flights, done=done)[order])
 
 
 def _words(signal: Signal, scenario: Scenario) -> str:

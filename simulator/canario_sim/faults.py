@@ -16,6 +16,7 @@ __all__ = [
     "AddedLatency",
     "Errors",
     "Fault",
+    "Hang",
     "LostCapacity",
     "MultipliedLatency",
     "Outage",
@@ -68,8 +69,34 @@ class _Fault(Targeted, frozen=True, kw_only=True, tag_field="kind"):
         """How long requests take that would take `seconds` without it."""
         return seconds
 
+    @property
+    def failure_seconds(self) -> float | None:
+        """How long a request takes that it makes fail; None for as long as it would otherwise."""
+        return None
 
-class Errors(_Fault, frozen=True, kw_only=True, tag="errors"):
+
+class _Failing(_Fault, frozen=True, kw_only=True):
+    """A fault that makes requests fail."""
+
+    failure_ms: Annotated[
+        Positive | None,
+        Meta(
+            description="How long a request takes that it makes fail, in ms, whatever else slows "
+            "it; none: as long as it would have taken."
+        ),
+    ] = None
+
+    @property
+    def failure_seconds(self) -> float | None:
+        """See `_Fault`."""
+        return None if self.failure_ms is None else self.failure_ms / 1000
+
+    @property
+    def _after(self) -> str:
+        return "" if self.failure_ms is None else f" after {self.failure_ms:g} ms"
+
+
+class Errors(_Failing, frozen=True, kw_only=True, tag="errors"):
     """Requests fail, independently of the arm's own errors and, unless they cluster, of each
     other."""
 
@@ -86,20 +113,21 @@ class Errors(_Fault, frozen=True, kw_only=True, tag="errors"):
     @property
     def words(self) -> str:
         """See `_Fault`."""
-        return f"{self.rate:g} % of the requests fail"
+        return f"{self.rate:g} % of the requests fail{self._after}"
 
     def fails(self, since: Floats) -> Floats:
         """The rate, at its strength."""
         return self.rate / 100 * self.strength(since)
 
 
-class Outage(_Fault, frozen=True, kw_only=True, tag="outage"):
-    """Every request fails, after the time that it would have taken."""
+class Outage(_Failing, frozen=True, kw_only=True, tag="outage"):
+    """Every request fails, unless `failure_ms` says otherwise after the time that it would have
+    taken."""
 
     @property
     def words(self) -> str:
         """See `_Fault`."""
-        return "outage"
+        return f"outage{self._after}"
 
     def fails(self, since: Floats) -> Floats:
         """1, at its strength."""
@@ -168,6 +196,24 @@ class SlowLeak(_Fault, frozen=True, kw_only=True, tag="slow_leak"):
         return seconds + (self.ms_per_second or 0.0) / 1000 * since
 
 
+class Hang(_Fault, frozen=True, kw_only=True, tag="hang"):
+    """Requests are never answered. Where servers are limited, they keep theirs for ever."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ramp:
+            raise ValueError(f"ramp is {self.ramp!r}; a request hangs or does not, leave it out")
+
+    @property
+    def words(self) -> str:
+        """See `_Fault`."""
+        return "requests hang"
+
+    def slows(self, seconds: Floats, since: Floats) -> Floats:  # noqa: ARG002
+        """For ever."""
+        return np.full(len(seconds), np.inf)
+
+
 class LostCapacity(_Fault, frozen=True, kw_only=True, tag="lost_capacity"):
     """Servers that are busy with something else until the fault ends.
 
@@ -188,4 +234,4 @@ class LostCapacity(_Fault, frozen=True, kw_only=True, tag="lost_capacity"):
         return f"{self.servers} servers lost"
 
 
-Fault = Errors | AddedLatency | MultipliedLatency | Outage | LostCapacity | SlowLeak
+Fault = Errors | AddedLatency | MultipliedLatency | Outage | LostCapacity | SlowLeak | Hang

@@ -6,7 +6,9 @@ arrive there is one computation on arrays, and a pure one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ __all__ = [
     "CANARY",
     "FAILED",
     "FLAGS",
+    "GIVEN_UP",
     "NO_FLIGHTS",
     "SLOW",
     "Flights",
@@ -28,9 +31,10 @@ __all__ = [
     "fly",
 ]
 
-# What a flight's code says: four flags, and above them the number of its broken contract.
-FAILED, SLOW, BROKEN, CANARY = 1, 2, 4, 8
-FLAGS = 16
+# What a flight's code says: five flags, and above them the number of its broken contract. One
+# that was given up has been counted as failed, so its end is not.
+FAILED, SLOW, BROKEN, CANARY, GIVEN_UP = 1, 2, 4, 8, 16
+FLAGS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +42,35 @@ class Flights:
     """Requests that were routed, in order of arrival.
 
     Attributes:
-        done: When each is done, in seconds.
+        at: When each arrived, in seconds.
+        done: When it is done.
         code: Its flags, plus `FLAGS` times the number of the contract that it breaks.
+        route: The number of its route.
     """
 
+    at: Floats
     done: Floats
     code: NDArray[np.uint16]
+    route: NDArray[np.uint16]
 
     def __len__(self) -> int:
         return len(self.done)
 
-    def __getitem__(self, part: Flags | Ints) -> Flights:
-        return Flights(self.done[part], self.code[part])
+    def __getitem__(self, part: Flags | Ints | slice) -> Flights:
+        return Flights(self.at[part], self.done[part], self.code[part], self.route[part])
 
-    def __add__(self, later: Flights) -> Flights:
-        return Flights(
-            np.concatenate([self.done, later.done]), np.concatenate([self.code, later.code])
+    @classmethod
+    def joined(cls, parts: Sequence[Flights]) -> Flights:
+        """One after the other."""
+        return cls(
+            np.concatenate([part.at for part in parts]),
+            np.concatenate([part.done for part in parts]),
+            np.concatenate([part.code for part in parts]),
+            np.concatenate([part.route for part in parts]),
         )
 
 
-NO_FLIGHTS = Flights(np.empty(0), np.empty(0, np.uint16))
+NO_FLIGHTS = Flights(np.empty(0), np.empty(0), np.empty(0, np.uint16), np.empty(0, np.uint16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +88,14 @@ class Standing:
 
     Attributes:
         flights: Those under way.
+        answered: When each arm has answered for the last time.
         baseline: The baseline's servers; None where they have no limit.
         canary: The canary's.
         singles: Single contract failures that have not happened yet.
     """
 
     flights: Flights = NO_FLIGHTS
+    answered: tuple[float, float] = (-inf, -inf)
     baseline: Pool | None = None
     canary: Pool | None = None
     singles: tuple[Single, ...] = ()
@@ -113,7 +128,9 @@ def fly(standing: Standing, requests: Requests, canary: Flags, limit_ms: float) 
     code += SLOW * slow.astype(np.uint16) + CANARY * canary.astype(np.uint16)
     if broken.any():
         code += BROKEN * (broken > 0).astype(np.uint16) + FLAGS * broken
-    return Standing(standing.flights + Flights(done, code), baseline, own, tuple(left))
+    own_flights = Flights(requests.at, done, code, requests.route)
+    flights = Flights.joined([standing.flights, own_flights])
+    return Standing(flights, standing.answered, baseline, own, tuple(left))
 
 
 def _serve(

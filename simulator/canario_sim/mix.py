@@ -27,6 +27,9 @@ class Answer(Spec, frozen=True, kw_only=True):
     error_rate: Annotated[
         Percent | None, Meta(description="Requests that fail, in percent; none: as the arm's.")
     ] = None
+    failure_ms: Annotated[
+        Positive | None, Meta(description="How long one of them takes, in ms; none: as the arm's.")
+    ] = None
 
 
 class Route(Spec, frozen=True, kw_only=True):
@@ -46,9 +49,11 @@ class Route(Spec, frozen=True, kw_only=True):
         said = (self.canary, self.baseline) if arm == "canary" else (self.baseline,)
         latencies = [one.latency for one in said if one.latency is not None]
         rates = [one.error_rate for one in said if one.error_rate is not None]
+        failures = [one.failure_ms for one in said if one.failure_ms is not None]
         return Service(
             latency=latencies[0] if latencies else service.latency,
             error_rate=rates[0] if rates else service.error_rate,
+            failure_ms=failures[0] if failures else service.failure_ms,
         )
 
 

@@ -217,6 +217,7 @@ def world_of(
         replace(scenario.plan, deployment=scenario.deployment),
         Draws(scenario, seed),
         horizon=scenario.horizon,
+        routes=scenario.route_names,
         standing=_standing(scenario),
         orders=scenario.orders,
         notes=_notes(scenario),

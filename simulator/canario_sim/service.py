@@ -217,6 +217,13 @@ class Service(Spec, frozen=True, kw_only=True):
 
     latency: Annotated[Latency, Meta(description="Time that one request takes to serve.")]
     error_rate: Annotated[Percent, Meta(description="Requests that fail, in percent.")] = 0.0
+    failure_ms: Annotated[
+        Positive | None,
+        Meta(
+            description="How long one of them takes, in ms, whatever slows the others; none: as "
+            "long as any."
+        ),
+    ] = None
     clustering: Annotated[
         Clustering | None, Meta(description="Whose failures come together; none: nobody's.")
     ] = None

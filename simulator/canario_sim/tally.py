@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil, floor
+from math import ceil, floor, inf
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from .flights import BROKEN, CANARY, FAILED, FLAGS, SLOW, Flights
 from .spec import ARMS
 from .streams import Floats, Ints
 
-__all__ = ["Feed", "bounds", "feeds", "tally"]
+__all__ = ["Feed", "bounds", "cells", "feeds", "latest", "tally"]
 
 # Rows: the flags of a code without its arm. Columns: what each adds to
 # requests, errors, slow, violations and bad requests (those with any flag).
@@ -43,20 +43,43 @@ def bounds(start: float, instants: Sequence[float], width: float) -> Floats:
     return np.unique(np.concatenate([[start], inside, instants]))
 
 
-def tally(flights: Flights, edges: Floats) -> Ints:
+def cells(flights: Flights, edges: Floats) -> Ints:
+    """In which cell each flight is done: 0 before the first edge, one more from each edge on."""
+    return np.searchsorted(edges, flights.done, "right")
+
+
+def tally(flights: Flights, edges: Floats, cell: Ints | None = None) -> Ints:
     """Numbers of the flights that are done in each cell, its first edge included.
+
+    `cell` are their `cells`, where they are known.
 
     Returns:
         Cells × arms (baseline, canary) × (requests, errors, slow, violations, bad requests).
     """
-    # 0 before the first edge, one more from each edge on.
-    cell = np.searchsorted(edges, flights.done, "right")
-    cell *= FLAGS
-    cell += flights.code & (FLAGS - 1)
-    numbers = np.bincount(cell, minlength=FLAGS * (len(edges) + 1))
-    inside = numbers.reshape(-1, 2, CANARY)[1:-1]
+    cell = cells(flights, edges) if cell is None else cell
+    kind = cell * FLAGS
+    kind += flights.code & (FLAGS - 1)
+    numbers = np.bincount(kind, minlength=FLAGS * (len(edges) + 1))
+    # Without those that were given up: they are counted already.
+    inside = numbers.reshape(-1, 2, 2, CANARY)[1:-1, 0]
     table: Ints = inside @ _COLUMNS
     return table
+
+
+def latest(flights: Flights, cell: Ints, edges: Floats, before: Sequence[float]) -> Floats:
+    """When each arm's latest flight was done before each edge, given up or not; `before` is
+    that of the first edge.
+
+    Returns:
+        Edges × arms.
+    """
+    last = np.full((len(edges) + 1, len(ARMS)), -inf)
+    last[0] = before
+    place = cell * len(ARMS)
+    place += flights.code & CANARY > 0
+    np.maximum.at(last.reshape(-1), place, flights.done)
+    latest: Floats = np.maximum.accumulate(last, axis=0)[:-1]
+    return latest
 
 
 def feeds(table: Ints, edges: Floats, cuts: Sequence[float]) -> Iterator[list[Feed]]:

@@ -19,12 +19,14 @@ from canario.control.machine import CommandRefusedError, next_due
 from canario.controller import CanaryDeploymentController
 from canario.judges.verdict import Judge
 from canario.metrics.counts import Counts
+from canario.metrics.in_flight import NOTHING_SEEN, Seen
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
 from canario.routing.router import TrafficRouter
 
 from .block import Block, Breach, Flown
-from .flights import CANARY, FAILED, SLOW, Standing
+from .flights import CANARY, FAILED, GIVEN_UP, SLOW, Standing
+from .in_flight import Patience
 from .requests import CHUNK, Ahead, Source
 from .scenario import Order
 from .streams import Flags, Ints
@@ -57,6 +59,7 @@ class World:
         plan: What the controller is to do; it names the release.
         source: The requests.
         horizon: When the rehearsal ends if the rollout has not, in seconds.
+        routes: Names of the requests' routes, by number; none where they are all alike.
         standing: The arms' servers and single contract failures at the start.
         orders: What the operator does.
         notes: What happens beside the rollout, for the timeline.
@@ -69,8 +72,11 @@ class World:
     Attributes:
         controller: The very controller that guards a live app.
         notes: Those that have come to pass, and refused orders.
-        served: Arms × (requests, errors, slow, violations, bad), of requests that were done.
+        served: Arms × (requests, errors, slow, violations, bad), of requests that were done, or
+            given up.
         in_flight: Requests of each arm under way at the end.
+        overdue: Those of them that have waited for longer than the latency limit.
+        abandoned: Requests of each arm that were given up.
         exposed: For each key, whether it reached the canary.
     """
 
@@ -80,6 +86,7 @@ class World:
         source: Source,
         *,
         horizon: float,
+        routes: Sequence[str] = (),
         standing: Standing = _EMPTY,
         orders: Iterable[Order] = (),
         notes: Iterable[Note] = (),
@@ -90,10 +97,16 @@ class World:
     ) -> None:
         self.env = simpy.Environment()
         self.controller = CanaryDeploymentController(
-            plan, clock=lambda: float(self.env.now), judge=judge, log=_LOG, telemetry=False
+            plan,
+            clock=lambda: float(self.env.now),
+            judge=judge,
+            log=_LOG,
+            telemetry=False,
+            flights=self,
         )
         self.notes: list[Note] = []
         self.served: Ints = np.zeros((2, 5), np.int64)
+        self.abandoned: Ints = np.zeros(2, np.int64)
         self.exposed: Flags = np.zeros(len(source.keys), np.bool_)
         self._horizon = horizon
         self._standing = standing
@@ -105,7 +118,11 @@ class World:
         self._watch = watch
         self._buckets = _buckets(self.controller.router, source.keys)
         thresholds = plan.deployment.rollback_thresholds
-        self._limit_ms = thresholds.max_p95_latency_ms
+        self._patience = Patience.of(thresholds, routes)
+        # What is being lived through, its latest broken contract, and the latest check.
+        self._block: Block | None = None
+        self._breach: Breach | None = None
+        self._settled = -inf
         self._width = SlidingWindow(thresholds.metric_window_seconds).slice_seconds
 
     @property
@@ -116,8 +133,43 @@ class World:
     @property
     def in_flight(self) -> tuple[int, int]:
         """Requests under way on the baseline and on the canary."""
-        mine = int(np.count_nonzero(self._standing.flights.code & CANARY))
-        return len(self._standing.flights) - mine, mine
+        return self._counted(self._there)
+
+    @property
+    def overdue(self) -> tuple[int, int]:
+        """Those of them that have waited for longer than the latency limit."""
+        flights = self._standing.flights
+        late = (self.now - flights.at) * 1000 > self._patience.limit_ms
+        return self._counted(self._there & late)
+
+    @property
+    def _there(self) -> Flags:
+        there: Flags = self._standing.flights.code & GIVEN_UP == 0
+        return there
+
+    def _counted(self, flights: Flags) -> tuple[int, int]:
+        """How many of the standing flights are the baseline's and the canary's."""
+        mine = self._standing.flights.code[flights] & CANARY > 0
+        return int(np.count_nonzero(~mine)), int(np.count_nonzero(mine))
+
+    def look(self, at: float, *, settle: bool) -> Seen:
+        """See `canario.control.in_flight.Flights`."""
+        seen = self._look(at, settle=settle)
+        for arm, row in enumerate((seen.baseline.given_up, seen.canary.given_up)):
+            number = row.abandoned
+            self.served[arm] += (number, number, number, 0, number)
+            self.abandoned[arm] += number
+        return seen
+
+    def _look(self, at: float, *, settle: bool) -> Seen:
+        block, breach = self._block, self._breach
+        if block is None:
+            return NOTHING_SEEN
+        if settle:
+            self._settled = at
+            return block.check(at)
+        there = breach is not None and breach.at == at
+        return block.look(at, breach.position if breach and there else -1, self._settled)
 
     def run(self) -> None:
         """Rehearse, once."""
@@ -164,6 +216,7 @@ class World:
         """Let the canary break a contract: it ends the rollout at that very instant, unless the
         contract has a budget."""
         yield from self._until(breach.at)
+        self._breach = breach
         self.controller.observe_slices(feeds)
         failed, slow = (int(breach.code & flag > 0) for flag in (FAILED, SLOW))
         own = Counts(requests=1, errors=failed, timed=1, slow=slow)
@@ -176,15 +229,16 @@ class World:
         instants = self._instants(self._ahead.reach(self._next_instant()))
         upto = int(np.searchsorted(self._ahead.requests.at, instants[-1], "left"))
         requests = self._ahead.requests[:upto]
-        return Block(
+        self._block = Block(
             self.now,
             instants,
             self._standing,
             requests,
             self._buckets[requests.key] < self.controller.router.weight,
-            limit_ms=self._limit_ms,
+            patience=self._patience,
             width=self._width,
         )
+        return self._block
 
     def _instants(self, reach: float) -> list[float]:
         """When the controller will be looked at, if nothing changes its state."""
@@ -201,7 +255,8 @@ class World:
 
     def _close(self, block: Block, position: int = -1) -> None:
         """Settle what has happened up to now, and forget the rest of the block."""
-        cut = block.cut(self.now, position)
+        cut = block.cut(self.now, position, self._settled)
+        self._block = self._breach = None
         self._standing = cut.standing
         self._ahead.forget(cut.arrivals)
         self.served += cut.served

@@ -29,6 +29,7 @@ from tests.simulator.closed_stations import (
     pause_end,
     until,
 )
+from tests.simulator.oracle import OpenOnes, Waiting
 
 from canario.control.machine import CommandRefusedError
 from canario.control.rollout import Outcome
@@ -91,6 +92,7 @@ class Attempt:
     left: bool = False
     over: bool = False
     turn: Turn | None = None
+    waiting: Waiting | None = None
 
 
 class ClosedOracle:
@@ -100,10 +102,12 @@ class ClosedOracle:
         self.scenario = scenario = scenario.settled(seed)
         self.seed = seed
         self.env = simpy.Environment()
+        self.open = OpenOnes(scenario.deployment.rollback_thresholds)
         self.controller = CanaryDeploymentController(
             Plan(deployment=scenario.deployment),
             clock=lambda: float(self.env.now),
             telemetry=False,
+            flights=self.open,
         )
         self.limit = scenario.deployment.rollback_thresholds.max_p95_latency_ms
         self.clients = scenario.clients or Clients()
@@ -114,7 +118,6 @@ class ClosedOracle:
         self.signals: list[Signal] = []
         self.seen: list[Seen] = []
         self.pending: list[Attempt] = []
-        self.flying = dict.fromkeys(ARMS, 0)
         self.retries = self.gave_up = 0
         self.stations = [self.station(number) for number in range(2 + len(scenario.dependencies))]
         self.breakers = {
@@ -130,6 +133,10 @@ class ClosedOracle:
             for arm in ARMS
             if failure.strikes(arm)
         ]
+
+    @property
+    def flying(self) -> dict[Arm, int]:
+        return {arm: sum(one.arm == arm for one in self.open.there) for arm in ARMS}
 
     def station(self, number: int) -> Station | None:
         scenario, service = self.scenario, None
@@ -209,7 +216,8 @@ class ClosedOracle:
         if self.ended.triggered:
             return
         arm = self.controller.router.route_request(self.source.keys[attempt.request.key])
-        self.flying[arm] += 1
+        names = self.scenario.route_names or ("",)
+        attempt.waiting = self.open.begin(attempt.at, arm, names[attempt.request.numbers[0]])
         if self.clients.timeout_ms is not None:
             self.env.process(self.patience(attempt))
         self.env.process(self.serve(attempt, arm))
@@ -417,7 +425,9 @@ class ClosedOracle:
         slow = latency_ms > self.limit
         neutral = attempt.left and not failed and not slow
         broken = 0 if attempt.left else broken
-        self.flying[arm] -= 1
+        assert attempt.waiting is not None
+        if not self.open.end(attempt.waiting, now, answers=not neutral):
+            return
         self.seen.append(Seen(now, arm, failed, slow, neutral, broken))
         outcome = Outcome.NEUTRAL if neutral else Outcome.BAD if failed else Outcome.GOOD
         self.controller.observe(arm, outcome, None if neutral else latency_ms, now=now)

@@ -21,18 +21,19 @@ from canario.control.machine import CommandRefusedError
 from canario.control.rollout import MetricsSnapshot, Outcome
 from canario.controller import CanaryDeploymentController
 from canario.metrics.counts import Counts
-from canario.plan import Plan
+from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
+from canario.plan import Plan, RollbackThresholds
 from canario.routing.router import Arm
 from canario_sim.contracts import Single
 from canario_sim.draws import Draws
 from canario_sim.faults import LostCapacity
-from canario_sim.requests import Fates, Requests, Source
+from canario_sim.requests import Fates, Requests
 from canario_sim.scenario import Scenario
 
-__all__ = ["Oracle", "Window", "windows"]
+__all__ = ["OpenOnes", "Oracle", "Waiting", "Window", "windows"]
 
 Steps = Generator[simpy.Event, object, None]
-Window = tuple[float, int, float, str, Counts, Counts]
+Window = tuple[float, int, float, str, Counts, Counts, int, int, int, int]
 
 # SimPy's own priorities are 0 and 1: at one instant an arrival comes after all else.
 ARRIVAL = EventPriority(2)
@@ -44,6 +45,7 @@ class One:
 
     at: float
     key: str
+    route: str
     seconds: dict[Arm, float]
     failed: dict[Arm, bool]
     broken: dict[Arm, int]
@@ -52,9 +54,84 @@ class One:
 def windows(history: tuple[MetricsSnapshot, ...]) -> list[Window]:
     """What each check saw, but for the latency quantiles that only single requests give."""
     return [
-        (seen.at, seen.stage, seen.share, seen.verdict, seen.baseline.counts, seen.canary.counts)
+        (
+            seen.at,
+            seen.stage,
+            seen.share,
+            seen.verdict,
+            seen.baseline.counts,
+            seen.canary.counts,
+            seen.baseline.in_flight,
+            seen.baseline.overdue,
+            seen.canary.in_flight,
+            seen.canary.overdue,
+        )
         for seen in history
     ]
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A request that somebody waits for."""
+
+    at: float
+    arm: Arm
+    route: str
+    given_up: bool = False
+
+
+class OpenOnes:
+    """Tells a controller what is in flight, request by request."""
+
+    def __init__(self, thresholds: RollbackThresholds) -> None:
+        self.thresholds = thresholds
+        self.there: list[Waiting] = []
+        self.answered = {"baseline": -inf, "canary": -inf}
+        self.abandoned = {"baseline": 0, "canary": 0}
+
+    def begin(self, at: float, arm: Arm, route: str = "") -> Waiting:
+        one = Waiting(at, arm, route)
+        self.there.append(one)
+        return one
+
+    def end(self, one: Waiting, at: float, *, answers: bool = True) -> bool:
+        """Whether it is to be counted."""
+        if answers:
+            self.answered[one.arm] = max(at, self.answered[one.arm])
+        if not one.given_up:
+            self.there.remove(one)
+        return not one.given_up
+
+    def look(self, at: float, *, settle: bool) -> Seen:
+        arms = []
+        for arm in _ARMS:
+            mine = [one for one in self.there if one.arm == arm and one.at < at]
+            lost = [one for one in mine if settle and self.is_lost(one, at)]
+            for one in lost:
+                one.given_up = True
+                self.there.remove(one)
+            n = len(lost)
+            self.abandoned[arm] += n
+            left = [one for one in mine if not one.given_up]
+            arms.append(
+                SeenOfArm(
+                    InFlight(
+                        requests=len(left),
+                        overdue=sum(
+                            (at - one.at) * 1000 > self.thresholds.max_p95_latency_ms
+                            for one in left
+                        ),
+                        unanswered=sum(one.at > self.answered[arm] for one in left),
+                    ),
+                    Counts(requests=n, errors=n, timed=n, slow=n, abandoned=n),
+                )
+            )
+        return Seen(*arms)
+
+    def is_lost(self, one: Waiting, at: float) -> bool:
+        limits = self.thresholds
+        after = limits.abandoned_after_by_route.get(one.route, limits.abandoned_after)
+        return at - one.at > after
 
 
 class Oracle:
@@ -63,11 +140,12 @@ class Oracle:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         plan = Plan(deployment=scenario.deployment)
         self.env = simpy.Environment()
+        self.open = OpenOnes(plan.deployment.rollback_thresholds)
         self.controller = CanaryDeploymentController(
-            plan, clock=lambda: float(self.env.now), telemetry=False
+            plan, clock=lambda: float(self.env.now), telemetry=False, flights=self.open
         )
         self.scenario = scenario = scenario.settled(seed)
-        self.source: Source = Draws(scenario, seed)
+        self.source = Draws(scenario, seed)
         self.pools: dict[Arm, simpy.Resource | None] = {
             "baseline": self._pool("baseline"),
             "canary": self._pool("canary"),
@@ -79,9 +157,16 @@ class Oracle:
             for arm in _ARMS
             if failure.strikes(arm)
         }
-        self.in_flight: dict[Arm, int] = {"baseline": 0, "canary": 0}
-        self.bad = 0
+        self.bad_ends = 0
         self.users: set[str] = set()
+
+    @property
+    def bad(self) -> int:
+        return self.bad_ends + self.open.abandoned["canary"]
+
+    @property
+    def in_flight(self) -> dict[Arm, int]:
+        return {arm: sum(one.arm == arm for one in self.open.there) for arm in _ARMS}
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -111,12 +196,12 @@ class Oracle:
             if self.ended.triggered:
                 return
             arm = self.controller.router.route_request(one.key)
-            self.in_flight[arm] += 1
+            waiting = self.open.begin(one.at, arm, one.route)
             if arm == "canary":
                 self.users.add(one.key)
-            self.env.process(self._serve(one, arm))
+            self.env.process(self._serve(one, arm, waiting))
 
-    def _serve(self, one: One, arm: Arm) -> Steps:
+    def _serve(self, one: One, arm: Arm, waiting: Waiting) -> Steps:
         broken = one.broken[arm]
         for (number, where), since in list(self.singles.items()):
             if where == arm and one.at >= since:
@@ -129,19 +214,20 @@ class Oracle:
             with pool.request() as turn:
                 yield turn
                 yield self.env.timeout(one.seconds[arm])
-        self._observe(one, arm, broken)
+        self._observe(one, arm, broken, waiting)
 
-    def _observe(self, one: One, arm: Arm, broken: int) -> None:
+    def _observe(self, one: One, arm: Arm, broken: int, waiting: Waiting) -> None:
         self._tick()
         if self.ended.triggered:
             return
         now = float(self.env.now)
         latency_ms = (now - one.at) * 1000
         outcome = Outcome.BAD if one.failed[arm] else Outcome.GOOD
-        self.in_flight[arm] -= 1
+        if not self.open.end(waiting, now):
+            return
         limit = self.scenario.deployment.rollback_thresholds.max_p95_latency_ms
         if arm == "canary":
-            self.bad += outcome is Outcome.BAD or latency_ms > limit or broken > 0
+            self.bad_ends += outcome is Outcome.BAD or latency_ms > limit or broken > 0
         self.controller.observe(arm, outcome, latency_ms, now=now)
         if broken:
             violation = self.source.violations[broken - 1]
@@ -206,7 +292,7 @@ class Oracle:
 _ARMS: tuple[Arm, Arm] = ("baseline", "canary")
 
 
-def requests_of(source: Source, until: float) -> Generator[One]:
+def requests_of(source: Draws, until: float) -> Generator[One]:
     """The requests that arrive before `until`, one by one."""
     for chunk in source.chunks(5000):
         yield from takewhile(lambda one: one.at < until, _ones(chunk, source))
@@ -214,12 +300,14 @@ def requests_of(source: Source, until: float) -> Generator[One]:
             return
 
 
-def _ones(chunk: Requests, source: Source) -> Generator[One]:
+def _ones(chunk: Requests, source: Draws) -> Generator[One]:
     fates: dict[Arm, Fates] = {"baseline": chunk.baseline, "canary": chunk.canary}
+    routes = source.routes or ("",)
     for number in range(len(chunk)):
         yield One(
             at=float(chunk.at[number]),
             key=source.keys[chunk.key[number]],
+            route=routes[chunk.route[number]],
             seconds={arm: float(fate.seconds[number]) for arm, fate in fates.items()},
             failed={arm: bool(fate.failed[number]) for arm, fate in fates.items()},
             broken={arm: int(fate.broken[number]) for arm, fate in fates.items()},

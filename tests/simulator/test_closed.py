@@ -18,8 +18,8 @@ from canario_sim.contracts import ByRate, Single
 from canario_sim.dependencies import Breaker, Dependency, Trouble
 from canario_sim.engine import steps
 from canario_sim.engine.seen import Attempts
-from canario_sim.faults import AddedLatency, Errors, LostCapacity
-from canario_sim.flights import BROKEN, CANARY, FAILED, FLAGS, SLOW
+from canario_sim.faults import AddedLatency, Errors, Hang, LostCapacity
+from canario_sim.flights import BROKEN, CANARY, FAILED, FLAGS, GIVEN_UP, SLOW
 from canario_sim.mix import Route
 from canario_sim.runner import closed_world_of, result_of
 from canario_sim.service import Gamma, Lognormal, Service
@@ -113,6 +113,21 @@ SCENARIOS = {
         clients=Clients(attempts=2, timeout_ms=2000),
         faults=(Errors(at=45, rate=50),),
     ),
+    "hangs, with patient clients": scenario(
+        QUEUE,
+        plan=plan(max_p95_latency_ms=2000, min_samples=300, abandoned_after_seconds=3),
+        clients=Clients(attempts=2),
+        faults=(
+            AddedLatency(arm="both", at=20, lasts=2, every=15, ms=5000),
+            Hang(arm="both", at=70, lasts=0.1),
+        ),
+    ),
+    "hangs, and clients that leave": scenario(
+        QUEUE,
+        plan=plan(max_p95_latency_ms=2000, min_samples=300, abandoned_after_seconds=3),
+        clients=Clients(attempts=3, timeout_ms=900, abandoned="dropped"),
+        faults=(AddedLatency(arm="both", at=20, lasts=2, every=15, ms=7000),),
+    ),
     "pauses": scenario(
         Service(latency=Gamma(mean_ms=150), servers=4, pauses=Pauses(ms=500, every_seconds=5))
     ),
@@ -164,6 +179,8 @@ def lived(made: Scenario, seed: int, *, compiled: bool) -> tuple[ClosedWorld, Ru
         for done, code, neutral in zip(
             ended.flights.done.tolist(), codes, ended.neutral.tolist(), strict=True
         ):
+            if code & GIVEN_UP:
+                continue
             arm, broken = ARMS[code & CANARY > 0], code // FLAGS if code & BROKEN else 0
             failed, slow = code & FAILED > 0, code & SLOW > 0
             seen.append(Seen(done, arm, failed, slow, neutral, broken))

@@ -29,6 +29,7 @@ from canario_sim.engine import jit, loop, steps
 from canario_sim.engine.columns import Columns
 from canario_sim.engine.setup import first_state, grown, rules_of
 from canario_sim.flights import CANARY
+from canario_sim.in_flight import Patience
 from canario_sim.runner import closed_world_of
 from canario_sim.service import Empirical, Gamma, Service
 from canario_sim.streams import Floats
@@ -203,7 +204,7 @@ class _Ours:
     def __init__(self, rule: Breaker) -> None:
         dependency = Dependency(name="it", latency=Gamma(mean_ms=1), breaker=rule)
         made, columns = scenario(FREE, dependencies=(dependency,)), Columns(False)
-        self.rules = rules_of(made, 1, 500.0, columns)
+        self.rules = rules_of(made, 1, Patience(500.0, np.array([60.0])), columns)
         state = first_state(made, 1, self.rules, 1, columns)
         self.state = grown(state, self.rules, columns)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.simulator.oracle import windows
+from tests.simulator.oracle import OpenOnes, Waiting, windows
 
 from canario.clock import ManualClock
 from canario.control.rollout import Outcome
@@ -49,7 +49,9 @@ from canario_sim.traffic import (
 
 # Instants and latencies on a coarse grid, so that ties and slice edges are met all the time.
 TICKS = st.integers(0, 160).map(lambda quarter: quarter / 4)
-LATENCIES = st.sampled_from([0.0, 0.1, 250.0, 333.3, 500.0, 500.0001, 1000.0, 4000.0])
+LATENCIES = st.sampled_from(
+    [0.0, 0.1, 250.0, 333.3, 500.0, 500.0001, 1000.0, 4000.0, 7700.0, 60_000.0]
+)
 FATES = st.builds(
     Fate,
     latency_ms=LATENCIES,
@@ -67,7 +69,7 @@ TAPES = st.lists(
     max_size=120,
 ).map(lambda tape: sorted(tape, key=lambda request: request.at))
 PLANS = st.builds(
-    lambda holds, window, interval, samples, judge: Plan(
+    lambda holds, window, interval, samples, judge, patience: Plan(
         deployment=Deployment(
             deployment_id="laws",
             judge=judge,
@@ -77,6 +79,7 @@ PLANS = st.builds(
                 check_interval_seconds=interval,
                 min_samples=samples,
                 max_error_rate=30,
+                abandoned_after_seconds=patience,
             ),
         )
     ),
@@ -85,14 +88,17 @@ PLANS = st.builds(
     interval=st.sampled_from([0.5, 1.0, 2.3]),
     samples=st.integers(1, 6),
     judge=st.sampled_from([FixedThresholds(), Sequential(alpha=0.2), Sequential(bin_seconds=3)]),
+    patience=st.sampled_from([None, 0.5, 0.75, 3.0, 7.3]),
 )
 
 
 def one_by_one(plan: Plan, tape: list[RecordedRequest]) -> CanaryDeploymentController:
     """The tape through a controller that observes every request by itself."""
     clock = ManualClock()
-    controller = CanaryDeploymentController(plan, clock=clock)
+    opened = OpenOnes(plan.deployment.rollback_thresholds)
+    controller = CanaryDeploymentController(plan, clock=clock, flights=opened)
     controller.start()
+    waiting: dict[int, Waiting] = {}
     # At one instant what is done comes before what arrives.
     queue = [(request.at, 1, number, "") for number, request in enumerate(tape)]
     while queue:
@@ -107,7 +113,8 @@ def one_by_one(plan: Plan, tape: list[RecordedRequest]) -> CanaryDeploymentContr
             arm = controller.router.route_request(request.key)
             takes = (request.canary if arm == "canary" else request.baseline).latency_ms
             heappush(queue, (request.at + takes / 1000, 0, number, arm))
-        else:
+            waiting[number] = opened.begin(request.at, ARMS[arm == "canary"])
+        elif opened.end(waiting[number], clock.now):
             _observe(controller, request, "canary" if arm == "canary" else "baseline")
     clock.now = default_horizon(plan.deployment)
     controller.tick()
@@ -154,9 +161,9 @@ def test_any_partition_into_batches_is_the_same_as_none(
         singles.observe(arm, outcome, 900.0 if code & SLOW else 1.0, now=at)
         if code & BROKEN:
             singles.report_violation(arm, "on the baseline", now=at)
-    flights = Flights(
-        np.array([at for at, _ in done]), np.array([code for _, code in done], np.uint16)
-    )
+    ends = np.array([at for at, _ in done])
+    codes = np.array([code for _, code in done], np.uint16)
+    flights = Flights(ends, ends, codes, np.zeros(len(done), np.uint16))
     batches.start()
     since = 0.0
     for cut in sorted({*cuts, 41.0}):

@@ -20,6 +20,7 @@ from canario_sim.faults import (
     AddedLatency,
     Errors,
     Fault,
+    Hang,
     LostCapacity,
     MultipliedLatency,
     Outage,
@@ -302,6 +303,71 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
             traffic=Poisson(rate=18),
             plan=deployment(max_p95_latency_ms=20_000),
             contract_failures=(Single(at=250),),
+        ),
+        "rolled_back",
+    ),
+    "hangs, and nobody comes back": (
+        scenario(faults=(Hang(at=130),)),
+        "rolled_back",
+    ),
+    "hangs that are given up, on both arms, for ever or not": (
+        scenario(
+            plan=deployment(
+                max_error_rate=60, abandoned_after_seconds=4, check_interval_seconds=3.7
+            ),
+            faults=(
+                AddedLatency(arm="both", at=70, lasts=0.3, every=30, ms=20_000),
+                Hang(arm="both", at=75, lasts=0.2, every=40),
+            ),
+        ),
+        "completed",
+    ),
+    "hangs, a budget that is broken meanwhile, pauses and a restart": (
+        scenario(
+            plan=deployment(
+                max_error_rate=50,
+                max_p95_latency_ms=20_000,
+                abandoned_after_seconds=20,
+                contract_budgets={"summary": 60.0},
+            ),
+            faults=(Hang(arm="both", at=20, keys=("user-7", "user-8", "user-9", "user-10")),),
+            contract_failures=(ByRate(rate=4, contract="summary"),),
+            orders=(
+                Order(at=33.3, order="pause"),
+                Order(at=71, order="resume"),
+                Order(at=130.5, order="restart"),
+            ),
+        ),
+        "completed",
+    ),
+    "long answers, quick failures": (
+        scenario(
+            plan=deployment(max_p95_latency_ms=90_000),
+            baseline=Service(latency=Gamma(mean_ms=30_000, shape=20), error_rate=2, failure_ms=5),
+        ),
+        "completed",
+    ),
+    "routes that are waited for in other ways": (
+        scenario(
+            plan=deployment(
+                max_error_rate=70,
+                max_p95_latency_ms=4000,
+                abandoned_after_seconds=5,
+                abandoned_after_by_route={"/slow": 40.0},
+            ),
+            routes=(
+                Route(name="/slow", weight=1, baseline=Answer(latency=Gamma(mean_ms=300))),
+                Route(name="/quick", weight=9),
+            ),
+            faults=(MultipliedLatency(arm="both", at=61.5, factor=90, lasts=0.2, every=60),),
+        ),
+        "completed",
+    ),
+    "queues, in which everybody is given up": (
+        scenario(
+            plan=deployment(max_error_rate=99, max_p95_latency_ms=3000, abandoned_after_seconds=3),
+            baseline=QUEUE,
+            traffic=Poisson(rate=25),
         ),
         "rolled_back",
     ),

@@ -35,6 +35,8 @@ class State(NamedTuple):
         fresh: Retries that have no fate yet.
         jobs: Jobs, and requests.
         times: Their instants, seconds and draws.
+        answered: When each arm has answered for the last time.
+        seen: What was in flight when somebody looked, by arm.
         told: Observations that have not been taken away.
         told_times: Their instants.
         signals: Signals that have not been taken away.
@@ -61,6 +63,8 @@ class State(NamedTuple):
     fresh: Column
     jobs: Column
     times: Column
+    answered: Column
+    seen: Column
     told: Column
     told_times: Column
     signals: Column
@@ -80,6 +84,7 @@ class Rules(NamedTuple):
 
     Attributes:
         limit_ms: A request that takes longer is slow.
+        patience: One that takes longer has failed; seconds, by route.
         room: Observations that are kept before they are taken away.
         spare_events: Events that one event may add.
         row: Columns of `State.jobs`.
@@ -110,6 +115,7 @@ class Rules(NamedTuple):
     """
 
     limit_ms: float
+    patience: Column
     room: int
     spare_events: int
     row: int
@@ -157,6 +163,7 @@ class Queue(NamedTuple):
 # The columns of floats; all others are of integers.
 _FLOATS = frozenset(
     {"tokens", "single_at", "event_at", "times", "told_times", "signals", "station_times"}
+    | {"answered", "patience"}
     | {"server_times", "breaker_times", "waits", "slowness", "pauses", "loss_end", "call_times"}
     | {"troubles", "scale_times", "at", "draws"}
 )

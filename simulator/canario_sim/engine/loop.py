@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from canario_sim.flights import CANARY, Flights
+from canario.metrics.in_flight import Seen
+from canario_sim.flights import CANARY, GIVEN_UP, Flights
+from canario_sim.in_flight import Patience, of_arm
 from canario_sim.requests import Ahead, Fates, Requests
 from canario_sim.scenario import Scenario
 from canario_sim.spec import ARMS
@@ -38,7 +40,7 @@ class Loop:
         ahead: The requests.
         retries: Gives retries their fates.
         buckets: The bucket of each key.
-        limit_ms: A request that takes longer is slow.
+        patience: How long requests are waited for.
         compiled: Whether to run compiled from the start (True) or never (False).
     """
 
@@ -49,7 +51,7 @@ class Loop:
         ahead: Ahead,
         retries: Retries,
         buckets: Ints,
-        limit_ms: float,
+        patience: Patience,
         *,
         compiled: bool | None = None,
     ) -> None:
@@ -59,7 +61,7 @@ class Loop:
         self._compiled = compiled
         self._steps: Any = steps
         self._columns = Columns(False)
-        self._rules = rules_of(scenario, seed, limit_ms, self._columns)
+        self._rules = rules_of(scenario, seed, patience, self._columns)
         self._state = first_state(scenario, seed, self._rules, len(buckets), self._columns)
         self._draws = CallDraws(scenario, seed)
         self._queue = self._draws.queue(ahead.requests[:0], buckets, self._columns)
@@ -106,6 +108,12 @@ class Loop:
                 if why == steps.REACHED:
                     return Attempts.joined(parts), None
 
+    def look(self, at: float, *, settle: bool) -> Seen:
+        """See `canario.control.in_flight.Flights`."""
+        self._steps.look(self._state, self._rules, at, settle)
+        baseline, canary = np.array(self._state.seen, np.int64).reshape(-1, steps.LOOK).tolist()
+        return Seen(of_arm(*baseline), of_arm(*canary))
+
     def under_way(self) -> Attempts:
         """Attempts that have arrived and are not over, in no order; they are done at inf."""
         state, row = self._state, self._rules.row
@@ -115,10 +123,15 @@ class Loop:
         there &= jobs[:, steps.J_FLAGS] & steps.OVER == 0
         there[free] = False
         mine = jobs[there]
+        code = CANARY * mine[:, steps.J_ARM] + (mine[:, steps.J_FLAGS] & GIVEN_UP)
         return Attempts(
-            Flights(np.full(len(mine), inf), (CANARY * mine[:, steps.J_ARM]).astype(np.uint16)),
+            Flights(
+                np.array(state.times, np.float64).reshape(-1, row)[there, steps.J_AT],
+                np.full(len(mine), inf),
+                code.astype(np.uint16),
+                mine[:, steps.J_ROUTE].astype(np.uint16),
+            ),
             np.zeros(len(mine), np.bool_),
-            np.array(state.times, np.float64).reshape(-1, row)[there, steps.J_AT],
             mine[:, steps.J_KEY],
             mine[:, steps.J_NUMBER],
         )
@@ -192,9 +205,13 @@ class Loop:
             self.signals.append(Signal(at, int(kind), arm, dependency, value))
         code = told[:, steps.T_CODE]
         return Attempts(
-            Flights(times[:, steps.T_DONE].copy(), (code & ~steps.NEUTRAL).astype(np.uint16)),
+            Flights(
+                times[:, steps.T_AT].copy(),
+                times[:, steps.T_DONE].copy(),
+                (code & ~steps.NEUTRAL).astype(np.uint16),
+                told[:, steps.T_ROUTE].astype(np.uint16),
+            ),
             code & steps.NEUTRAL > 0,
-            times[:, steps.T_AT].copy(),
             told[:, steps.T_KEY].copy(),
             told[:, steps.T_NUMBER].copy(),
         )

@@ -20,25 +20,27 @@ class Attempts:
     Attributes:
         flights: When each was done, and its code.
         neutral: Whether its client had left, so that it says nothing.
-        at: When each arrived.
         key: The numbers of their keys.
         number: In which order they arrived, from 1 on.
     """
 
     flights: Flights
     neutral: Flags
-    at: Floats
     key: Ints
     number: Ints
 
+    @property
+    def at(self) -> Floats:
+        """When each arrived."""
+        return self.flights.at
+
     def __len__(self) -> int:
-        return len(self.at)
+        return len(self.flights)
 
     def __getitem__(self, part: slice | Ints | Flags) -> Attempts:
         return Attempts(
-            Flights(self.flights.done[part], self.flights.code[part]),
+            self.flights[part],
             self.neutral[part],
-            self.at[part],
             self.key[part],
             self.number[part],
         )
@@ -47,12 +49,8 @@ class Attempts:
     def joined(cls, parts: Sequence[Attempts]) -> Attempts:
         """One after the other."""
         return cls(
-            Flights(
-                np.concatenate([part.flights.done for part in parts]),
-                np.concatenate([part.flights.code for part in parts]),
-            ),
+            Flights.joined([part.flights for part in parts]),
             np.concatenate([part.neutral for part in parts]),
-            np.concatenate([part.at for part in parts]),
             np.concatenate([part.key for part in parts]),
             np.concatenate([part.number for part in parts]),
         )

@@ -12,6 +12,7 @@ from canario_sim.clients import Clients
 from canario_sim.contracts import Single
 from canario_sim.dependencies import Breaker, Dependency
 from canario_sim.faults import LostCapacity
+from canario_sim.in_flight import Patience
 from canario_sim.scenario import Scenario
 from canario_sim.service import Service
 from canario_sim.spec import ARMS
@@ -34,7 +35,7 @@ _NO_BREAKER = (0, 1, 1)
 Rows = list[list[float]]
 
 
-def rules_of(scenario: Scenario, seed: int, limit_ms: float, columns: Columns) -> Rules:
+def rules_of(scenario: Scenario, seed: int, patience: Patience, columns: Columns) -> Rules:
     """The rules by which a scenario's requests act on each other; of the seed the pauses."""
     clients = scenario.clients or _PATIENT
     budget = clients.budget
@@ -47,7 +48,8 @@ def rules_of(scenario: Scenario, seed: int, limit_ms: float, columns: Columns) -
     scaling, scale_times = _scaling(scenario)
     sizes = [_size(each.breaker) for each in dependencies for _ in ARMS]
     values: dict[str, object] = {
-        "limit_ms": float(limit_ms),
+        "limit_ms": float(patience.limit_ms),
+        "patience": patience.after,
         "room": ROOM,
         "spare_events": max(servers) + 2 * steps.SPARE,
         "row": max(steps.JOB, steps.J_DRAWS + draws),
@@ -114,6 +116,8 @@ def first_state(scenario: Scenario, seed: int, rules: Rules, keys: int, columns:
         "fresh": [],
         "jobs": [],
         "times": [],
+        "answered": [-inf] * len(ARMS),
+        "seen": np.zeros(steps.LOOK * len(ARMS)),
         "told": np.zeros(steps.TELLING * ROOM),
         "told_times": np.zeros(steps.TELLING * ROOM),
         "signals": np.zeros(steps.SIGNAL * (ROOM + steps.SPARE)),

@@ -33,13 +33,13 @@ ARRIVAL, ONWARD, AGAIN, TURN, OTHER_TURN = 18, 19, 20, 21, 22
 NUMBERS = 23
 
 # Flags of a job.
-FAILED, GONE, OVER, FATED = 1, 2, 4, 8
+FAILED, GONE, OVER, FATED, GIVEN_UP = 1, 2, 4, 8, 16
 
 # Whose job it is, where it is no other job's.
 CLIENT, LOSS, NOBODY = -1, -2, -3
 
-# What an observation's code says; the first four as in `flights`.
-SLOW, BROKEN, CANARY, FLAGS, NEUTRAL = 2, 4, 8, 16, 1 << 15
+# What an observation's code says, as in `flights`; FAILED and GIVEN_UP as of a job.
+SLOW, BROKEN, CANARY, FLAGS, NEUTRAL = 2, 4, 8, 32, 1 << 15
 
 # Servers.
 ABSENT, COMING, IDLE, BUSY, LEAVING = 0, 1, 2, 3, 4
@@ -67,9 +67,11 @@ REQUEST = JOB - J_KEY
 J_AT, J_SECONDS, J_LUCK, J_DRAWS = 0, 1, 2, 3
 CALLS = 2
 # Observations (`told` and `told_times`) and signals.
-T_CODE, T_KEY, T_NUMBER, TELLING = 0, 1, 2, 3
+T_CODE, T_KEY, T_NUMBER, T_ROUTE, TELLING = 0, 1, 2, 3, 4
 T_DONE, T_AT = 0, 1
 G_AT, G_KIND, G_OF, G_VALUE, SIGNAL = 0, 1, 2, 3, 4
+# What is in flight, by arm (`seen`).
+L_NUMBER, L_OVERDUE, L_UNANSWERED, L_GIVEN_UP, LOOK = 0, 1, 2, 3, 4
 # Stations: `s.stations`, `s.station_times`, `r.stations`, `r.slowness`.
 S_HEAD, S_TAIL, S_LENGTH, S_IDLE, S_BUSY, S_PRESENT, STATION = 0, 1, 2, 3, 4, 5, 6
 S_WAKE, S_MEASURED, S_BUSY_SECONDS, S_PRESENT_SECONDS = 0, 1, 2, 3
@@ -163,6 +165,32 @@ def advance(s: Any, r: Any, q: Any, until: float, weight: int) -> int:
             _dispatch(s, r, station, now)
         if n[BREACH] > 0:
             return BROKE
+
+
+def look(s: Any, r: Any, at: float, settle: bool) -> None:
+    """Count into `s.seen` what had arrived before the instant `at` and has not ended.
+
+    With `settle`, who has been waited for too long is given up: their ends will be told as such.
+    """
+    for place in range(2 * LOOK):
+        s.seen[place] = 0
+    for job in range(0, len(s.jobs), r.row):
+        if s.jobs[job + J_WHOSE] != CLIENT or s.jobs[job + J_NUMBER] == 0:
+            continue
+        since = s.times[job + J_AT]
+        if s.jobs[job + J_FLAGS] & (OVER | GIVEN_UP) or since >= at:
+            continue
+        arm = s.jobs[job + J_ARM]
+        if settle and at - since > r.patience[s.jobs[job + J_ROUTE]]:
+            s.jobs[job + J_FLAGS] |= GIVEN_UP
+            s.n[UNDER_WAY + arm] -= 1
+            s.seen[LOOK * arm + L_GIVEN_UP] += 1
+            continue
+        s.seen[LOOK * arm + L_NUMBER] += 1
+        if (at - since) * 1000 > r.limit_ms:
+            s.seen[LOOK * arm + L_OVERDUE] += 1
+        if since > s.answered[arm]:
+            s.seen[LOOK * arm + L_UNANSWERED] += 1
 
 
 # -- events, in a heap by instant and order
@@ -541,7 +569,9 @@ def _observe(s: Any, r: Any, job: int, now: float) -> None:
     """What the middleware sees of an attempt."""
     n = s.n
     arm = s.jobs[job + J_ARM]
-    n[UNDER_WAY + arm] -= 1
+    given_up = s.jobs[job + J_FLAGS] & GIVEN_UP
+    if given_up == 0:
+        n[UNDER_WAY + arm] -= 1
     code = s.jobs[job + J_FLAGS] & FAILED
     if (now - s.times[job + J_AT]) * 1000 > r.limit_ms:
         code += SLOW
@@ -551,10 +581,13 @@ def _observe(s: Any, r: Any, job: int, now: float) -> None:
             code = NEUTRAL
     elif s.jobs[job + J_BROKEN] > 0:
         code += BROKEN + FLAGS * s.jobs[job + J_BROKEN]
-        if arm == 1:
+        if arm == 1 and given_up == 0:
             n[BREACH] = n[TOLD] + 1
+    if code != NEUTRAL:
+        s.answered[arm] = now
     if arm == 1:
         code += CANARY
+    code += given_up
     place = TELLING * n[TOLD]
     n[TOLD] += 1
     s.told_times[place + T_DONE] = now
@@ -562,6 +595,7 @@ def _observe(s: Any, r: Any, job: int, now: float) -> None:
     s.told[place + T_CODE] = code
     s.told[place + T_KEY] = s.jobs[job + J_KEY]
     s.told[place + T_NUMBER] = s.jobs[job + J_NUMBER]
+    s.told[place + T_ROUTE] = s.jobs[job + J_ROUTE]
 
 
 def _signal(s: Any, kind: int, of: int, value: float, now: float) -> None:
