@@ -51,7 +51,9 @@ class ArmDraws:
         if self._warm_up is not None and calls.at[0] < self._warm_up.seconds:
             seconds *= self._warm_up.factors(calls.at)
         failing = self._errors.failing(calls)
-        own = [(chance < failing, self._errors.seconds(calls))] if self._errors.timed else []
+        own: list[tuple[Flags, Floats | float]] = []
+        if self._errors.timed:
+            own.append((chance < failing, self._errors.seconds(calls)))
         for fault in self._faults:
             # Of several causes the first is the one that a request fails of.
             before = failing.copy() if fault.failure_seconds is not None else failing

@@ -26,6 +26,7 @@ __all__ = [
     "abandoned",
     "at_instant",
     "at_instants",
+    "during",
     "given_up",
     "of_arm",
     "waited",
@@ -162,9 +163,9 @@ def at_instants(
             place, until = gone.place[own], np.searchsorted(instants, gone.when[own])
             there = np.searchsorted(came, place, "right")
             answers = np.searchsorted(since[:, arm], place, "right")
-            number[:, arm] += _during(there, until, len(instants))
-            overdue[:, arm] += _during(np.searchsorted(late, place, "right"), until, len(instants))
-            unanswered[:, arm] += _during(there, np.minimum(until, answers), len(instants))
+            number[:, arm] += during(there, until, len(instants))
+            overdue[:, arm] += during(np.searchsorted(late, place, "right"), until, len(instants))
+            unanswered[:, arm] += during(there, np.minimum(until, answers), len(instants))
             settled[:, arm] = np.bincount(until, minlength=len(instants))
     baseline, canary = (
         map(of_arm, *(each[:, arm].tolist() for each in (number, overdue, unanswered, settled)))
@@ -187,7 +188,7 @@ class _Upto:
         return np.stack([both - canary, canary], 1)
 
 
-def _during(first: Ints, last: Ints, size: int) -> Ints:
+def during(first: Ints, last: Ints, size: int) -> Ints:
     """For each of so many places, how many stretches lie over it, from the first up to the last
     of their own."""
     last = np.maximum(first, last)

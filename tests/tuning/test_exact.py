@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from canario.plan import (
 )
 from canario_sim import Scenario, load_scenario, run
 from canario_sim.contracts import ByRate, Single
-from canario_sim.faults import AddedLatency, Errors
+from canario_sim.faults import AddedLatency, Errors, Fault, Hang
 from canario_sim.load import library_path
 from canario_sim.scenario import Order
 from canario_sim.service import Lognormal, Service
@@ -157,7 +158,11 @@ grids = st.builds(
     budgeted=st.sampled_from([0, 1, 5]),
     intolerable=st.booleans(),
     failing=st.sampled_from([0, 10, 60]),
-    slower=st.sampled_from([0, 200, 2000]),
+    slower=st.sampled_from([0, 200, 2000, 20_000]),
+    hangs=st.sampled_from([None, "both", "canary"]),
+    patience=st.sampled_from([None, 3.0, 12.0]),
+    quick=st.sampled_from([None, 3.0]),
+    long=st.booleans(),
     servers=st.sampled_from([None, 2]),
     interval=st.sampled_from([0.9, 5.0, 50.0]),
     seed=st.integers(0, 1000),
@@ -172,6 +177,10 @@ def test_whatever_happens(
     intolerable: bool,
     failing: float,
     slower: float,
+    hangs: Literal["both", "canary"] | None,
+    patience: float | None,
+    quick: float | None,
+    long: bool,
     servers: int | None,
     interval: float,
     seed: int,
@@ -179,23 +188,47 @@ def test_whatever_happens(
 ) -> None:
     scenario = released(orders=tuple(given_orders), traffic=Poisson(rate=rate))
     deployment = scenario.plan.deployment
-    thresholds = replace(deployment.rollback_thresholds, check_interval_seconds=interval)
+    thresholds = replace(
+        deployment.rollback_thresholds,
+        check_interval_seconds=interval,
+        abandoned_after_seconds=patience,
+    )
     deployment = replace(deployment, missing_evidence=missing, rollback_thresholds=thresholds)
     failures = [ByRate(rate=budgeted, contract="tolerated")] if budgeted else []
     if intolerable:
         failures.append(Single(at=30, contract="never"))  # type: ignore[arg-type]
-    faults = [Errors(rate=failing, at=20)] if failing else []
+    faults: list[Fault] = [Errors(rate=failing, at=20, failure_ms=quick)] if failing else []
     if slower:
-        faults.append(AddedLatency(ms=slower, at=50, lasts=30))  # type: ignore[arg-type]
+        faults.append(AddedLatency(ms=slower, at=50, lasts=30))
+    if hangs:
+        faults.append(Hang(arm=hangs, at=50, lasts=7))
+    latency = Lognormal(p50_ms=4000, p95_ms=9000) if long else scenario.baseline.latency
     scenario = replace(
         scenario,
         plan=replace(scenario.plan, deployment=deployment),
         contract_failures=tuple(failures),
         faults=tuple(faults),
-        baseline=replace(scenario.baseline, servers=servers),
+        baseline=replace(scenario.baseline, latency=latency, failure_ms=quick, servers=servers),
         horizon_seconds=220.0,
     )
     agree(scenario, grid, seed, 3, hurry=hurry)
+
+
+def test_all_candidates_wait_equally_long_for_an_answer() -> None:
+    """A request that hangs is given up at the same check, whatever the latency limit."""
+    grid = Grid(
+        max_error_rate=(5, 30),
+        max_p95_latency_ms=(500, 5000, 50_000),
+        metric_window_seconds=(30, 60),
+        min_samples=(5,),
+    )
+    scenario = released(faults=(Hang(at=20),), horizon_seconds=300.0)
+    given = scenario.plan.deployment
+    waits = [grid.at((0, 0, 0, limit), given).rollback_thresholds for limit in range(3)]
+    assert [each.abandoned_after for each in waits] == [100, 100, 100]
+    # Written down where the plan would do otherwise by itself.
+    assert [each.abandoned_after_seconds for each in waits] == [100, 100, None]
+    agree(scenario, grid, 1, 12)
 
 
 def test_a_stage_that_waits_for_more_requests_is_another_trajectory() -> None:
@@ -207,7 +240,9 @@ def test_a_stage_that_waits_for_more_requests_is_another_trajectory() -> None:
         min_samples=(1, 2, 15, 30),
     )
     assert agree(scenario, grid, 1, 16) == 3
-    # Where all stages bring enough, one serves them all.
+    # Where all stages bring enough, one serves them all; but for a minimum that is as small as
+    # what comes between two answers.
+    grid = replace(grid, min_samples=(8, 9, 15, 30))
     assert agree(released(traffic=Poisson(rate=40)), grid, 1, 4) == 1
 
 

@@ -117,8 +117,9 @@ class _Sight:
         parts, self._whole = grid.rates
         self._parts = np.array(parts)
         self._exact = self._errors[-1] * self._whole < 2**62 and max(parts) < 2**62
-        self._limits = len(grid.max_p95_latency_ms)
-        self._slow = _Slow(trajectory, np.array(grid.max_p95_latency_ms))
+        limits = grid.max_p95_latency_ms
+        self._slow = _Slow(trajectory.latency_ms, np.array(limits))
+        self._overdue = np.stack([trajectory.overdue_by(limit) for limit in limits], 1)
         self._budgets = [
             (_upto(_breaks(trajectory, name)), *(Fraction(str(budget)) / 100).as_integer_ratio())
             for name, budget in budgets.items()
@@ -127,53 +128,59 @@ class _Sight:
 
     def crossed(self, starts: Ints, least: int) -> tuple[Ints, NDArray[np.uint8]]:
         """The first look of every error rate × latency, and the reason; see `Crossings`."""
-        starts = self._judged(starts, least)
-        n = self._seen.seen - starts
-        enough = n >= least
-        contract = self._contracts(starts, n, enough)
-        judged = enough & self._checks
-        rates = self._rates(starts, n, judged)[:, None]
-        limits = self._latencies(starts, n, judged)[None, :]
-        look = np.minimum(np.minimum(rates, limits), contract)
+        rows = self._rows(starts, least)
+        contract = self._contracts(rows, least)
+        rates = self._rates(rows, least)[:, None]
+        limits = self._latencies(rows, least)[None, :]
+        row = np.minimum(np.minimum(rates, limits), contract)
         why = np.where(rates <= limits, np.uint8(Why.ERROR_RATE), np.uint8(Why.LATENCY))
-        _settle(look, why, contract, len(n))
-        return look, why
+        _settle(row, why, contract, len(rows.look))
+        return np.append(rows.look, len(self._seen.at))[row], why
 
     def broken(self, starts: Ints, least: int) -> int:
         """The first look at which a contract ends it."""
-        starts = self._judged(starts, least)
-        n = self._seen.seen - starts
-        return self._contracts(starts, n, n >= least)
+        rows = self._rows(starts, least)
+        first = self._contracts(rows, least)
+        return int(rows.look[first]) if first < len(rows.look) else len(self._seen.at)
 
-    def _judged(self, starts: Ints, least: int) -> Ints:
-        """Where the window holds too few at the end of a stage, the whole stage is judged."""
+    def _rows(self, starts: Ints, least: int) -> _Rows:
+        """What is judged: at each look the window and, where that holds too few at the end of a
+        stage, after it the whole stage."""
         seen = self._seen
-        short = self._ends & (seen.seen - starts < least)
-        judged: Ints = np.where(short, seen.begun, starts)
-        return judged
+        short = np.flatnonzero(self._ends & (seen.seen - starts < least))
+        look = np.insert(np.arange(len(seen.at)), short + 1, short)
+        start = np.insert(starts, short + 1, seen.begun[short])
+        return _Rows(look, start, seen.seen[look])
 
-    def _rates(self, starts: Ints, n: Ints, judged: NDArray[np.bool_]) -> Ints:
-        """For each error rate the first look at which it is exceeded."""
-        errors = self._errors[self._seen.seen] - self._errors[starts]
+    def _rates(self, rows: _Rows, least: int) -> Ints:
+        """For each error rate the first row in which it is exceeded."""
+        errors = self._errors[rows.end] - self._errors[rows.start]
         scaled = errors * self._whole if self._exact else errors.astype(object) * self._whole
+        n = rows.end - rows.start + self._seen.in_flight[rows.look]
+        judged = self._checks[rows.look] & (n >= least)
         # A part is exceeded when it is less than scaled / n, and so less than that rounded up.
         highest = np.where(judged, -(-scaled // np.maximum(n, 1)), -1)
         first: Ints = np.searchsorted(np.maximum.accumulate(highest), self._parts, "right")
         return first
 
-    def _latencies(self, starts: Ints, n: Ints, judged: NDArray[np.bool_]) -> Ints:
-        """For each latency limit the first look at which the p95 is above it."""
-        exceeded = self._slow.exceeded(starts, n - n * 95 // 100)
-        highest = np.maximum.accumulate(np.where(judged, exceeded, 0))
-        first: Ints = np.searchsorted(highest, np.arange(self._limits), "right")
+    def _latencies(self, rows: _Rows, least: int) -> Ints:
+        """For each latency limit the first row in which the p95 is above it."""
+        overdue = self._overdue[rows.look]
+        n = (rows.end - rows.start)[:, None] + overdue
+        slow = self._slow.between(rows.start, rows.end) + overdue
+        over = self._checks[rows.look][:, None] & (n >= least) & (slow >= n - n * 95 // 100)
+        # A last row that is over for all stands for none.
+        last = np.ones((1, over.shape[1]), np.bool_)
+        first: Ints = np.concatenate([over, last]).argmax(axis=0)
         return first
 
-    def _contracts(self, starts: Ints, n: Ints, enough: NDArray[np.bool_]) -> int:
-        """The first look at which a contract is broken more often than it may be."""
-        first = self._intolerable
+    def _contracts(self, rows: _Rows, least: int) -> int:
+        """The first row in which a contract is broken more often than it may be."""
+        first = int(np.searchsorted(rows.look, self._intolerable))
+        n = rows.end - rows.start
         for broken, numerator, denominator in self._budgets:
-            often = broken[self._seen.seen] - broken[starts]
-            over = np.flatnonzero(enough & (often * denominator > n * numerator))
+            often = broken[rows.end] - broken[rows.start]
+            over = np.flatnonzero((n >= least) & (often * denominator > n * numerator))
             first = min([first, *over[:1].tolist()])
         return first
 
@@ -186,20 +193,27 @@ class _Sight:
         return int(found[0]) if len(found) else len(seen.at)
 
 
-class _Slow:
-    """How many latency limits the p95 of a stretch exceeds."""
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is judged one after the other: the look, and the requests from a start to an end."""
 
-    def __init__(self, trajectory: Trajectory, limits: Floats) -> None:
-        latency = trajectory.latency_ms
-        self._seen = trajectory.seen
+    look: Ints
+    start: Ints
+    end: Ints
+
+
+class _Slow:
+    """How many requests exceed each of some latency limits."""
+
+    def __init__(self, latency_ms: Floats, limits: Floats) -> None:
         self._count = len(limits)
         # Most requests exceed no limit; only the others are looked at more closely.
-        self._slow = np.flatnonzero(latency > limits[0])
-        self._class = np.searchsorted(limits, latency[self._slow], "left")
+        self._slow = np.flatnonzero(latency_ms > limits[0])
+        self._class = np.searchsorted(limits, latency_ms[self._slow], "left")
 
-    def exceeded(self, starts: Ints, needed: Ints) -> Ints:
-        """For each look, how many limits at least `needed` of the requests from `starts` exceed."""
-        edges, places = np.unique(np.concatenate([starts, self._seen]), return_inverse=True)
+    def between(self, starts: Ints, ends: Ints) -> Ints:
+        """Of the requests from each start to its end: rows × limits."""
+        edges, places = np.unique(np.concatenate([starts, ends]), return_inverse=True)
         # Those before an edge, by the number of limits that each exceeds.
         before = np.searchsorted(self._slow, edges, "left")
         cell = np.repeat(
@@ -210,8 +224,8 @@ class _Slow:
         upto = np.cumsum(table.reshape(size), axis=0)[:-1, :0:-1]
         upto = np.cumsum(upto, axis=1)[:, ::-1]
         first, last = np.split(places, 2)
-        exceeded: Ints = (upto[last] - upto[first] >= needed[:, None]).sum(axis=1)
-        return exceeded
+        slow: Ints = upto[last] - upto[first]
+        return slow
 
 
 def _starts(trajectory: Trajectory, seconds: float) -> Ints:

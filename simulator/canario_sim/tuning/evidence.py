@@ -19,6 +19,7 @@ from canario.judges.change import Change
 from canario.judges.eprocess import EProcess, Increment
 from canario.judges.logs import log_of
 from canario.metrics.counts import Counts
+from canario.metrics.in_flight import InFlight
 from canario.plan import Deployment
 from canario_sim.streams import Flags, Floats, Ints
 
@@ -93,7 +94,15 @@ class Evidence:
             if counts.restarted[number]:
                 process.begin()
             canary, baseline = counts.at(number, limit)
-            process.step(Increment(canary, baseline, int(self._trajectory.stage[look])))
+            process.step(
+                Increment(
+                    canary,
+                    baseline,
+                    int(self._trajectory.stage[look]),
+                    counts.flying(number, limit),
+                    *counts.came[:, number].tolist(),
+                )
+            )
             if process.log_e >= level:
                 shares = process.shares()
                 return look, shares.index(max(shares)) % 2 == 0
@@ -103,23 +112,54 @@ class Evidence:
         """log E of each metric: errors by error rate, slow by latency, and the relative ones."""
         counts, settings = self._counts, self._settings
         n, more = counts.canary[0], counts.baseline[0]
-        weighted = settings.tolerated_ratio * n
-        with np.errstate(invalid="ignore"):
-            share = np.where(more > 0, weighted / (weighted + more), 1.0)
         rates = np.array(self._grid.max_error_rate) / 100
+        nothing = np.zeros_like(n)
+        came, others_came = np.maximum(counts.came, [n, more])
         return (
-            self._mixture(counts.canary[1], n, rates[:, None] + 0 * n),
-            self._mixture(counts.slow, n, np.full(len(n), settings.max_slow_share / 100)),
-            self._mixture(counts.canary[1], counts.canary[1] + counts.baseline[1], share),
-            self._mixture(counts.slow, counts.slow + counts.baseline_slow, share),
+            self._mixture(counts.canary[1], n, rates[:, None] + 0 * n, (nothing, counts.in_flight)),
+            self._mixture(
+                counts.slow,
+                n,
+                np.full(len(n), settings.max_slow_share / 100),
+                (counts.overdue, counts.overdue),
+            ),
+            self._mixture(
+                counts.canary[1],
+                counts.canary[1] + counts.baseline[1],
+                self._share(came, others_came),
+                (nothing, nothing),
+            ),
+            self._mixture(
+                counts.slow,
+                counts.slow + counts.baseline_slow,
+                self._share(n, more),
+                (nothing, nothing),
+            ),
         )
 
-    def _mixture(self, bad: Ints, events: Ints, null: Floats) -> Floats:
-        """log E of one metric at each check, for each row of what is given."""
-        bad, events, null = np.broadcast_arrays(np.atleast_2d(bad), events, null)
+    def _share(self, n: Ints, more: Ints) -> Floats:
+        """Of bad ones, what share may be the canary's."""
+        weighted = self._settings.tolerated_ratio * n
+        with np.errstate(invalid="ignore"):
+            return np.where(more > 0, weighted / (weighted + more), 1.0)
+
+    def _mixture(self, bad: Ints, events: Ints, null: Floats, flying: tuple[Ints, Ints]) -> Floats:
+        """log E of one metric at each check, for each row of what is given; bad ones and all
+        that are in flight stand beside the others."""
+        bad, events, null, worse, more = np.broadcast_arrays(
+            np.atleast_2d(bad), events, null, *flying
+        )
         path = np.empty(bad.shape)
-        for part, prior in zip(self._counts.parts, self._priors, strict=True):
-            path[:, part] = _one_mixture(bad[:, part], events[:, part], null[:, part], *prior)
+        for part, (masses, rests) in zip(self._counts.parts, self._priors, strict=True):
+            path[:, part] = _one_mixture(
+                bad[:, part],
+                events[:, part],
+                null[:, part],
+                worse[:, part],
+                more[:, part],
+                masses,
+                rests,
+            )
         return path
 
     def _masses(self, part: slice) -> tuple[Floats, Floats]:
@@ -134,18 +174,28 @@ class Evidence:
         return np.array(masses), np.array(rests)
 
 
-def _one_mixture(bad: Ints, events: Ints, null: Floats, masses: Floats, rests: Floats) -> Floats:
+def _one_mixture(
+    bad: Ints,
+    events: Ints,
+    null: Floats,
+    bad_flying: Ints,
+    flying: Ints,
+    masses: Floats,
+    rests: Floats,
+) -> Floats:
     """log E at each check of one start of the rollout."""
     deltas = np.array(DELTAS)[:, None, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        said = deltas * bad - events * np.log1p(null * np.expm1(deltas))
+        costs = np.log1p(null * np.expm1(deltas))
+        said = deltas * bad - events * costs
         upto = np.cumsum(said, axis=-1)
         fresh = np.log(masses) - log(len(DELTAS)) - (upto - said)
         logs = upto + np.logaddexp.accumulate(fresh, axis=-1)
+        logs += deltas * bad_flying - flying * costs
         whole = np.logaddexp(np.logaddexp.reduce(logs, axis=0), np.log(rests))
     # What must not happen has happened, and cannot be undone.
     never = np.logical_or.accumulate((null == 0) & (bad > 0) & (events > 0), axis=-1)
-    return np.where(never, np.inf, whole)
+    return np.where(never | ((null == 0) & (bad_flying > 0)), np.inf, whole)
 
 
 class _Counts:
@@ -154,6 +204,9 @@ class _Counts:
     Attributes:
         canary: Requests and errors, × checks; `baseline` likewise.
         slow: The canary's slow requests, latencies × checks; `baseline_slow` likewise.
+        in_flight: The canary's requests in flight at each check.
+        overdue: Those of them that have waited for longer, latencies × checks.
+        came: Arms × checks: how many have arrived since the check before.
         restarted: Whether the rollout was restarted before each check.
         parts: The checks of each start of the rollout.
     """
@@ -175,6 +228,17 @@ class _Counts:
         self.canary, self.slow = _between(own.failed, own.latency_ms, starts[0], ends[0], limits)
         self.baseline, self.baseline_slow = _between(
             other.failed, other.latency_ms, starts[1], ends[1], limits
+        )
+        self.in_flight = own.in_flight[checks]
+        self.overdue = np.stack([own.overdue_by(limit)[checks] for limit in limits.tolist()])
+        came = np.stack([each[checks] for each in own.came_since])
+        before = np.concatenate([np.zeros((2, 1), np.int64), came[:, :-1]], axis=1)
+        self.came = came - np.where(self.restarted, 0, before[:, : len(checks)])
+
+    def flying(self, number: int, limit: int) -> InFlight:
+        """What the canary had in flight at a check."""
+        return InFlight(
+            requests=int(self.in_flight[number]), overdue=int(self.overdue[limit, number])
         )
 
     def at(self, number: int, limit: int) -> tuple[Counts, Counts]:

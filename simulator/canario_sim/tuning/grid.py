@@ -68,6 +68,24 @@ class Grid(Spec, frozen=True, kw_only=True):
             len(self.max_p95_latency_ms),
         )
 
+    def abandoned_after(self, deployment: Deployment) -> float:
+        """How long a request is waited for under every candidate, in seconds.
+
+        It is what the plan says, or else the default of the largest latency limit: so that the
+        same requests are given up at the same checks, whoever judges.
+        """
+        thresholds = deployment.rollback_thresholds
+        largest = RollbackThresholds(max_p95_latency_ms=self.max_p95_latency_ms[-1])
+        return thresholds.abandoned_after_seconds or max(
+            thresholds.abandoned_after, largest.abandoned_after
+        )
+
+    def settled(self, deployment: Deployment) -> Deployment:
+        """A plan that says how long that is."""
+        after = self.abandoned_after(deployment)
+        thresholds = replace(deployment.rollback_thresholds, abandoned_after_seconds=after)
+        return replace(deployment, rollback_thresholds=thresholds)
+
     @property
     def longest_window(self) -> float:
         """Of all candidates, in seconds."""
@@ -107,7 +125,11 @@ class Grid(Spec, frozen=True, kw_only=True):
             min_samples=self.min_samples[sample],
             max_error_rate=self.max_error_rate[rate],
             max_p95_latency_ms=self.max_p95_latency_ms[limit],
+            abandoned_after_seconds=self.abandoned_after(like),
         )
+        usual = replace(thresholds, abandoned_after_seconds=None)
+        if usual.abandoned_after == thresholds.abandoned_after:
+            thresholds = usual
         if rule < windows:
             window = self.metric_window_seconds[rule]
             thresholds = replace(thresholds, metric_window_seconds=window)

@@ -122,6 +122,8 @@ def judge_all(
             outcome; it is quicker where they are likely to, and slower where they are not.
     """
     limits = range(len(grid.max_p95_latency_ms))
+    settled = grid.settled(scenario.plan.deployment)
+    scenario = replace(scenario, plan=replace(scenario.plan, deployment=settled))
     if scenario.clients is None:
         return tuple(_judge(scenario, seed, grid, tuple(limits), hurry=hurry))
     # Who gives up within the limit says nothing, who waited longer was served slowly: so what

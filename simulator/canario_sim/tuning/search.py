@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from canario import __version__
 from canario.config import ConfigError
-from canario.plan import Deployment, Plan, Sequential
+from canario.plan import Deployment, Plan
 from canario_sim.lab.assessment import Described
 from canario_sim.lab.crowd import Progress, run_all
 from canario_sim.lab.experiment import Condition, Experiment, Policy, Row
@@ -103,10 +103,21 @@ class Search(Struct, frozen=True, kw_only=True):
                 raise ValueError(
                     f"deployment.judge.{name} is {value!r}; tuning does not try it, leave it out"
                 )
-        if isinstance(judge, Sequential) and judge.bin_seconds is not None:
+        self._check_patience()
+
+    def _check_patience(self) -> None:
+        """Refuse latency limits that a request would be given up before it exceeds."""
+        thresholds = self.plan.deployment.rollback_thresholds
+        named = dict(thresholds.abandoned_after_by_route)
+        if thresholds.abandoned_after_seconds is not None:
+            named["abandoned_after_seconds"] = thresholds.abandoned_after_seconds
+        least = min(named, key=named.__getitem__, default=None)
+        largest = self.candidates.max_p95_latency_ms[-1]
+        if least is not None and named[least] * 1000 < largest:
             raise ValueError(
-                f"deployment.judge.bin_seconds is {judge.bin_seconds!r}; tuning does not try bins, "
-                "leave it out"
+                f"the plan gives requests up after {named[least]:g} s ({least}), before they "
+                f"exceed {largest:g} ms, the largest max_p95_latency_ms of the grid; give a grid "
+                f"whose latencies are at most {named[least] * 1000:g}"
             )
 
     @property

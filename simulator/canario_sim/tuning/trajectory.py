@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from enum import IntEnum
 
 import numpy as np
@@ -18,10 +19,13 @@ from msgspec.structs import replace
 from canario.control.events import Restarted
 from canario.control.state import Phase
 from canario.judges.verdict import Evidence, Trigger, Verdict, VerdictKind
+from canario.metrics.counts import Counts
+from canario.metrics.in_flight import InFlight
 from canario.metrics.window import SlidingWindow
 from canario_sim.block import Flown
 from canario_sim.expect import Outcome
-from canario_sim.flights import CANARY, FAILED, FLAGS
+from canario_sim.flights import CANARY, FAILED, FLAGS, GIVEN_UP, NO_FLIGHTS, Flights
+from canario_sim.in_flight import Patience, during, given_up, waited
 from canario_sim.runner import outcome_of, world_of
 from canario_sim.scenario import Scenario
 from canario_sim.streams import Flags, Floats, Ints
@@ -77,25 +81,35 @@ class Baseline:
 class Trajectory:
     """What a judge may see of one rollout.
 
-    Requests are the canary's, in the order in which they were done (at one instant in that of
-    their arrival); looks are in the order in which a judge is asked.
+    Requests are the canary's, in the order in which they were counted: when they were done (at
+    one instant in the order of their arrival), or given up at a check, which counts them first.
+    Looks are in the order in which a judge is asked.
 
     Attributes:
-        done: When each request was done, in seconds.
+        done: When each request was done or given up, in seconds.
         failed: Whether it failed.
         broken: 0, or 1 + the number of the contract that it broke.
-        latency_ms: How long it took.
+        latency_ms: How long it took; inf for those that were given up.
+        given_up: Which those are.
+        came: When requests arrived, in that order.
+        place: The place of each among those.
         contracts: Names of the contracts, by number.
         first: For each user, in rising order, how many requests had arrived before the first.
         at: When each look was.
         kind: Why, see `Look`.
         stage: In which stage, from 0 on.
-        seen: How many requests were done by then.
+        seen: How many requests were counted by then.
         since: How many of those were done before the window was cleared by a restart.
         restarts: How many restarts there had been.
         begun: How many were done when the stage began.
         arrived: How many had arrived.
         waited: At the end of a stage, whether it then waited for requests.
+        in_flight: How many requests had arrived and were not counted.
+        unanswered: How many of them had come after the last answer.
+        overdue: How many had waited for longer than the limit of the rehearsal's own plan.
+        limit_ms: That limit.
+        came_since: How many had arrived since the start or the last restart, with those that were
+            then in flight at the first look after it; of the baseline as well.
         baseline: What the baseline did; None where nobody asked for it.
         end: How it ended when nobody stepped in; None when it was not followed to its end.
     """
@@ -104,6 +118,9 @@ class Trajectory:
     failed: Flags
     broken: Ints
     latency_ms: Floats
+    given_up: Flags
+    came: Floats
+    place: Ints
     contracts: tuple[str, ...]
     first: Ints
     at: Floats
@@ -115,15 +132,50 @@ class Trajectory:
     begun: Ints
     arrived: Ints
     waited: Flags
+    in_flight: Ints
+    unanswered: Ints
+    overdue: Ints
+    limit_ms: float
+    came_since: tuple[Ints, Ints]
     baseline: Baseline | None
     end: End | None
 
     def departs(self, min_samples: int) -> int:
         """The first look at which a rollout with this number would have gone on otherwise; the
         number of looks when there is none."""
-        own = self.seen - self.begun < min_samples
+        own = (self.seen - self.begun < min_samples) | (self.unanswered >= min_samples)
         otherwise = np.flatnonzero((self.kind == Look.END_OF_STAGE) & (own != self.waited))
         return int(otherwise[0]) if len(otherwise) else len(self.at)
+
+    def overdue_by(self, limit_ms: float) -> Ints:
+        """For each check, how many requests had waited for longer than any limit."""
+        if limit_ms == self.limit_ms:
+            return self.overdue
+        checks = np.flatnonzero(self.kind != Look.BROKEN)
+        at = self.at[checks]
+        late = waited(self.came, at, limit_ms)
+        slow = (self.latency_ms > limit_ms) & ~self.given_up
+        ended = np.searchsorted(np.flatnonzero(slow), self.seen[checks])
+        number = np.searchsorted(np.sort(self.place[slow]), late) - ended
+        # Until they are given up they wait like others.
+        first = np.searchsorted(late, self.place[self.given_up], "right")
+        number += during(first, np.searchsorted(at, self.done[self.given_up]), len(at))
+        overdue = np.zeros(len(self.at), np.int64)
+        overdue[checks] = number
+        return overdue
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the onlooker has noted of one look."""
+
+    at: float
+    kind: Look
+    stage: int
+    begun: int
+    waits: bool
+    flying: InFlight
+    came: tuple[int, int]
 
 
 class _Onlooker:
@@ -131,7 +183,7 @@ class _Onlooker:
     contract without a budget, or once it is told that there is nothing left to see."""
 
     def __init__(self, min_samples: int, tolerated: frozenset[str]) -> None:
-        self.looks: list[tuple[float, Look, int, int, bool]] = []
+        self.looks: list[_Seen] = []
         self.restarts = -1
         self.over = False
         self._min_samples = min_samples
@@ -152,14 +204,34 @@ class _Onlooker:
         return _OVER if self.over else _HEALTHY
 
     def end_of_stage(self, evidence: Evidence) -> Verdict:
-        waits = min(evidence.stage.requests, evidence.stage.timed) < self._min_samples
+        least = self._min_samples
+        waits = min(evidence.stage.requests, evidence.stage.timed) < least
+        waits = waits or evidence.in_flight.unanswered >= least
         self._look(Look.END_OF_STAGE, evidence, waits)
         if self.over:
             return _OVER
         return _WAITING if waits else _HEALTHY
 
     def _look(self, kind: Look, evidence: Evidence, waits: bool = False) -> None:
-        self.looks.append((evidence.at, kind, evidence.number, evidence.stage.requests, waits))
+        self.looks.append(
+            _Seen(
+                at=evidence.at,
+                kind=kind,
+                stage=evidence.number,
+                begun=evidence.stage.requests,
+                waits=waits,
+                flying=evidence.in_flight,
+                came=(
+                    _came(evidence.total, evidence.in_flight),
+                    _came(evidence.baseline_total, evidence.baseline_in_flight),
+                ),
+            )
+        )
+
+
+def _came(counts: Counts, flying: InFlight) -> int:
+    """How many have arrived, whatever has become of them."""
+    return counts.requests + counts.neutral + flying.requests
 
 
 def record(
@@ -173,8 +245,8 @@ def record(
     """Rehearse a scenario without any rollback for its thresholds.
 
     Args:
-        scenario: What to rehearse; of its plan's thresholds only the check interval and the
-            contracts' budgets matter.
+        scenario: What to rehearse; of its plan's thresholds only the check interval, the
+            contracts' budgets and how long a request is waited for matter.
         seed: Of all that is random.
         min_samples: What a stage waits for.
         baseline: Whether what the baseline does is recorded too.
@@ -197,7 +269,10 @@ def record(
     def made(end: tuple[Outcome, str | None, float, int] | None) -> Trajectory:
         restarts = [event.at for event in world.controller.events if isinstance(event, Restarted)]
         names = tuple(each.contract for each in scenario.contract_failures)
-        return _assembled(parts, onlooker.looks, restarts, names, end, baseline)
+        patience = Patience.of(thresholds, scenario.route_names)
+        return _Assembly(onlooker.looks, restarts, patience, marked=scenario.closed).trajectory(
+            parts, names, end, baseline
+        )
 
     world = world_of(scenario, seed, judge=onlooker, witness=witness)
     world.run()
@@ -219,80 +294,137 @@ def _in_one_slice(scenario: Scenario) -> Scenario:
     return replace(scenario, plan=plan, horizon_seconds=scenario.horizon)
 
 
-def _assembled(
-    parts: list[Flown],
-    looks: list[tuple[float, Look, int, int, bool]],
-    restarts: list[float],
-    contracts: tuple[str, ...],
-    end: tuple[Outcome, str | None, float, int] | None,
-    both: bool,
-) -> Trajectory:
-    arrivals, key, finished, code = _arm(parts, CANARY)
-    order = np.argsort(finished, kind="stable")
-    done, code = finished[order], code[order].astype(np.int64)
-    at = np.array([look[0] for look in looks])
-    kind = np.array([look[1] for look in looks], np.int64)
-    seen, arrived = _seen(at, kind, arrivals, done, code, order)
-    # A check at the instant of a restart comes before it, a broken contract after it.
-    before = np.searchsorted(restarts, at, "left")
-    broken = kind == Look.BROKEN
-    before[broken] = np.searchsorted(restarts, at[broken], "right")
-    return Trajectory(
-        done=done,
-        failed=code & FAILED > 0,
-        broken=code // FLAGS,
-        latency_ms=(done - arrivals[order]) * 1000,
-        contracts=contracts,
-        first=_first(key),
-        at=at,
-        kind=kind,
-        stage=np.array([look[2] for look in looks], np.int64),
-        seen=seen,
-        since=_cleared(done, restarts)[before],
-        restarts=before,
-        begun=seen - np.array([look[3] for look in looks], np.int64),
-        arrived=arrived,
-        waited=np.array([look[4] for look in looks], np.bool_),
-        baseline=_baseline(parts, at, restarts, before) if both else None,
-        end=None
-        if end is None
-        else End(
-            *end,
-            done=int(np.searchsorted(done, end[2], "left")),
-            arrived=int(np.searchsorted(arrivals, end[2], "left")),
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    """Looks, and what they saw.
+
+    Attributes:
+        looks: In their order.
+        restarts: When the rollout was restarted.
+        patience: How long requests were waited for.
+        marked: Whether those that were given up are marked as such; else those were who were in
+            flight for too long.
+    """
+
+    looks: list[_Seen]
+    restarts: list[float]
+    patience: Patience
+    marked: bool
+
+    def trajectory(
+        self,
+        parts: list[Flown],
+        contracts: tuple[str, ...],
+        end: tuple[Outcome, str | None, float, int] | None,
+        both: bool,
+    ) -> Trajectory:
+        """All of it."""
+        looks = self.looks
+        own = self._arm(parts, CANARY)
+        at, kind = self._at(), np.array([look.kind for look in looks], np.int64)
+        seen, arrived = _seen(at, kind, own)
+        # A check at the instant of a restart comes before it, a broken contract after it.
+        before = np.searchsorted(self.restarts, at, "left")
+        broken = kind == Look.BROKEN
+        before[broken] = np.searchsorted(self.restarts, at[broken], "right")
+        return Trajectory(
+            done=own.done,
+            failed=own.failed,
+            broken=own.broken,
+            latency_ms=own.latency_ms,
+            given_up=own.given_up,
+            came=own.came,
+            place=own.place,
+            contracts=contracts,
+            first=_first(own.key),
+            at=at,
+            kind=kind,
+            stage=np.array([look.stage for look in looks], np.int64),
+            seen=seen,
+            since=self._cleared(own)[before],
+            restarts=before,
+            begun=seen - np.array([look.begun for look in looks], np.int64),
+            arrived=arrived,
+            waited=np.array([look.waits for look in looks], np.bool_),
+            in_flight=np.array([look.flying.requests for look in looks], np.int64),
+            unanswered=np.array([look.flying.unanswered for look in looks], np.int64),
+            overdue=np.array([look.flying.overdue for look in looks], np.int64),
+            limit_ms=self.patience.limit_ms,
+            came_since=(
+                np.array([look.came[0] for look in looks], np.int64),
+                np.array([look.came[1] for look in looks], np.int64),
+            ),
+            baseline=self._baseline(parts, at, before) if both else None,
+            end=None
+            if end is None
+            else End(
+                *end,
+                done=int(own.by(np.array([end[2]]))[0]),
+                arrived=int(np.searchsorted(own.came, end[2], "left")),
+            ),
+        )
+
+    def _at(self) -> Floats:
+        return np.array([look.at for look in self.looks])
+
+    def _baseline(self, parts: list[Flown], at: Floats, before: Ints) -> Baseline:
+        own = self._arm(parts, 0)
+        return Baseline(
+            failed=own.failed,
+            latency_ms=own.latency_ms,
+            seen=own.by(at),
+            since=self._cleared(own)[before],
+        )
+
+    def _cleared(self, own: _Requests) -> Ints:
+        """How many requests were counted before the start, and before each restart."""
+        return np.append(0, own.by(np.array(self.restarts))).astype(np.int64)
+
+    def _arm(self, parts: list[Flown], arm: int) -> _Requests:
+        """One arm's requests."""
+        mine = [part.flights.code & CANARY == arm for part in parts]
+        pairs = list(zip(parts, mine, strict=True))
+        flights = Flights.joined([NO_FLIGHTS, *(part.flights[own] for part, own in pairs)])
+        key = np.concatenate([np.empty(0, np.int64), *(part.key[own] for part, own in pairs)])
+        checks = np.array([look.at for look in self.looks if look.kind is not Look.BROKEN])
+        unmarked = replaced(flights, code=flights.code & ~np.uint16(GIVEN_UP))
+        gone = given_up(unmarked, checks, self.patience)
+        lost, counted = np.zeros(len(key), np.bool_), flights.done.copy()
+        there = flights.code[gone.place] & GIVEN_UP > 0 if self.marked else slice(None)
+        lost[gone.place[there]] = True
+        counted[gone.place[there]] = gone.when[there]
+        # At one instant those that a check gives up come first.
+        order = np.lexsort((~lost, counted))
+        code, latency = flights.code.astype(np.int64), (flights.done - flights.at) * 1000
+        return _Requests(
+            came=flights.at,
+            key=key,
+            place=order,
+            done=counted[order],
+            failed=(code & FAILED > 0)[order] | lost[order],
+            broken=np.where(lost, 0, code // FLAGS)[order],
+            latency_ms=np.where(lost, np.inf, latency)[order],
+            given_up=lost[order],
+        )
 
 
-def _baseline(parts: list[Flown], at: Floats, restarts: list[float], before: Ints) -> Baseline:
-    arrivals, _, finished, code = _arm(parts, 0)
-    order = np.argsort(finished, kind="stable")
-    done = finished[order]
-    return Baseline(
-        failed=code[order] & FAILED > 0,
-        latency_ms=(done - arrivals[order]) * 1000,
-        seen=np.searchsorted(done, at, "left"),
-        since=_cleared(done, restarts)[before],
-    )
+@dataclass(frozen=True, slots=True)
+class _Requests:
+    """One arm's requests, as in `Trajectory`; `key` in order of arrival, like `came`."""
 
+    came: Floats
+    key: Ints
+    place: Ints
+    done: Floats
+    failed: Flags
+    broken: Ints
+    latency_ms: Floats
+    given_up: Flags
 
-def _cleared(done: Floats, restarts: list[float]) -> Ints:
-    """How many requests were done before the start, and before each restart."""
-    return np.append(0, np.searchsorted(done, restarts, "left")).astype(np.int64)
-
-
-def _arm(parts: list[Flown], arm: int) -> tuple[Floats, Ints, Floats, Ints]:
-    """Arrival, key, end and code of one arm's requests, in order of arrival."""
-    if not parts:
-        return np.empty(0), np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64)
-    mine = [part.flights.code & CANARY == arm for part in parts]
-    pairs = list(zip(parts, mine, strict=True))
-    return (
-        np.concatenate([part.at[own] for part, own in pairs]),
-        np.concatenate([part.key[own] for part, own in pairs]),
-        np.concatenate([part.flights.done[own] for part, own in pairs]),
-        np.concatenate([part.flights.code[own] for part, own in pairs]),
-    )
+    def by(self, at: Floats) -> Ints:
+        """How many were counted before each instant, or given up at it."""
+        counted = np.where(self.given_up, np.nextafter(self.done, -np.inf), self.done)
+        return np.searchsorted(counted, at, "left")
 
 
 def _first(key: Ints) -> Ints:
@@ -303,19 +435,17 @@ def _first(key: Ints) -> Ints:
     return np.sort(places[places >= 0])
 
 
-def _seen(
-    at: Floats, kind: Ints, arrivals: Floats, done: Floats, code: Ints, order: Ints
-) -> tuple[Ints, Ints]:
-    """For each look, how many of the canary's requests were done, and how many had arrived.
+def _seen(at: Floats, kind: Ints, own: _Requests) -> tuple[Ints, Ints]:
+    """For each look, how many of the canary's requests were counted, and how many had arrived.
 
     At one instant a check comes before requests that are done then. A broken contract is looked
     at when its own request is done, and those before it at the same instant.
     """
-    seen = np.searchsorted(done, at, "left")
-    arrived = np.searchsorted(arrivals, at, "left")
+    seen = own.by(at)
+    arrived = np.searchsorted(own.came, at, "left")
     looks = np.flatnonzero(kind == Look.BROKEN)
     # They come in the order of their requests, so the n-th look belongs to the n-th of them.
-    own = np.flatnonzero(code // FLAGS)[: len(looks)]
-    seen[looks] = own + 1
-    arrived[looks] = np.maximum(arrived[looks], order[own] + 1)
+    broken = np.flatnonzero(own.broken)[: len(looks)]
+    seen[looks] = broken + 1
+    arrived[looks] = np.maximum(arrived[looks], own.place[broken] + 1)
     return seen, arrived
