@@ -27,6 +27,7 @@ from canario.control.journal import JournalError
 from canario.control.rollout import Outcome
 from canario.control.state import Phase
 from canario.control.violation import Violation
+from canario.control.worth import worth
 from canario.controller import CanaryDeploymentController
 from canario.fork import Forkable, renew_in_child
 from canario.interrupts import pass_on
@@ -696,19 +697,14 @@ class Gate(Forkable):
         status = exchange.status
         if status == 200 and exchange.complete and not (exchange.left or self._errors):
             return Outcome.GOOD, latency_ms  # as nearly all are
-        if status is not None and status >= 500:
-            return Outcome.BAD, latency_ms
-        if self._errors and status in self._errors.get(route or "", ()):
-            return Outcome.BAD, latency_ms
-        if exchange.left and exchange.first_at is None:
-            # Whoever went away after too long a wait says that the service is slow, not failing.
-            waited_in_vain = latency_ms is not None and latency_ms > self._slow_ms
-            return (Outcome.GOOD, latency_ms) if waited_in_vain else (Outcome.NEUTRAL, None)
-        if exchange.failed or not (exchange.complete or exchange.left):
-            return Outcome.BAD, latency_ms
-        if status is not None and status >= 400:
-            return Outcome.NEUTRAL, None
-        return Outcome.GOOD, latency_ms
+        return worth(
+            status,
+            latency_ms,
+            limit_ms=self._slow_ms,
+            errors=self._errors.get(route or "", ()) if self._errors else (),
+            left=exchange.left and exchange.first_at is None,
+            failed=exchange.failed or not (exchange.complete or exchange.left),
+        )
 
     def _submit(self, checker: ContractChecker, exchange: Exchange, route: str) -> None:
         if exchange.body is None or exchange.status is None:

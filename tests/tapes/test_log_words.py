@@ -159,6 +159,7 @@ def test_an_arm_that_the_operator_writes_counts(tmp_path: Path) -> None:
         ("000", 0.1, 1, 100.0),
         ("-", 0.1, 1, 100.0),
         (101, 1800.0, 0, None),  # the life of a WebSocket
+        (101, 200_000.0, 0, None),
     ],
 )
 def test_what_a_status_is_worth(
@@ -275,12 +276,14 @@ def test_what_is_no_instant_is_left_out(at: Any, tmp_path: Path) -> None:
     assert (len(made.recording), made.skipped[0].lines) == (3, (4,))
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", -1, 1e300, "12,5", "soon", 10**400])
-def test_what_is_no_latency_is_left_out(value: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["nan", "inf", -1, 1e300, "12,5", "soon", 10**400, 90_000_000])
+@pytest.mark.parametrize("worth", [{"ok": True}, {"status": 200}, {"outcome": "bad"}])
+def test_what_is_no_latency_is_left_out(value: Any, worth: dict[str, Any], tmp_path: Path) -> None:
     good = [{"at": AT + n, "ok": True} for n in range(3)]
-    bad = {"at": AT, "ok": True, "latency_ms": value}
+    bad = {"at": AT, "latency_ms": value, **worth}
     made = imported(tmp_path, *map(json.dumps, [*good, bad]), name="a.jsonl")
-    assert "its latency_ms is" in made.skipped[0].why
+    assert len(made.recording) == 3
+    assert "its latency_ms is" in made.skipped[0].why or "it took 25 hours" in made.skipped[0].why
 
 
 def test_latencies_may_tell_their_unit(tmp_path: Path) -> None:

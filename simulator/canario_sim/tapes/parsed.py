@@ -15,6 +15,7 @@ from msgspec import Struct
 from canario.control.rollout import Outcome
 from canario.control.worth import worth
 from canario.gate import HEALTH_PATHS
+from canario.limits import LONGEST_MS
 from canario.plan import RollbackThresholds
 from canario.routing.bucket import MAX_KEY_BYTES, bucket_of
 from canario.tape.writer import identity
@@ -32,6 +33,7 @@ __all__ = [
     "Stamp",
     "Unit",
     "client_of",
+    "endless",
     "outcome_of_status",
     "route_of",
     "untimed",
@@ -85,6 +87,11 @@ class Line(Struct):
     status: str = ""
 
 
+def endless(latency_ms: float) -> LineError:
+    """Of a time that no controller takes."""
+    return LineError(f"it took {latency_ms / 3.6e6:,.0f} hours, which no request does")
+
+
 def outcome_of_status(status: int, errors: Collection[int]) -> int:
     """What a status alone says: as in the middleware, 5xx is bad and 4xx nothing, unless told so.
 
@@ -100,8 +107,11 @@ def worth_of_status(
 
     A client that left (499, 460) counts as in the middleware: slow if it had waited for longer
     than `limit_ms`. 0 is no response. The life of a WebSocket (101) is no latency. A neutral one
-    keeps its time, which tells when it arrived; it counts nowhere.
+    keeps its time, which tells when it arrived; it counts nowhere. Raises `LineError` for a time of
+    more than a day.
     """
+    if latency_ms > LONGEST_MS and status != _WEBSOCKET:
+        raise endless(latency_ms)
     if 200 <= status < 400 and not errors:
         return GOOD, latency_ms  # as nearly all are
     outcome, counts = worth(

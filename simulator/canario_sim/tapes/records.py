@@ -6,9 +6,20 @@ from collections.abc import Callable, Collection, Mapping
 from math import isnan, nan
 from typing import Any
 
+from canario.limits import LONGEST_MS
 from canario.tape.schema import ARMS, OUTCOMES
 
-from .parsed import LEFT, LIMIT_MS, Line, LineError, client_of, route_of, untimed, worth_of_status
+from .parsed import (
+    LEFT,
+    LIMIT_MS,
+    Line,
+    LineError,
+    client_of,
+    endless,
+    route_of,
+    untimed,
+    worth_of_status,
+)
 from .pattern import instant, milliseconds
 from .recording import BAD, NEUTRAL
 
@@ -174,6 +185,8 @@ def _outcome(
         if truth is None:
             raise LineError(f"its ok is {ok!r}; it must be true or false")
         told = 0 if truth else 1
+    if by_status is None and took > LONGEST_MS:
+        raise endless(took)
     if told is None:
         if by_status is None:
             raise LineError("it has neither outcome nor ok, and no status that is a number")
