@@ -516,6 +516,7 @@ class Gate(Forkable):
     def _look(self) -> float | None:
         """On the ticker's thread: what no request does. Seconds until the next time."""
         controller = self.controller
+        self.sweep()
         if self._refused:
             try:
                 controller.start()

@@ -76,6 +76,10 @@ def controller_readings(controller: CanaryDeploymentController) -> Iterator[Read
         for outcome, n in outcomes.items():
             yield _reading("canario_requests_total", n, name, arm, outcome)
         yield _reading("canario_slow_requests_total", counts.slow, name, arm)
+        yield _reading("canario_abandoned_requests_total", counts.abandoned, name, arm)
+        in_flight = controller.in_flight(arm)
+        yield _reading("canario_requests_in_flight", in_flight.requests, name, arm)
+        yield _reading("canario_requests_overdue", in_flight.overdue, name, arm)
         yield _reading("canario_contract_violations_total", counts.violations, name, arm)
         yield _reading("canario_request_duration_seconds", totals.duration, name, arm)
     yield from _state_readings(controller)
