@@ -148,7 +148,6 @@ def recorded(seed: int, **canary: float) -> Iterator[RecordedRequest]:
         )
 
 
-@pytest.mark.xfail(strict=False, reason="rehearsals do not tell what is in flight yet")
 @pytest.mark.parametrize(
     ("title", "canary", "thresholds", "end"),
     [
@@ -182,7 +181,6 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
         assert rehearsed.canary.violations > 3
 
 
-@pytest.mark.xfail(strict=False, reason="rehearsals do not tell what is in flight yet")
 @settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -50,7 +50,7 @@ def test_the_extra_has_what_the_example_imports() -> None:
                 waiting += own[1].split(",")
             else:
                 declared.add(_name(each))
-    imported = set()
+    imported: set[str] = set()
     for path in (ROOT / "examples").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -58,8 +58,8 @@ def test_the_extra_has_what_the_example_imports() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.partition(".")[0])
     homes = packages_distributions()
-    own = {"__future__", "canario", "canario_sim", "examples"}
-    foreign = {name for name in imported - own if name not in sys.stdlib_module_names}
+    ours = {"__future__", "canario", "canario_sim", "examples"}
+    foreign = {name for name in imported - ours if name not in sys.stdlib_module_names}
     assert {"httpx", "starlette", "uvicorn"} <= foreign
     for name in foreign:
         assert any(_name(each) in declared for each in homes[name]), name
