@@ -6,14 +6,17 @@ import asyncio
 import logging
 from typing import Any
 
+from .asgi_ending import was_cancelled
 from .asgi_types import App, Message, Receive, Scope, Send
 from .background import flush
 from .gate import Gate
+from .interrupts import is_interrupt
+from .logger import information
 from .routing.router import Arm
 
 __all__ = ["PairedLifespan", "flush_sinks", "give_state"]
 
-logger = logging.getLogger("canario")
+logger = information(logging.getLogger("canario"))
 
 # How long the end of a tape, and that of a journal, may take.
 _TAPE_SECONDS = 5.0
@@ -68,7 +71,7 @@ class PairedLifespan:
         self._read: dict[Arm, int] = {"baseline": 0, "canary": 0}
         self._answered: set[Arm] = set()
         self._failures: list[str] = []
-        self._canary_error: Exception | None = None
+        self._canary_error: BaseException | None = None
         self._announced = False  # the server knows that the start-up is complete
         self._concluded = False  # the server has had its last message
 
@@ -83,7 +86,9 @@ class PairedLifespan:
         """Serve both until the server shuts down; returns what the baseline returns."""
         try:
             returned = await self._baseline(self._scope, self._hear_baseline, self._tell_baseline)
-        except Exception as error:
+        except BaseException as error:
+            if _is_over(error):
+                raise
             if "baseline" not in self._answered:
                 return await self._run_canary_alone(error)
             if self._failures:
@@ -97,15 +102,15 @@ class PairedLifespan:
             raise self._canary_error
         return returned
 
-    async def _run_canary_alone(self, unsupported: Exception | None) -> Any:
+    async def _run_canary_alone(self, unsupported: BaseException | None) -> Any:
         async def tell(message: Message) -> Any:
             self._answered.add("canary")
             return await self._send(message)
 
         try:
             returned = await self._canary(self._canary_scope, self._hear_canary, tell)
-        except Exception:
-            if "canary" in self._answered:
+        except BaseException as error:
+            if "canary" in self._answered or _is_over(error):
                 raise
         else:
             if "canary" in self._answered:
@@ -118,7 +123,9 @@ class PairedLifespan:
     async def _run_canary_within(self) -> None:
         try:
             await self._canary(self._canary_scope, self._hear_canary, self._tell_canary)
-        except Exception as error:
+        except BaseException as error:
+            if _is_over(error):
+                raise
             if "canary" in self._answered:
                 self._canary_error = error
             else:
@@ -187,7 +194,14 @@ class PairedLifespan:
             await self._send({"type": "lifespan.shutdown.complete"})
 
 
-def _say_unsupported(arm: Arm, error: Exception | None) -> None:
+def _is_over(error: BaseException) -> bool:
+    """Whether it is the server's doing, or the process's, and no app's."""
+    if isinstance(error, Exception):
+        return False
+    return is_interrupt(error) or isinstance(error, GeneratorExit) or was_cancelled(error)
+
+
+def _say_unsupported(arm: Arm, error: BaseException | None) -> None:
     logger.info("the %s does not support lifespan; the other app does", arm, exc_info=error)
 
 

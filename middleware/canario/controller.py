@@ -35,7 +35,7 @@ from .fork import Forkable, renew_in_child
 from .interrupts import pass_on
 from .judges.verdict import Judge
 from .limits import LATEST, duration_ms, refuse_arm, refuse_instant, truth
-from .logger import guarded
+from .logger import guarded, information
 from .metrics.counts import Counts
 from .metrics.histogram import DurationTotals
 from .metrics.in_flight import InFlight
@@ -884,8 +884,8 @@ class CanaryDeploymentController(Forkable):
     # -- the journal, and who is told
 
     def _log_event(self, event: Event) -> None:
-        level = logging.WARNING if isinstance(event, RolledBack) else logging.INFO
-        self._log.log(level, "%s: %s", self.deployment_id, describe(event, self.deployment))
+        log = self._log.warning if isinstance(event, RolledBack) else information(self._log).info
+        log("%s: %s", self.deployment_id, describe(event, self.deployment))
 
     def _sink_failed(self, error: BaseException) -> None:
         self.fault("a sink", error)

@@ -643,7 +643,7 @@ class Gate(Forkable):
                 key = function(carrier.request())
                 if key is not None and not isinstance(key, str | bytes):
                     raise TypeError(f"key= returned {key!r}; it must be text, bytes or None")
-            except Exception as error:
+            except BaseException as error:
                 self.fault("asking key= for a key", error)
                 raise InvalidKeyError("key= failed") from error
             return None if key is None else key_bytes(key)

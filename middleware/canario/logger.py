@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .printable import printable, printable_lines
 
-__all__ = ["get_logger", "guarded"]
+__all__ = ["get_logger", "guarded", "information"]
 
 _Log = TypeVar("_Log")
 
@@ -28,6 +28,13 @@ def guarded(log: _Log) -> _Log:
     """
     if isinstance(log, logging.Logger):
         log.addFilter(_printable_record)  # twice is once
+    return log
+
+
+def information(log: _Log) -> _Log:
+    """Where goes what is no warning: a child of the logger, so that an app can silence it alone."""
+    if isinstance(log, logging.Logger):
+        return guarded(log.getChild("info"))
     return log
 
 

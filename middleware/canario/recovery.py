@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .clock import Clock
 from .fork import ForkSafeLock
+from .interrupts import pass_on
 
 __all__ = ["FaultRecovery", "RecoveryMonitor", "breaker_listener", "on_retry"]
 
@@ -165,7 +166,8 @@ class FaultRecovery:
         taken_ms = 0.0 if now < since else (now - since) * 1000
         try:
             self._monitor.record_recovery(self.flow, success, taken_ms)
-        except Exception:
+        except BaseException as error:
+            pass_on(error)
             logger.exception("the recovery of %s could not be recorded", self.flow)
         return taken_ms
 

@@ -87,19 +87,27 @@ class ContractChecker:
         self.pass_over("too many responses wait for being checked")
         return False
 
-    def pass_over(self, why: str) -> None:
-        """Count a response that is not checked; why is logged once."""
+    def pass_over(self, why: str, error: BaseException | None = None) -> None:
+        """Count a response that is not checked; why is logged once, with `error`'s traceback."""
         self._count(NOT_CHECKED)
         if why not in self._told and len(self._told) < _REASONS:
             self._told.add(why)
-            logger.warning("a response is not checked against its contract: %s", why)
+            logger.warning(
+                "a response is not checked against its contract: %s", why, exc_info=error
+            )
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until all that was submitted is checked. False when `timeout` (s) was too short."""
         return self._queue.drain(timeout)
 
     def _check(self, response: Response) -> None:
-        answer = breach_of(self.contract, response, self._limit)
+        try:
+            answer = breach_of(self.contract, response, self._limit)
+        except BaseException as error:
+            # On a thread of canario's own, where even an interrupt is the contract's: no signal
+            # comes here.
+            self.pass_over(f"the contract raised {type(error).__qualname__}", error)
+            return
         if isinstance(answer, NotChecked):
             if answer is not NOT_ABOUT:
                 self.pass_over(answer.why)

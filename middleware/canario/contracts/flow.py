@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from canario.context import current_arm
 from canario.control.violation import Violation
 from canario.fork import ForkSafeLock
+from canario.interrupts import pass_on
 
 from .digest import UndigestibleError, digest
 from .report import report_violation
@@ -80,6 +81,7 @@ class FlowContract:
         self._remembered = remembered
         self._seen: OrderedDict[tuple[str, str, bytes], bytes] = OrderedDict()
         self._lock = ForkSafeLock()
+        self._told: set[str] = set()
 
     def check_input(
         self, flow: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -144,7 +146,20 @@ class FlowContract:
         except Exception as error:
             text = brief(f"{side}: {type(error).__name__}: {error}")
             found.append(Violation(message=text, contract=name, rule=side))
+        except BaseException as error:  # a validator written in Rust that panics
+            pass_on(error)
+            self._pass_over(f"{side} of {flow}", error)
         return found
+
+    def _pass_over(self, what: str, error: BaseException) -> None:
+        """Count what could not be checked, and log it once per kind."""
+        kind = f"the {what} is not checked: its contract raised {type(error).__qualname__}"
+        with self._lock:
+            self.not_checked += 1
+            first = kind not in self._told
+            self._told.add(kind)
+        if first:
+            logger.warning("%s", kind, exc_info=error)
 
     def _changed(
         self, flow: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from canario.context import present
 from canario.control.violation import Violation
+from canario.interrupts import pass_on
 from canario.routing.router import Arm
 
 from .wording import brief
@@ -63,7 +64,8 @@ def report_contract_violation(
             trace_id=trace_id,
         )
         return report_violation(violation, controller=controller, arm=arm)
-    except Exception:
+    except BaseException as error:
+        pass_on(error)
         logger.exception("a broken contract could not be reported")
         return False
 
@@ -91,7 +93,8 @@ def report_violation(
         if exchange is not None and gate is not None:
             gate.report_violation(arm or exchange.arm, violation, gate.mark_of(exchange))
             return True
-    except Exception:
+    except BaseException as error:
+        pass_on(error)
         logger.exception("a broken contract could not be reported")
         return False
     logger.warning(

@@ -81,7 +81,10 @@ class ResponseContract(ABC):
 
 
 def answer_of(contract: Contract, response: Response) -> Answer:
-    """What a contract says of a response. Whatever it raises is wrong with the response."""
+    """What a contract says of a response. An `Exception` that it raises is wrong with the response.
+
+    Raises what is none, as a validator written in Rust does that panics: that is no answer.
+    """
     try:
         if isinstance(contract, ResponseContract):
             return contract.check(response)

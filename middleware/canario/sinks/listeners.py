@@ -15,6 +15,7 @@ from canario.alerts.model import Alert
 from canario.background import BackgroundQueue
 from canario.control.events import Event
 from canario.fork import Forkable, renew_in_child
+from canario.interrupts import pass_on
 from canario.plan import Deployment
 
 from .otel import OpenTelemetryEvents
@@ -205,7 +206,8 @@ class Listeners(Forkable):
         for sink in self._sinks:
             try:
                 sink(told)
-            except Exception as error:
+            except BaseException as error:
+                pass_on(error)
                 self._on_error(error)
 
     def _each(self, method: str, timeout: float | None) -> bool:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from canario.interrupts import pass_on
+
 from .readings import (
     Reading,
     build_readings,
@@ -48,7 +50,8 @@ class Source:
             try:
                 # As a whole or not at all: half of a part would look like a fall to zero.
                 made += list(part())
-            except Exception as error:
+            except BaseException as error:
+                pass_on(error)
                 self._fault(error)
         return made
 
@@ -64,7 +67,7 @@ class Source:
         sinks = [sink for part in (self.controller, self.monitor) if part for sink in part.sinks]
         return {id(sink): sink for sink in sinks}.values()
 
-    def _fault(self, error: Exception) -> None:
+    def _fault(self, error: BaseException) -> None:
         if self.controller is not None:
             self.controller.fault("reading the metrics", error)
         elif not self._told:

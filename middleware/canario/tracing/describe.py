@@ -10,6 +10,8 @@ from typing import Any
 
 from opentelemetry.trace import Span, Status, StatusCode, format_trace_id
 
+from canario.interrupts import pass_on
+
 __all__ = ["record_error", "size_of", "size_of_input", "trace_id_of", "wrapper_codes"]
 
 _SIZED = (str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset, deque, array)
@@ -26,7 +28,8 @@ def record_error(span: Span, error: BaseException) -> None:
     span.set_attribute("error.type", f"{where}{kind.__qualname__}")
     try:
         description = f"{kind.__name__}: {error}"
-    except Exception:
+    except BaseException as own:
+        pass_on(own)
         description = kind.__name__
     span.set_status(Status(StatusCode.ERROR, description))
     if not _recorded_inside(error.__traceback__):
@@ -69,6 +72,7 @@ def size_of(value: Any) -> int | None:
     if isinstance(value, _SIZED) or hasattr(type(value), "__array_interface__"):
         try:
             return len(value)
-        except Exception:  # an array without dimensions has none
+        except BaseException as error:  # an array without dimensions has none
+            pass_on(error)
             return None
     return None

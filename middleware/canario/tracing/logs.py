@@ -9,6 +9,7 @@ from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
+from canario.interrupts import pass_on
 from canario.printable import printable
 
 __all__ = [
@@ -33,7 +34,8 @@ def _safe(value: Any) -> Any:
         return printable(value)
     try:
         text = str(value)
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         return f"<{type(value).__qualname__}: {type(error).__name__} in __str__>"
     escaped = printable(text)
     return value if escaped == text else escaped

@@ -15,6 +15,7 @@ from opentelemetry.trace import Tracer, TracerProvider
 
 from canario.config import load_plan
 from canario.fork import ForkSafeLock
+from canario.interrupts import pass_on
 from canario.plan import Plan
 
 from . import propagation
@@ -137,7 +138,8 @@ def flush_own_spans() -> None:
         return
     try:
         manager.force_flush()
-    except Exception:
+    except BaseException as error:
+        pass_on(error)
         logger.exception("spans could not be exported at the end")
 
 

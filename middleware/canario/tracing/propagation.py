@@ -10,6 +10,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import Getter, Setter
 
 from canario.context import present
+from canario.interrupts import pass_on
 
 from .run import tell_once
 
@@ -37,7 +38,8 @@ def inject_context(
         if propagate_arm and exchange is not None:
             context = baggage.set_baggage(ARM, exchange.arm, context)
         inject(headers, context, setter=_SETTER)
-    except Exception:
+    except BaseException as error:
+        pass_on(error)
         tell_once("putting a context into headers")
     return headers
 
@@ -53,7 +55,8 @@ def extract_context(headers: Any, context: Context | None = None) -> Context:
         from opentelemetry.propagate import extract
 
         return _without_claims(extract(_collected(headers), base, getter=_GETTER))
-    except Exception:
+    except BaseException as error:
+        pass_on(error)
         tell_once("reading a context from headers")
         return base
 

@@ -27,6 +27,7 @@ from opentelemetry.trace import (
 )
 
 from canario._version import __version__
+from canario.interrupts import pass_on
 
 from .feature_flag import FlagAttributes, key_id
 from .http_attributes import Attributes, HTTPProtocol, known_methods
@@ -94,7 +95,7 @@ class RequestTracer:
             return None
         try:
             return self._open(exchange, protocol, request)
-        except Exception as error:
+        except BaseException as error:
             self.fault("opening a span", error)
             return None
 
@@ -109,9 +110,12 @@ class RequestTracer:
                 self._abandoned.popleft()()
 
     def fault(self, where: str, error: BaseException) -> None:
-        """Count an error of canario's own. Never raises."""
-        with suppress(Exception):
+        """Count an error of canario's own. Raises nothing but an `error` that is an interrupt."""
+        pass_on(error)
+        try:
             self._controller.fault(where, error)
+        except BaseException as own:
+            pass_on(own)
 
     def _open(
         self, exchange: Exchange, protocol: HTTPProtocol, request: MutableMapping[str, Any]

@@ -96,7 +96,7 @@ class RequestSpan:
                 known = getattr(self.span, "attributes", None) or ()
                 if "http.route" not in known:
                     self.span.set_attribute("http.route", route)
-        except Exception as error:
+        except BaseException as error:
             self._tracer.fault("naming the route on a span", error)
 
     def note_worth(self, outcome: Outcome, latency_ms: float | None) -> None:
@@ -114,7 +114,7 @@ class RequestSpan:
                 worth["canario.latency_ms"] = latency_ms
             if not self.own and self.span.is_recording():
                 self.span.set_attributes(worth)
-        except Exception as error:
+        except BaseException as error:
             self._tracer.fault("noting an outcome on a span", error)
 
     def mark_end(self) -> None:
@@ -133,7 +133,7 @@ class RequestSpan:
                 span.record_exception(error, escaped=True)
             span.set_attribute("error.type", name)
             span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
-        except Exception as own:
+        except BaseException as own:
             self._tracer.fault("recording an exception", own)
 
     def end(self, exchange: Exchange, status: int | None, route: str | None) -> None:
@@ -154,7 +154,7 @@ class RequestSpan:
                 self._describe(span, exchange, status if type(status) is int else None, route)
             finally:
                 span.end(ended_at)
-        except Exception as error:
+        except BaseException as error:
             self._tracer.fault("ending a span", error)
 
     def _describe(

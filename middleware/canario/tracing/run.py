@@ -26,6 +26,7 @@ from opentelemetry.trace import (
 )
 
 from canario.control.violation import Violation
+from canario.interrupts import pass_on
 
 from .collecting import collecting, collector
 from .current import FlowMonitor, SpanSource
@@ -94,7 +95,8 @@ class Traced(NamedTuple):
             if not watched and (span is INVALID_SPAN or not _matters(span)):
                 return None
             return Run(self, span, monitor, args, kwargs)
-        except Exception:
+        except BaseException as own:
+            pass_on(own)
             tell_once("starting a span")
             return None
 
@@ -181,7 +183,8 @@ class Run:
                 size = size_of(result)
                 if size is not None:
                     span.set_attribute("canario.output.size", size)
-        except Exception:
+        except BaseException as own:
+            pass_on(own)
             tell_once("describing a result")
         self._end(span, True, spent)
 
@@ -237,7 +240,8 @@ class Run:
         try:
             if span.is_recording():
                 record_error(span, error)
-        except Exception:
+        except BaseException as own:
+            pass_on(own)
             tell_once("recording an exception")
         self._end(span, False, spent, at)
 
@@ -253,7 +257,8 @@ class Run:
                     self._valid,
                     trace_id=trace_id_of(span),
                 )
-        except Exception:
+        except BaseException as own:
+            pass_on(own)
             tell_once("ending a span or recording a flow")
 
     def _check_result(self, result: Any) -> None:
@@ -272,7 +277,8 @@ class Run:
             contract.report(
                 [each if each.trace_id else replace(each, trace_id=trace_id) for each in found]
             )
-        except Exception:
+        except BaseException as own:
+            pass_on(own)
             tell_once("checking a contract")
 
 
@@ -280,7 +286,8 @@ def _cancel(span: Span, at: int | None = None) -> None:
     try:
         span.set_attribute("canario.cancelled", True)
         _finish(span, at)
-    except Exception:
+    except BaseException as own:
+        pass_on(own)
         tell_once("ending a span")
 
 

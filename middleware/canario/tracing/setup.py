@@ -9,6 +9,8 @@ from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.trace import ProxyTracerProvider
 
+from canario.logger import information
+
 from .settings import TracingSettings
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["set_up"]
 
-logger = logging.getLogger("canario")
+logger = information(logging.getLogger("canario"))
 
 
 def set_up(
