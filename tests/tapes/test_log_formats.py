@@ -97,6 +97,7 @@ HOSTS: dict[str, Callable[[int], str]] = {
     "ports": lambda n: f"{client(n)}:{2000 + n}",
     "a trailing comma": lambda n: f"{client(n)},",
     "X-Forwarded-For": lambda n: f"{client(n)}, 10.0.0.{n % 3}",
+    "dashes in place of names": lambda n: f"{client(n)} -",
     "IPv6": lambda n: f"2001:db8::{n % 40:x}",
     "IPv6 with ports": lambda n: f"[2001:db8::{n % 40:x}]:{3000 + n}",
     "names": lambda n: f"host{n % 40}.example.org",
@@ -115,6 +116,9 @@ TAILS: dict[str, Callable[[int], str]] = {
     "quoted X-Forwarded-For": lambda n: f' "203.0.113.9, 10.0.0.1" {took(n):.3f}',
     "length and time": lambda n: f" {400 + n} {took(n):.3f}",
     "time and upstream": lambda n: f" {took(n):.3f} {took(n) - 0.001:.3f} .",
+    "time and an upstream at times": lambda n: (
+        f" {took(n):.3f} {'-' if n % 4 == 0 else f'{took(n):.3f}'} ."
+    ),
     "time and two upstreams": lambda n: f" {took(n):.3f} 0.001, {took(n) - 0.002:.3f}",
     "rt=": lambda n: f' rt={took(n):.3f} uct="0.000" uht="0.1" urt="{took(n):.3f}"',
     'rt=""': lambda n: f' rt="{took(n):.3f}"',
@@ -146,6 +150,14 @@ AMBIGUOUS: dict[str, tuple[Callable[[int], str], str]] = {
     "the upstream's time first": (
         lambda n: clf(n, f" {took(n) - 0.001:.3f} {took(n):.3f}"),
         "--latency-field",
+    ),
+    "a connection's time first": (
+        lambda n: clf(n, f" {took(n) + n % 60:.3f} {took(n):.3f}"),
+        "--latency-field",
+    ),
+    "a client between quotes": (
+        lambda n: clf(n, f" {took(n):.3f}", f'"{client(n)}, 10.0.0.1"'),
+        "--pattern",
     ),
     "two names": (lambda n: clf(n, f" rt={took(n):.3f} took={took(n):.3f}"), "--latency-field"),
     "whole numbers of ms": (lambda n: clf(n, f" {millis(n)}"), "--unit"),

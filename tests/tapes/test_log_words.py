@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tapes.logs import AT, clf, client, took
+from tests.tapes.logs import AT, KNOWN, clf, client, took
 
 from canario.tape.schema import TapeError
 from canario_sim.tapes.access_log import explain, learn
@@ -158,6 +158,7 @@ def test_an_arm_that_the_operator_writes_counts(tmp_path: Path) -> None:
         (460, 30.0, 0, 30_000.0),
         ("000", 0.1, 1, 100.0),
         ("-", 0.1, 1, 100.0),
+        ("-1", 0.1, 1, 100.0),
         (101, 1800.0, 0, None),  # the life of a WebSocket
         (101, 200_000.0, 0, None),
     ],
@@ -167,7 +168,7 @@ def test_what_a_status_is_worth(
 ) -> None:
     other = clf(0, " 0.250")
     texts = [clf(1, f" {seconds:.3f}", status=status), other, other, other]
-    record = {"at": AT, "status": status if status != "-" else "0", "latency_s": seconds}
+    record = {"at": AT, "status": status, "latency_s": seconds}
     for name, lines in (("a.log", texts), ("a.jsonl", [json.dumps(record)])):
         made = imported(tmp_path, *lines, name=name).recording
         place = made.at.argmin() if len(made) == 1 else int(np.argmax(made.ended))
@@ -337,6 +338,18 @@ def test_only_records_that_are_asked_for_are_requests(tmp_path: Path) -> None:
     assert "only where name=all" in made.how
     with pytest.raises(TapeError, match="none is a request by --where"):
         imported(tmp_path, *rows, name="a.csv", where={"name": "none"})
+
+
+def test_of_k6_not_every_row_is_a_request(tmp_path: Path) -> None:
+    rows = [row for n in range(50) for row in KNOWN["k6"][0](n).split("\n")]
+    names = {"at": "timestamp", "latency_ms": "metric_value"}
+    told: tuple[dict[str, Any], ...] = ({"names": names}, {"format": "csv"})
+    for options in told:
+        with pytest.raises(TapeError, match="--where metric_name=http_req_duration"):
+            imported(tmp_path, *rows, name="a.csv", **options)
+    where = {"metric_name": "http_req_duration"}
+    made = imported(tmp_path, *rows, name="a.csv", names=names, where=where)
+    assert (len(made.recording), made.filtered) == (50, 400)
 
 
 def test_a_record_without_an_instant_says_which_keys_there_are(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def _before(head: Sequence[str]) -> int | None:
     """How many words stand before the client's address; None where that cannot be told."""
     addresses = [number for number, word in enumerate(head) if _is_address(word)]
     place = len(head) - 3
-    if place < 0:
+    if place < 0 or any('"' in word for word in head):
         return None
     if place == 0 or (addresses[:1] == [0] and head[1] == "-"):
         return 0  # and the user's name may have blanks in it
@@ -252,7 +252,7 @@ def _check_clients(alike: Sequence[_Seen]) -> None:
     for each in alike:
         if each.built is None or each.built.before:
             return
-    spaced = [each for each in alike if len(each.head) > 3]
+    spaced = [each for each in alike if len(each.head) > 3 and set(each.head[1:]) != {"-"}]
     if 2 * len(spaced) > len(alike):
         raise _no_client(spaced[0])
     second = [each for each in alike if _is_address(each.head[1]) and each.head[0] != each.head[1]]
@@ -365,25 +365,39 @@ def _time_of(
         return _with_unit(telling[0], unit, None)
     if apart:
         its: Unit = columns[apart[0].place + 1].texts[0]  # type: ignore[assignment]
-        return _Time(apart[0].place, unit or its)
+        if unit is not None:
+            raise AmbiguousError(f"its times tell their unit themselves ({its}); leave out --unit")
+        return _Time(apart[0].place, its)
     if not bare:
         return None
     seconds = [each for each in bare if each.seconds]
     if len(bare) > 1 and seconds:
-        # The time of a request is not shorter than that of a part of it, but for its rounding.
-        longest = seconds[0]
+        whole = seconds[0]
         if all(each.seconds or not each.points for each in bare) and all(
-            sum(longest.values) >= sum(each.values)
-            and all(
-                mine >= other - 0.0011
-                for mine, other in zip(longest.values, each.values, strict=False)
-            )
-            for each in seconds[1:]
+            _is_part(each, whole) for each in seconds[1:]
         ):
-            bare = [longest]
+            bare = [whole]
     if len(bare) > 1:
         raise _several(bare)
     return _with_unit(bare[0], unit, None)
+
+
+def _is_part(part: _Column, whole: _Column) -> bool:
+    """Whether one time is most of another one, as an upstream's is of the request's.
+
+    It is never longer, but for its rounding. What is mostly much longer is no request's time: a
+    connection's.
+    """
+    both = [
+        (float(mine), float(its))
+        for mine, its in zip(whole.texts, part.texts, strict=True)
+        if mine != "-" and its != "-"
+    ]
+    return (
+        all(mine >= its - 0.0011 for mine, its in both)
+        and sum(mine for mine, _ in both) >= sum(its for _, its in both)
+        and 2 * sum(its >= 0.5 * mine - 0.0011 for mine, its in both) >= len(both)
+    )
 
 
 def _is_field(column: _Column, field: str) -> bool:

@@ -185,7 +185,8 @@ def import_log(
     try:
         reading = told.reading(path, head)
     except (AmbiguousError, LineError) as error:
-        raise TapeError(_refused(path, format or "log", head, error)) from error
+        kind = format or _kind_of(path, [line for _, line in head])
+        raise TapeError(_refused(path, kind, head, error)) from error
     taken = _Taken(path, Collector(salt, secret, paths=True), strict)
     number = taken.all(reading, chain(head, numbered))
     if lines.cut is not None:
@@ -263,12 +264,16 @@ class _Telling(Struct, frozen=True):
             return self._records(records.kind, head, records)  # type: ignore[arg-type]
         kind: Kind = self.format or _kind_of(path, lines)  # type: ignore[assignment]
         if kind != "log":
-            found = self._known_records(kind, head) if self._may_be_known() else None
+            found = self._known_records(kind, head)
+            if self.names or self.format is not None:  # somebody knows better
+                if found is not None and found.where and not self.where:
+                    raise AmbiguousError(
+                        f"its records look like those of {found.name}, of which not all are "
+                        f"requests; give --format {found.name}, or --where {_shown(found.where)}"
+                    )
+                found = None
             return self._records(kind, head, found)
         return self._log(lines, self._known_log(lines))
-
-    def _may_be_known(self) -> bool:
-        return not self.names and self.format is None
 
     def _log(self, lines: list[str], known: KnownLog | None) -> _Reading:
         if self.where:
@@ -386,9 +391,7 @@ class _Telling(Struct, frozen=True):
         if names:
             how.append(", ".join(f"{name}={its}" for name, its in names.items() if its))
         if where:
-            how.append(
-                "only where " + ", ".join(f"{name}={value}" for name, value in where.items())
-            )
+            how.append(f"only where {_shown(where)}")
         how += [] if known is None else [f"see {known.source}"]
         return _Reading(
             format=kind if known is None else known.name,
@@ -441,6 +444,10 @@ def _check_records(
     if sample and known is None and all(get(record) in (None, "") for record in sample):
         keys = ", ".join(map(str, islice((name for name in sample[0] if name), 12)))
         raise LineError(f"it has no {at}, but {keys}; --map at=… says which is the instant")
+
+
+def _shown(where: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in where.items())
 
 
 def _plain(value: object) -> str:

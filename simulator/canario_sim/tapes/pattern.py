@@ -247,8 +247,8 @@ def _arm(text: str) -> int:
     return ARMS.index(word)
 
 
-# Three digits; 0 and - are no response.
-_STATUSES = {f"{number:03d}": number for number in range(1000)} | {"0": 0, "-": 0}
+# Three digits; 0, -1 and - are no response.
+_STATUSES = {f"{number:03d}": number for number in range(1000)} | {"0": 0, "-1": 0, "-": 0}
 
 
 # 135, 0.135, 135ms, and what Go writes: 1m2.5s.

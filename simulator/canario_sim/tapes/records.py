@@ -85,7 +85,8 @@ def record_parser(
         if at in (None, "") or isinstance(at, bool):
             raise LineError(f"it has no {at_name}")
         took = _took(record, durations)
-        status = _text(get_status(record))
+        said = get_status(record)
+        status = None if said in (None, "") else str(said)
         method, path, route = _route(get_method(record), get_route(record))
         if untimed(method, path):
             took = nan
@@ -150,7 +151,8 @@ def _took(record: Record, durations: list[tuple[str, Get, float]]) -> float:
         except LineError:
             each = nan
         if isnan(each):
-            raise LineError(f"its {name} is {found!r}")
+            hint = "; a decimal point is no comma" if "," in str(found) else ""
+            raise LineError(f"its {name} is {found!r}{hint}")
         if said_by and abs(each - took) > 0.01 * took + 1:
             raise LineError(f"its {said_by} and its {name} tell different times")
         took, said_by = each, name
@@ -167,13 +169,13 @@ def _outcome(
 ) -> tuple[int, float]:
     """What is said of a request in words, unless its status says that it failed."""
     by_status: tuple[int, float] | None = None
-    number = -1
+    number: int | None = None
     if status is not None:
         try:
-            number = int(status) if status.isdecimal() else int(float(status))
+            number = 0 if status in ("-", "-1") else int(float(status))
         except (ValueError, OverflowError):
-            number = -1
-        if 0 <= number <= 999:
+            number = None
+        if number is not None and 0 <= number <= 999:
             by_status = worth_of_status(number, took, errors, limit_ms)
     told: int | None = None
     if outcome not in (None, ""):
