@@ -45,7 +45,8 @@ class CanaryMiddleware:
         controller: Decides who is served by the canary, and is told how it went.
         canary: The new version. Without one, `app` serves both arms and asks `current_arm()`.
         route: Called with the scope after the app has run, gives the name of its route; by
-            default the template that Starlette or FastAPI matched, such as `/items/{id}`.
+            default the template that the framework matched, such as `/items/{id}`: Starlette's,
+            FastAPI's, Litestar's, Quart's, Sanic's, Django's or Falcon's.
         options: What `canario.gate.Gate` takes: `contract`, `errors`, `arm_header`, `monitor`, …
 
     An exception in here never breaks a request: the baseline serves it, unchanged, and the
@@ -68,7 +69,10 @@ class CanaryMiddleware:
         self.app = app
         self.canary = app if canary is None else canary
         self.gate = Gate(controller, **options)
-        self.route: RouteName = RouteNames() if route is None else route
+        names: RouteName = RouteNames(app) if route is None else route
+        self.routes: dict[Arm, RouteName] = {"baseline": names, "canary": names}
+        if route is None and self.canary is not app:
+            self.routes["canary"] = RouteNames(self.canary)
         self._arm_headers: dict[Arm, Headers] = {"baseline": (), "canary": ()}
         if self.gate.arm_header is not None:
             name = self.gate.arm_header.lower().encode()
@@ -321,7 +325,11 @@ class _Call(Exchange):
         """The name of the route; asked for until there is one."""
         if not self._named:
             try:
-                self._route = self._middleware.route(self.scope)
+                names = self._middleware.routes[self.arm]
+                if type(names) is RouteNames:
+                    self._route = names(self.scope, self.noted_route)
+                else:
+                    self._route = names(self.scope)
                 self._named = self._route is not None
             except BaseException as error:
                 self._named = True

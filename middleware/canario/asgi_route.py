@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from .asgi_types import Scope
+from .route_names import DjangoRoutes, falcon_routes, listen_to_quart, sanic_route
 
 __all__ = ["RouteNames"]
 
@@ -17,25 +19,33 @@ _KNOWN = 1000
 
 
 class RouteNames:
-    """Reads templates such as `/api/items/{id}` from what Starlette and FastAPI leave in a scope.
+    """Finds the template of a route as its framework writes it.
+
+    Starlette's and FastAPI's (`/api/items/{id}`) and Litestar's are read from what they leave in a
+    scope; what Quart, Sanic, Django and Falcon have matched is asked for. Below a mount of
+    Starlette's that serves another framework the names are one.
 
     The template is the whole one, mounts included, and without what the server calls the root
     path. A route whose template cannot be told has no name; the raw path never becomes one.
     """
 
-    __slots__ = ("_known", "_literal")
+    __slots__ = ("_django", "_falcon", "_known", "_literal")
 
-    def __init__(self) -> None:
+    def __init__(self, app: object = None) -> None:
+        listen_to_quart()
+        self._falcon = falcon_routes(app)
+        self._django = DjangoRoutes()
         # Mounts without parameters, which are their own template: no need to look again.
         self._literal: set[tuple[int, str]] = set()
         # Templates of routes outside of mounts, which stay what they are: by the route's id, with
         # the route, so that no other one takes that id.
         self._known: dict[int, tuple[object, str | None]] = {}
 
-    def __call__(self, scope: Scope) -> str | None:
+    def __call__(self, scope: Scope, noted: str | None = None) -> str | None:
+        """The template; `noted` is what a framework has told while it served the request."""
         route = scope.get("route")
         if route is None:
-            return None
+            return self._elsewhere(scope, noted)
         known = self._known.get(id(route))
         if known is not None and "app_root_path" not in scope and "fastapi" not in scope:
             return known[1]
@@ -51,10 +61,22 @@ class RouteNames:
                 self._known[id(route)] = route, own
             return own
         mounted = root[len(outside) :]
-        if _is_mount(route):  # what it serves keeps its routes to itself, if it has any
-            return self._above(scope, mounted)
+        if _is_mount(route):  # what it serves is not Starlette's, or keeps its routes to itself
+            above, below = self._above(scope, mounted), self._elsewhere(scope, noted)
+            return above if above is None or below is None else f"{above}/{below.lstrip('/')}"
         above = self._above(scope, mounted)
         return None if above is None else above + own
+
+    def _elsewhere(self, scope: Scope, noted: str | None) -> str | None:
+        if noted is not None:
+            return noted
+        template: str | None = scope.get("path_template")  # Litestar's
+        if template is not None:
+            return template
+        if self._falcon is not None:
+            return self._falcon(scope.get("path", ""))
+        listen_to_quart()  # it may have been imported since
+        return sanic_route(scope) or self._django(partial(_django_path, scope))
 
     def _above(self, scope: Scope, mounted: str) -> str | None:
         router = scope.get("router")
@@ -65,6 +87,12 @@ class RouteNames:
         if template == mounted:
             self._literal.add(known)
         return template
+
+
+def _django_path(scope: Scope, urls: Any) -> str:
+    """The path info; the prefix is the root path, or what the settings force."""
+    path: str = scope.get("path", "")
+    return path.removeprefix(urls.get_script_prefix().rstrip("/"))
 
 
 def _as_included(scope: Scope, route: object) -> object:

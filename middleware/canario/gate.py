@@ -21,8 +21,10 @@ from opentelemetry.trace import format_trace_id
 from canario.alerts.evaluator import AlertEvaluator
 from canario.clock import ManualClock
 from canario.config import ConfigError
+from canario.context import present
 from canario.contracts import ContractChecker, Response, contract_of
-from canario.contracts.routes import may_be_about
+from canario.contracts.response import ResponseContract
+from canario.contracts.routes import Lookup, RouteContracts, may_be_about
 from canario.control.journal import JournalError
 from canario.control.rollout import Outcome
 from canario.control.state import Phase
@@ -33,10 +35,12 @@ from canario.fork import Forkable, renew_in_child
 from canario.interrupts import pass_on
 from canario.limits import LONGEST_MS
 from canario.plan import check_token
+from canario.route_watch import RouteWatch
 from canario.routing.bucket import InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
 from canario.routing.keys import Carrier, KeySource, cookie_value, key_source
 from canario.routing.router import Arm
+from canario.routing.template import normal_route
 from canario.stores import JournalLockedError
 from canario.ticker import LONGEST_SECONDS, Ticker
 from canario.tracing.request import RequestSpan, RequestTracer, as_current
@@ -106,6 +110,8 @@ class Exchange:
     reason: Reason = "disabled"  # until a share is there to be part of
     key: bytes | None = None  # kept only where it is to be hashed, for the span or a tape
     span: RequestSpan | None = None
+    outer: Exchange | None = None  # the same request's, in a release around this one
+    noted_route: str | None = None  # by a framework that tells of it while it serves the request
     mark: Mark | None = None  # what a tape says of it, where one is recorded
     abandoned_at: float | None = None  # when it was counted as failed, since nobody was answered
     pieces = 0  # of a body that has more of them, to tell one that goes on from one that stalls
@@ -213,6 +219,7 @@ class Gate(Forkable):
         contract_routes: The routes that the contract is about; None for all of them.
         contract_max_body: Longer bodies (bytes) are not checked, and counted so.
         errors: Statuses below 500 that a route counts as errors: `{"/evaluate": {409, 422}}`.
+            In all options what a route's parameters are called makes no difference.
         health_paths: Paths whose requests stay out of the latency, below whatever the app that
             serves them is mounted at.
         arm_header: Name of a response header that tells the arm; None for none.
@@ -260,7 +267,7 @@ class Gate(Forkable):
         if monitor is not None:
             monitor.follow(controller)  # burn rates over windows that fit the present stage
         self.alerts = None if monitor is None else self._evaluator(monitor)
-        self._flows = {route: str(flow) for route, flow in (flows or {}).items()}
+        self._flows = _by_route("flows", {r: str(flow) for r, flow in (flows or {}).items()})
         self._sources = [key_source(spec) for spec in routing.key_sources]
         self._anonymous = routing.anonymous_cookie
         self._asked = routing.key_sources
@@ -291,8 +298,10 @@ class Gate(Forkable):
                 count=controller.count,
                 limit=contract_max_body,
             )
-        self._contract_routes = None if contract_routes is None else frozenset(contract_routes)
-        self._errors = {route: frozenset(codes) for route, codes in (errors or {}).items()}
+        self._contract_routes = (
+            None if contract_routes is None else Lookup(dict.fromkeys(contract_routes, True))
+        )
+        self._errors = _by_route("errors", {r: frozenset(c) for r, c in (errors or {}).items()})
         self._health_paths = frozenset(health_paths)
         self._health_ends = tuple(self._health_paths)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
@@ -309,8 +318,10 @@ class Gate(Forkable):
         # Requests that the garbage collector ended, with what names their route, and when.
         self._dropped: deque[tuple[Exchange, Callable[[], str | None], float]] = deque()
         self._open = controller.admit
+        self._watch = self._route_watch(errors, flows, contract_routes)
         # Nobody else asks for the name of a route.
-        self.names_routes = bool(self._checker or errors or monitor is not None or self.tape)
+        self.names_routes = self._watch is not None or self._checker is not None
+        self._watching = self._watch is not None
 
     def start(self) -> None:
         """Begin the rollout if it has not begun: at the server's start-up or the first request."""
@@ -348,6 +359,7 @@ class Gate(Forkable):
         exchange.gate = self
         if self._dropped:
             self.sweep()
+        exchange.outer = present.get()
         try:
             if not self._begun:
                 self.start()
@@ -397,6 +409,8 @@ class Gate(Forkable):
                 self._record(exchange, outcome, latency_ms, route)
             if self.alerts is not None and now >= self.alerts.due:
                 self.alerts.look(now)
+            if self._watch is not None and (self._watching or route is None):
+                self._see_route(self._watch, exchange, route)
             if self._checker is not None and exchange.complete:
                 self._submit(self._checker, exchange, route or "")
         except BaseException as error:
@@ -466,7 +480,7 @@ class Gate(Forkable):
 
     def flow_of(self, route: str | None) -> str:
         """What the monitor calls the requests of a route."""
-        return self._flows.get(route or "", route) or _UNNAMED
+        return self._flows(route or "") or route or _UNNAMED
 
     def fault(self, where: str, error: BaseException) -> None:
         """Count an error of canario's own, or of what it has called.
@@ -633,6 +647,42 @@ class Gate(Forkable):
             return key_bytes(value) if value else None
         return None
 
+    def _route_watch(
+        self,
+        errors: Mapping[str, Collection[int]] | None,
+        flows: Mapping[str, str] | None,
+        contract_routes: Collection[str] | None,
+    ) -> RouteWatch | None:
+        contract = None if self._checker is None else self._checker.contract
+        thresholds = self.controller.deployment.rollback_thresholds
+        named = {
+            "contract": contract.routes if isinstance(contract, RouteContracts) else (),
+            "contract_routes": contract_routes or (),
+            "abandoned_after_by_route": thresholds.abandoned_after_by_route,
+            "errors": errors or (),
+            "flows": (flows or ()) if self.monitor is not None else (),
+        }
+        needed_by = {option for option, routes in named.items() if routes}
+        if isinstance(contract, ResponseContract) and contract.by_route:
+            needed_by.add("contract")
+        if self.monitor is not None:
+            needed_by.add("monitor")
+        if self.tape is not None:
+            needed_by.add("tape")
+        if not needed_by:
+            return None
+        controller = self.controller
+        return RouteWatch(named, sorted(needed_by), controller.warn, controller.count)
+
+    def _see_route(self, watch: RouteWatch, exchange: Exchange, route: str | None) -> None:
+        # What nobody serves has no route, and is no sign of anything.
+        if exchange.status == 404:
+            return
+        if route is None:
+            self.controller.count("no_route")
+        if self._watching and exchange.timed:
+            self._watching = watch.see(route)
+
     def _function_source(self, function: Any) -> KeySource:
         if not callable(function) or iscoroutinefunction(function):
             problem = f"is {function!r}; it must be a function that returns text, bytes or None"
@@ -702,7 +752,7 @@ class Gate(Forkable):
             status,
             latency_ms,
             limit_ms=self._slow_ms,
-            errors=self._errors.get(route or "", ()) if self._errors else (),
+            errors=(self._errors(route) or ()) if self._errors else (),
             left=exchange.left and exchange.first_at is None,
             failed=exchange.failed or not (exchange.complete or exchange.left),
         )
@@ -710,7 +760,7 @@ class Gate(Forkable):
     def _submit(self, checker: ContractChecker, exchange: Exchange, route: str) -> None:
         if exchange.body is None or exchange.status is None:
             return
-        if self._contract_routes is not None and route not in self._contract_routes:
+        if self._contract_routes is not None and not self._contract_routes(route):
             return
         fits = exchange.body_bytes <= self.max_body
         response = Response(
@@ -734,6 +784,16 @@ class Gate(Forkable):
             violation = replace(violation, trace_id=format_trace_id(span.trace_id))
         with as_current(span):
             self.report_violation(response.arm, violation, response.mark)
+
+
+def _by_route(option: str, values: Mapping[str, Any]) -> Lookup:
+    known: dict[str, str] = {}
+    for route in values:
+        other = known.setdefault(normal_route(route), route)
+        if values[other] != values[route]:
+            problem = f"{other!r} and {route!r} are one route, but for parameters' names"
+            raise ConfigError("middleware", option, problem)
+    return Lookup(values)
 
 
 def _check_arm_header(name: str) -> None:

@@ -8,7 +8,7 @@ goes wrong there is a fault of canario's own that no client sees.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
@@ -18,8 +18,10 @@ from opentelemetry.context import detach
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
+from .routing.router import Arm
 from .tracing.http_attributes import WSGI
 from .wire import on_the_wire, readable, status_code, wire_pairs
+from .wsgi_route import RouteNames, decoded, path_info
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["CanaryMiddleware"]
 
 _T = TypeVar("_T")
+
+_RouteName = Callable[["WSGIEnvironment"], "str | None"]
 
 
 class CanaryMiddleware:
@@ -41,9 +45,8 @@ class CanaryMiddleware:
         controller: Guards the release; it starts at the first request, so after any fork.
         canary: The app of the other arm.
         route: The template of the route that serves a request, or None where there is none; asked
-            with the environ when the app starts its response. By default Flask's is found. In
-            Django, `request.META` is the environ, so a `process_view` can leave
-            `request.resolver_match.route` there.
+            with the environ when the app starts its response. By default the template of Flask,
+            Django, Falcon or Bottle.
         options: What `canario.gate.Gate` takes: `contract`, `errors`, `arm_header`, `monitor`, …
             A body sent by `wsgi.file_wrapper` is not seen by a contract, and counted so.
 
@@ -64,10 +67,14 @@ class CanaryMiddleware:
         self.gate = Gate(controller, **options)
         self.app = app
         self.canary = app if canary is None else canary
-        self._options = _Options(self.gate, route or _flask_route)
+        names: _RouteName = route or RouteNames(app)
+        self._routes: dict[Arm, _RouteName] = {"baseline": names, "canary": names}
+        if route is None and self.canary is not app:
+            self._routes["canary"] = RouteNames(self.canary)
+        self._options = _Options(self.gate)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        exchange = _Request(environ, self._options.route)
+        exchange = _Request(environ, self._routes)
         admitted = self.gate.admit(
             exchange,
             _EnvironCarrier(environ),
@@ -90,24 +97,21 @@ class CanaryMiddleware:
 class _Request(Exchange):
     """One request, and where the app may ask for its route."""
 
-    def __init__(
-        self, environ: WSGIEnvironment, route: Callable[[WSGIEnvironment], str | None]
-    ) -> None:
+    def __init__(self, environ: WSGIEnvironment, routes: Mapping[Arm, _RouteName]) -> None:
         self._environ = environ
-        self._find = route
+        self._routes = routes
 
     def path(self) -> str:
-        return _decoded(self._environ.get("PATH_INFO", ""))
+        return path_info(self._environ)
 
     def find_route(self) -> str | None:
-        return self._find(self._environ)
+        return self._routes[self.arm](self._environ)
 
 
 class _Options(NamedTuple):
     """What all requests of one middleware share."""
 
     gate: Gate
-    route: Callable[[WSGIEnvironment], str | None]
 
 
 class _Responder:
@@ -296,7 +300,7 @@ class _Responder:
         traced = span is not None and span.recording
         if traced or self._options.gate.names_routes:
             # Now, since Flask forgets the request when its app returns.
-            self._route = self._template = self._options.route(self._environ)
+            self._route = self._template = self.exchange.find_route()
         if traced and self._route is not None and self._route.startswith("/"):
             self._template = self._environ.get("SCRIPT_NAME", "").rstrip("/") + self._route
         if span is not None and not span.own:
@@ -451,11 +455,10 @@ class _EnvironCarrier:
         return on_the_wire(user) if user else None
 
     def path(self) -> str:
-        return _decoded(self._environ.get("PATH_INFO", ""))
+        return path_info(self._environ)
 
     def query(self) -> bytes:
-        query: str = self._environ.get("QUERY_STRING", "")
-        return query.encode("latin-1")
+        return on_the_wire(self._environ.get("QUERY_STRING", ""))
 
     def request(self) -> WSGIEnvironment:
         return self._environ
@@ -473,18 +476,7 @@ def _variable(name: bytes) -> str:
 
 def _path(environ: WSGIEnvironment) -> str:
     """The whole path as text."""
-    return _decoded(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
-
-
-def _decoded(path: str) -> str:
-    """A path as text; the environ holds its UTF-8 bytes as Latin-1 letters."""
-    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-def _flask_route(environ: WSGIEnvironment) -> str | None:
-    request = environ.get("werkzeug.request")
-    rule = None if request is None else request.url_rule
-    return None if rule is None else str(rule.rule)
+    return decoded(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
 
 
 def _asks_for_socket(environ: WSGIEnvironment) -> bool:

@@ -58,6 +58,7 @@ class Controller(CanaryDeploymentController):
         max_p95_latency_ms: float = 500,
         min_samples: int = 10,
         check_interval: float = 5,
+        abandoned_after_by_route: dict[str, float] | None = None,
         **options: Any,
     ) -> None:
         deployment = Deployment(
@@ -67,6 +68,7 @@ class Controller(CanaryDeploymentController):
                 max_p95_latency_ms=max_p95_latency_ms,
                 min_samples=min_samples,
                 check_interval_seconds=check_interval,
+                abandoned_after_by_route=abandoned_after_by_route or {},
             ),
             routing=routing or Routing(),
             missing_evidence=missing or MissingEvidence(),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 from wsgiref.util import FileWrapper
 
-import django  # type: ignore[import-untyped]
 import pytest
-from django.conf import settings  # type: ignore[import-untyped]
 from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
 from django.core.signals import request_finished  # type: ignore[import-untyped]
 from django.http import (  # type: ignore[import-untyped]
@@ -24,6 +21,7 @@ from django.urls import path  # type: ignore[import-untyped]
 from flask import Flask, Response, stream_with_context
 from flask import request as flask_request
 from tests.middleware.asgi_tools import BAD, GOOD, NEUTRAL, Controller
+from tests.middleware.django_tools import django_for
 from tests.middleware.wsgi_tools import ask, request
 
 from canario import current_arm
@@ -73,17 +71,9 @@ urlpatterns = [
 
 
 @pytest.fixture(scope="module")
-def django_app() -> WSGIApplication:
-    settings.configure(
-        ROOT_URLCONF=sys.modules[__name__],
-        ALLOWED_HOSTS=["*"],
-        LOGGING_CONFIG=None,
-        MIDDLEWARE=[f"{__name__}.LeaveRoute"],
-        SECRET_KEY="for tests",
-    )
-    django.setup()
-    app: WSGIApplication = WSGIHandler()
-    return app
+def django_app() -> Iterator[WSGIApplication]:
+    with django_for(__name__, middleware=(f"{__name__}.LeaveRoute",)):
+        yield WSGIHandler()
 
 
 @pytest.fixture(autouse=True)

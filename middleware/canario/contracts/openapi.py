@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from canario.control.violation import Violation
+from canario.routing.template import normal_route
 
 from .body import is_json, media_type
 from .openapi_document import OpenAPIDocument, read_openapi
 from .response import Answer, NotChecked, Response, ResponseContract, bodiless, header
-from .routes import Lookup, normal_route
+from .routes import Lookup
 from .schema import violation_of_body
 from .shape import Shape
 from .wording import brief
@@ -110,6 +111,8 @@ Methods = dict[str, list[Operation]]
 
 class OpenAPIContract(ResponseContract):
     """Holds responses against the operations of a document. See `openapi_contract`."""
+
+    by_route = True
 
     def __init__(
         self,

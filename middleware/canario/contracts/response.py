@@ -67,6 +67,7 @@ class ResponseContract(ABC):
     """A contract that looks at whole responses; calling it is asking it about one."""
 
     name: str
+    by_route = False  # whether it can say nothing of a response whose route has no name
 
     @abstractmethod
     def check(self, response: Response) -> Answer:

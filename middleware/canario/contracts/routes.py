@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from canario.routing.template import normal_route
 
 from .response import NOT_ABOUT, Answer, Contract, Headers, Response, ResponseContract, answer_of
 from .schema import json_schema_contract, model_contract
 from .shape import is_type
 
-__all__ = ["RouteContracts", "contract_of", "contracts_by_route", "normal_route"]
-
-# {id}, {id:int} and <int:id>: what a framework calls a parameter says nothing of the route.
-_PARAMETER = re.compile(r"\{[^{}/]*\}|<[^<>/]*>")
+__all__ = ["RouteContracts", "contract_of", "contracts_by_route"]
 
 # Routes of one app that are looked up once; an app that names more is looked up each time.
 _REMEMBERED = 10_000
 
 
-def normal_route(route: str) -> str:
-    """A template without its parameters' names: `/items/{}` for `/items/<int:id>`."""
-    plain = _PARAMETER.sub("{}", route)
-    return plain if plain.startswith("/") else "/" + plain
-
-
 def contract_of(valid: Any) -> Contract:
     """The contract that a value stands for: itself, a JSON Schema, a type, or one for each route.
 
-    A mapping whose keys are all routes (they begin with a slash) is one for each route, every
-    other one a schema. Raises `TypeError` for what is none of these, and as the makers do.
+    A mapping whose keys are routes (they have a slash) is one for each route, every other one a
+    schema. Raises `TypeError` for what is none of these, and as the makers do.
     """
     if isinstance(valid, ResponseContract):
         return valid
     if isinstance(valid, Mapping):
-        if valid and all(isinstance(key, str) and key.startswith("/") for key in valid):
+        if any(isinstance(key, str) and "/" in key for key in valid):  # no keyword has one
             return contracts_by_route(valid)
         return json_schema_contract(valid)
     if is_type(valid):
@@ -57,8 +49,10 @@ def contracts_by_route(contracts: Mapping[str, Any]) -> RouteContracts:
     """
     found: dict[str, Contract] = {}
     for route, valid in contracts.items():
-        if not route.startswith("/"):
-            raise ValueError(f"contract has the route {route!r}; a route begins with a slash")
+        if "/" not in str(route):
+            raise ValueError(
+                f"contract has the route {route!r}; a route has a slash, such as /plans/{{id}}"
+            )
         normal = normal_route(route)
         if normal in found:
             raise ValueError(f"contract has the route {route!r} twice, but for parameters' names")
@@ -66,15 +60,17 @@ def contracts_by_route(contracts: Mapping[str, Any]) -> RouteContracts:
             found[normal] = contract_of(valid)
         except (ValueError, TypeError) as error:
             raise type(error)(f"contract of {route}: {error}") from error
-    return RouteContracts(found)
+    return RouteContracts(found, tuple(contracts))
 
 
 class RouteContracts(ResponseContract):
-    """Asks the contract of the response's route."""
+    """Asks the contract of the response's route; `routes` are those that it was given for."""
 
     name = "contract"
+    by_route = True
 
-    def __init__(self, contracts: Mapping[str, Contract]) -> None:
+    def __init__(self, contracts: Mapping[str, Contract], routes: tuple[str, ...]) -> None:
+        self.routes = routes
         self._contracts = dict(contracts)
         self._find: Callable[[str], Contract | None] = Lookup(self._contracts)
 
@@ -97,13 +93,16 @@ def may_be_about(contract: Contract, status: int, headers: Headers) -> bool:
 
 
 class Lookup:
-    """Finds what belongs to a route, as frameworks name it."""
+    """Finds what belongs to a route, as frameworks name it; None where nothing does."""
 
     def __init__(self, by_route: Mapping[str, Any]) -> None:
-        self._by_route = by_route
-        self._known: dict[str, Any] = {}
+        self._by_route = {normal_route(route): value for route, value in by_route.items()}
+        self._known: dict[str | None, Any] = {}
 
-    def __call__(self, route: str) -> Any:
+    def __bool__(self) -> bool:
+        return bool(self._by_route)
+
+    def __call__(self, route: str | None) -> Any:
         try:
             return self._known[route]
         except KeyError:

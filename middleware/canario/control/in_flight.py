@@ -7,7 +7,7 @@ alone, not on who looks or how late.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ from canario.metrics.counts import NOTHING, Counts
 from canario.metrics.in_flight import NOTHING_SEEN, InFlight, Seen, SeenOfArm
 from canario.plan import RollbackThresholds
 from canario.routing.router import Arm
+from canario.routing.template import normal_route
 
-__all__ = ["Flights", "OpenRequests", "Request"]
+__all__ = ["Flights", "OpenRequests", "Request", "patience"]
 
 
 class Request(Protocol):
@@ -57,6 +58,22 @@ class Flights(Protocol):
         """
 
 
+def patience(thresholds: RollbackThresholds) -> Callable[[str | None], float]:
+    """How long (s) a request of a route may be in flight before it is given up.
+
+    As in all that is said by route, what its parameters are called makes no difference.
+    """
+    by_route = {
+        normal_route(route): after for route, after in thresholds.abandoned_after_by_route.items()
+    }
+
+    def after(route: str | None) -> float:
+        default = thresholds.abandoned_after
+        return default if route is None else by_route.get(normal_route(route), default)
+
+    return after
+
+
 class OpenRequests:
     """What the middleware serves.
 
@@ -70,6 +87,7 @@ class OpenRequests:
         "_by_route",
         "_least",
         "_open",
+        "_patience",
         "_slow_ms",
         "add",
         "given_up",
@@ -79,8 +97,9 @@ class OpenRequests:
     def __init__(self, thresholds: RollbackThresholds) -> None:
         self._slow_ms = thresholds.max_p95_latency_ms
         self._after = thresholds.abandoned_after
-        self._by_route = thresholds.abandoned_after_by_route
-        self._least = min(self._after, *self._by_route.values(), inf)
+        self._by_route = bool(thresholds.abandoned_after_by_route)
+        self._patience = patience(thresholds)
+        self._least = min(self._after, *thresholds.abandoned_after_by_route.values(), inf)
         self._open: dict[Request, None] = {}
         self._answered: dict[Arm, float] = {"baseline": -inf, "canary": -inf}
         self.given_up: list[Request] = []  # until somebody takes note of them
@@ -144,7 +163,7 @@ class OpenRequests:
         """Whether it has been silent for so long that nobody waits any more."""
         after = self._after
         if self._by_route:
-            after = self._by_route.get(request.find_route() or "", after)
+            after = self._patience(request.find_route())
         return at - request.silent_since(at) > after
 
     def _seen(self, requests: Iterable[Request], arm: Arm, at: float) -> InFlight:

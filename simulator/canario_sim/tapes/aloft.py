@@ -6,6 +6,7 @@ from math import inf
 
 import numpy as np
 
+from canario.control.in_flight import patience
 from canario.metrics.counts import NOTHING, Counts
 from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
 from canario.plan import RollbackThresholds
@@ -54,8 +55,9 @@ class Aloft:
         self._there: Ints = np.empty(0, np.int64)
         self._answered = [-inf, -inf]
         # What was in flight when the tape ended: never answered.
+        after = patience(thresholds)
         self._never = [
-            (each.at, int(each.canary), each.timed, _after(each.route, thresholds))
+            (each.at, int(each.canary), each.timed, after(each.route))
             for each in recording.unfinished
             if each.at >= start
         ]
@@ -145,17 +147,13 @@ class Aloft:
         return found
 
 
-def _after(route: str | None, thresholds: RollbackThresholds) -> float:
-    return thresholds.abandoned_after_by_route.get(route or "", thresholds.abandoned_after)
-
-
 def _patience(recording: Recording, thresholds: RollbackThresholds) -> Floats:
     """How long each request may be in flight, by its route.
 
     Where the tape's own plan is judged again, one that was given up is given up when it was: it
     may have been longer, as of a body that went on for a while and then stalled.
     """
-    by_route = [_after(name, thresholds) for name in recording.routes]
+    by_route = list(map(patience(thresholds), recording.routes))
     after = np.array([*by_route, thresholds.abandoned_after])[recording.route]
     if recording.plan is not None and _alike(recording, thresholds):
         gone = recording.flight == ABANDONED
@@ -170,7 +168,7 @@ def _lasting(recording: Recording, thresholds: RollbackThresholds) -> Flags:
     if recording.plan is None:
         return np.zeros(len(recording), np.bool_)
     own = recording.plan.deployment.rollback_thresholds
-    by_route = [_after(name, own) for name in recording.routes]
+    by_route = list(map(patience(own), recording.routes))
     after = np.array([*by_route, own.abandoned_after])[recording.route]
     lasting: Flags = (
         (recording.ended - recording.at > after)
