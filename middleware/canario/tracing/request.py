@@ -29,9 +29,10 @@ from opentelemetry.trace import (
 from canario._version import __version__
 from canario.interrupts import pass_on
 
+from .fastapi import share_with_fastapi
 from .feature_flag import FlagAttributes, key_id
 from .http_attributes import Attributes, HTTPProtocol, known_methods
-from .request_span import RequestSpan
+from .request_span import CLAIM, RequestSpan
 
 if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController
@@ -122,6 +123,7 @@ class RequestTracer:
     ) -> RequestSpan | None:
         if self._abandoned:
             self.sweep()
+        share_with_fastapi(CLAIM)
         current = get_current()
         present = get_current_span(current) if current else INVALID_SPAN
         of = present.get_span_context()

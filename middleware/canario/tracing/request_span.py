@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from .request import RequestTracer
 
-__all__ = ["RequestSpan"]
+__all__ = ["CLAIM", "RequestSpan"]
 
 # As the metrics call them, whose attribute has the same name.
 _WORDS = {Outcome.GOOD: "good", Outcome.BAD: "error", Outcome.NEUTRAL: "neutral"}
 
 # With this key in an ASGI scope, Starlette's own middleware takes a request as traced already.
-_STARLETTES = "starlette.opentelemetry"
+CLAIM = "starlette.opentelemetry"
 
 
 class RequestSpan:
@@ -78,15 +78,15 @@ class RequestSpan:
         return None if self.context is None else attach(self.context)
 
     def claim(self, request: MutableMapping[str, Any]) -> None:
-        """Keep Starlette's own middleware, further in, from opening a second SERVER span."""
-        if request.get("type") == "http" and _STARLETTES not in request:
-            request[_STARLETTES] = True
+        """Keep what Starlette and FastAPI bring from opening a second SERVER span further in."""
+        if request.get("type") in ("http", "websocket") and CLAIM not in request:
+            request[CLAIM] = True
             self._claimed = request
 
     def release(self) -> None:
         """Leave the scope as it was."""
         if self._claimed is not None:
-            self._claimed.pop(_STARLETTES, None)
+            self._claimed.pop(CLAIM, None)
             self._claimed = None
 
     def note_route(self, route: str | None) -> None:
