@@ -348,3 +348,38 @@ def test_the_limit_of_errors_is_the_thresholds_unless_the_judge_has_its_own() ->
     by_judge = metric_paths(PLAN, Sequential(max_error_rate=1), increments)["errors"]
     assert by_plan == by_judge
     assert by_plan > metric_paths(PLAN, Sequential(), increments)["errors"]
+
+
+def test_failures_at_the_full_share_are_not_compared_with_successes_of_the_share_before() -> None:
+    """Both arms fail alike and at once; what succeeds takes a minute. When all of the traffic is
+    the canary's, all failures are, while the baseline's last requests go on succeeding."""
+    settings = Sequential(weights=Weights(errors=0, slow=0, relative_errors=1, relative_slow=0))
+    process = EProcess(Deployment(), settings)
+    for _ in range(60):
+        process.step(
+            Increment(
+                Counts(requests=250, errors=5),
+                Counts(requests=750, errors=15),
+                arrived=250,
+                baseline_arrived=750,
+            )
+        )
+    before = process.log_e
+    for _ in range(12):
+        process.step(
+            Increment(
+                Counts(requests=265, errors=20),
+                Counts(requests=735),
+                stage=1,
+                arrived=1000,
+                baseline_arrived=0,
+            )
+        )
+    assert process.log_e <= before + 0.1
+
+
+def test_slow_failures_are_not_compared_with_what_arrives_after_the_share_has_risen() -> None:
+    """They are of requests that arrived under the share before."""
+    assert Increment(Counts(), arrived=5, baseline_arrived=0).exposures == [(0, 0), (5, 0)]
+    ended = Increment(Counts(requests=3), Counts(requests=9))
+    assert ended.exposures == [(3, 9)]  # nobody has told what arrived

@@ -17,8 +17,10 @@ Failures are quicker than successes, so at each check the requests in flight are
 successes: E · Π e^−c over those in flight is dominated by the expectation of what it will be, and
 that is a supermartingale. What is overdue is slow whatever becomes of it. Neither is added for
 good: at the next check those that are then in flight are looked at. And of the failed requests
-the canary's share is that of the requests that *arrived*: of those that have ended so early, only
-the failed ones have.
+the canary's share may be that of the requests that *arrived*, where failures are quick, or of those
+that *ended*, where they are not. The two differ when a stage begins, above all at the full share,
+where the baseline's last requests go on succeeding and none comes that could fail; so the larger
+one is tolerated.
 """
 
 from __future__ import annotations
@@ -57,13 +59,24 @@ class Increment(Struct, frozen=True):
     baseline_arrived: int = 0
 
     @property
-    def exposed(self) -> tuple[int, int]:
-        """Of how many requests of either arm its failures are: those that arrived, or those that
-        ended where they are more, since the failures are among both."""
-        return (
-            max(self.canary.requests, self.canary.errors, self.arrived),
-            max(self.baseline.requests, self.baseline.errors, self.baseline_arrived),
+    def exposed(self) -> int:
+        """Of how many of the canary's requests its failures are: those that arrived, or those
+        that ended where they are more, since the failures are among both."""
+        return max(self.canary.requests, self.canary.errors, self.arrived)
+
+    @property
+    def exposures(self) -> list[tuple[int, int]]:
+        """Both arms' requests, as they ended and as they arrived.
+
+        A failure is of a request that arrived just now where failures are quick, and of one that
+        arrived when those did that succeed now where they are not. The share may have changed in
+        between; that of the failures lies between the two.
+        """
+        ended, arrived = (
+            (self.canary.requests, self.baseline.requests),
+            (self.arrived, self.baseline_arrived),
         )
+        return [ended, arrived] if any(arrived) else [ended]
 
 
 class _Bin(Struct, frozen=True):
@@ -159,17 +172,16 @@ class EProcess:
     def _add(self, came: Increment, mass: float) -> float:
         canary, baseline = came.canary, came.baseline
         errors, slow = self._nulls
-        exposed = came.exposed
         # A bet is on a share of all requests, of which those that ended first are no sample. A
         # likelihood ratio is of those that ended, and those in flight stand beside them.
-        events = canary.requests if self._checks is None else exposed[0]
+        events = canary.requests if self._checks is None else came.exposed
         trials = (
             (canary.errors, events, errors),
             (canary.slow, canary.timed, slow),
             (
                 canary.errors,
                 canary.errors + baseline.errors,
-                self._share(*exposed),
+                max(self._share(*each) for each in came.exposures),
             ),
             (
                 canary.slow,

@@ -156,8 +156,9 @@ class _Sight:
         """For each error rate the first row in which it is exceeded."""
         errors = self._errors[rows.end] - self._errors[rows.start]
         scaled = errors * self._whole if self._exact else errors.astype(object) * self._whole
-        n = rows.end - rows.start + self._seen.in_flight[rows.look]
+        n = rows.end - rows.start
         judged = self._checks[rows.look] & (n >= least)
+        n = n + self._seen.in_flight[rows.look]
         # A part is exceeded when it is less than scaled / n, and so less than that rounded up.
         highest = np.where(judged, -(-scaled // np.maximum(n, 1)), -1)
         first: Ints = np.searchsorted(np.maximum.accumulate(highest), self._parts, "right")

@@ -114,7 +114,8 @@ class Evidence:
         n, more = counts.canary[0], counts.baseline[0]
         rates = np.array(self._grid.max_error_rate) / 100
         nothing = np.zeros_like(n)
-        came, others_came = np.maximum(counts.came, [n, more])
+        ended, arrived = self._share(n, more), self._share(*counts.came)
+        share = np.where(counts.came.any(axis=0), np.maximum(ended, arrived), ended)
         return (
             self._mixture(counts.canary[1], n, rates[:, None] + 0 * n, (nothing, counts.in_flight)),
             self._mixture(
@@ -126,13 +127,13 @@ class Evidence:
             self._mixture(
                 counts.canary[1],
                 counts.canary[1] + counts.baseline[1],
-                self._share(came, others_came),
+                share,
                 (nothing, nothing),
             ),
             self._mixture(
                 counts.slow,
                 counts.slow + counts.baseline_slow,
-                self._share(n, more),
+                ended,
                 (nothing, nothing),
             ),
         )
