@@ -340,7 +340,11 @@ class _Responder:
 
 
 class _Body:
-    """Stands in for an app's iterable, and sees each piece, its end and its `close()`."""
+    """Stands in for an app's iterable, and sees each piece, its end and its `close()`.
+
+    What it has not itself is the app's: others look for a `status_code` there. Only what Python
+    itself asks for is not, such as a length, by which servers go.
+    """
 
     __slots__ = ("_closed", "_iterable", "_iterator", "_responder")
 
@@ -349,6 +353,11 @@ class _Body:
         self._iterable = iterable
         self._iterator: Iterator[bytes] | None = None
         self._closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in _Body.__slots__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._iterable, name)
 
     def __iter__(self) -> _Body:
         self._begin()
@@ -498,4 +507,4 @@ def _is_file(body: object, environ: WSGIEnvironment) -> bool:
     if isinstance(wrapper, type):
         return isinstance(body, wrapper)
     # uWSGI's is a function that returns the file, which the server then knows by its identity.
-    return wrapper is not None and hasattr(body, "read")
+    return wrapper is not None and hasattr(type(body), "read")

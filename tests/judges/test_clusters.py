@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import exp, prod
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from canario.control.rollout import Rollout
 from canario.explain import explain
 from canario.judges.alternatives import Bets
+from canario.judges.change import Change
 from canario.judges.eprocess import EProcess, Increment, log_e_values
 from canario.judges.mixture import Mixture
 from canario.metrics.counts import Counts
@@ -121,6 +123,72 @@ def test_a_bin_counts_when_it_is_full_and_a_stage_begins_a_new_one() -> None:
     assert log_es[1] < log_es[2] == log_es[3] == log_es[4]
     # The bin that the first stage has left unfinished counts as soon as the second one begins.
     assert log_es[4] < log_es[5] == log_es[6]
+
+
+class Noted(EProcess):
+    """Keeps what is added to the evidence: the bins, each with its mass."""
+
+    added: list[tuple[Increment, float]]
+
+    def _add(self, came: Increment, mass: float) -> float:
+        self.added.append((came, mass))
+        return super()._add(came, mass)
+
+
+@given(
+    st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    st.integers(1, 4),
+    st.randoms(use_true_random=False),
+)
+@settings(deadline=None)
+def test_each_check_is_in_one_bin_of_its_stage_wherever_a_stage_ends(
+    lengths: list[int], size: int, random: Random
+) -> None:
+    """A stage that changes with a half-full bin counts it, once, and begins another one."""
+    increments = [
+        Increment(
+            Counts(requests=random.randint(0, 9), errors=random.randint(0, 9), timed=1),
+            Counts(requests=random.randint(0, 9)),
+            stage,
+            arrived=random.randint(0, 9),
+            baseline_arrived=random.randint(0, 9),
+        )
+        for stage, length in enumerate(lengths)
+        for _ in range(length)
+    ]
+    deployment = Deployment(canary_stages=tuple(Stage(10 * (n + 1), 60) for n in range(4)))
+    process = Noted(deployment, Sequential(bin_seconds=5 * size))
+    process.added = []
+    for each in increments:
+        process.step(each)
+    bins = [
+        increments[first + start : first + min(start + size, length)]
+        for stage, length in enumerate(lengths)
+        for first in [sum(lengths[:stage])]
+        for start in range(0, length, size)
+    ]
+    if len(bins[-1]) < size:  # nothing has closed the last one yet
+        last = bins.pop()
+        assert process.waiting == (
+            sum((each.canary for each in last), Counts()),
+            sum((each.baseline for each in last), Counts()),
+        )
+    masses = Change.of(deployment)
+    masses.begin()
+    mass = {id(each): masses.mass(each.stage) for each in increments}
+    assert [came for came, _ in process.added] == [
+        Increment(
+            sum((each.canary for each in held), Counts()),
+            sum((each.baseline for each in held), Counts()),
+            held[0].stage,
+            arrived=sum(each.arrived for each in held),
+            baseline_arrived=sum(each.baseline_arrived for each in held),
+        )
+        for held in bins
+    ]
+    assert [given for _, given in process.added] == pytest.approx(
+        [sum(mass[id(each)] for each in held) for held in bins]
+    )
 
 
 def test_bins_of_one_check_are_the_checks() -> None:

@@ -256,6 +256,41 @@ def test_the_arm_is_added_to_headers_of_any_kind() -> None:
     assert "faults" not in controller.counters
 
 
+def test_the_body_tells_what_the_apps_tells() -> None:
+    """Django's own tests read the status off what its handler returns."""
+
+    class Body:
+        status_code = 404
+        _private = "kept"
+
+        def __init__(self) -> None:
+            self.closed = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"hello"
+
+        def getvalue(self) -> bytes:
+            return b"hello"
+
+        def close(self) -> None:
+            self.closed += 1
+
+    body = Body()
+    returned: Any = CanaryMiddleware(answers(body), Controller())(
+        request(), lambda *_: lambda _: None
+    )
+    assert returned is not body
+    assert (returned.status_code, returned._private, returned.getvalue()) == (404, "kept", b"hello")
+    assert returned.closed == 0
+    for name in ("nothing", "__len__", "__wrapped__"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(returned, name)
+    assert list(returned) == [b"hello"]
+    returned.close()
+    returned.close()
+    assert body.closed == 1
+
+
 @pytest.mark.parametrize("name", ["", "X Arm", "X-Arm:", "X-Arm\r\n"])
 def test_what_is_no_header_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="arm_header is '"):

@@ -226,7 +226,9 @@ def test_an_app_without_the_middleware_is_as_ever() -> None:
     ask(guarded(app_of(provider), provider, "around"), http_scope("/v1/plans/17"))
     alone = Provider()
     assert ask(app_of(alone), http_scope("/v1/plans/17")).status == 200
-    assert alone.server.instrumentation_scope.name == "fastapi"
+    scope = alone.server.instrumentation_scope
+    assert scope is not None
+    assert scope.name == "fastapi"
 
 
 def test_what_an_instrumentor_has_changed_has_one_span_too() -> None:
