@@ -413,8 +413,11 @@ class _HTTPCall(_Call):
             self.end_span()
 
     def _see_start(self, message: Message) -> Message:
-        self.status = status_code(message.get("status"))
-        self.failed = self.status is None  # the server, or the client, can make nothing of it
+        status = message.get("status")
+        if status.__class__ is not int or not 100 <= status <= 999:
+            status = status_code(status)
+            self.failed = status is None  # the server, or the client, can make nothing of it
+        self.status = status
         self._trailers = message.get("trailers", False)
         given = message.get("headers", ())
         headers = readable(given)

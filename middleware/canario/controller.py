@@ -344,10 +344,11 @@ class CanaryDeploymentController(Forkable):
             TypeError: For what is no outcome or no number.
         """
         at = self.clock() if now is None else now
-        if latency_ms.__class__ is not float and latency_ms is not None:
-            latency_ms = duration_ms("latency_ms", latency_ms)
-        # Here, since what is put off is to be refused now, and no instant that is none looked at.
-        refuse_no_observation(at, arm, outcome, latency_ms)
+        if request is None:  # else the middleware has measured, within what is valid
+            if latency_ms.__class__ is not float and latency_ms is not None:
+                latency_ms = duration_ms("latency_ms", latency_ms)
+            # Here, since what is put off is to be refused now, and before anybody looks at it.
+            refuse_no_observation(at, arm, outcome, latency_ms)
         with self._lock:
             rollout = self._rollout
             if self._inside:
@@ -363,18 +364,12 @@ class CanaryDeploymentController(Forkable):
             self._inside = True
             try:
                 told = at >= self._wake and self._look_about(at)
-                events: list[Event] = []
-                counted = False
-                if request is not None:
-                    events, there = rollout.close(at, request, outcome)
-                    counted = not there
-                if not counted:
-                    events += rollout.observe(at, arm, outcome, latency_ms)
+                events = rollout.observe(at, arm, outcome, latency_ms, request)
                 if rollout.open.given_up:
                     self._take_given_up()
                 if events:
                     self._perform(events)
-                if self._tape is not None and not counted:
+                if self._tape is not None and (request is None or request.abandoned_at is None):
                     # In the order of the lock, which is the one that decides.
                     self._tape.observed(rollout.counts_at(at), arm, outcome, latency_ms, mark)
             finally:

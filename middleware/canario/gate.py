@@ -400,13 +400,17 @@ class Gate(Forkable):
         exchange.observed = True
         try:
             now = self.controller.clock() if at is None else at
-            self.know_health(exchange)
+            if exchange.perhaps_health:
+                self.know_health(exchange)
             outcome, latency_ms = self._worth(exchange, route, now)
             if exchange.span is not None:
                 exchange.span.note_worth(outcome, latency_ms)
-            self._count(exchange, outcome, latency_ms, route, now)
-            if exchange.abandoned_at is None:
-                self._record(exchange, outcome, latency_ms, route)
+            mark = None if self._mark is None else self._marked(exchange, route)
+            self.controller.observe(
+                exchange.arm, outcome, latency_ms, now=now, mark=mark, request=exchange
+            )
+            if self.monitor is not None and exchange.abandoned_at is None:
+                self._record(self.monitor, exchange, outcome, latency_ms, route)
             if self.alerts is not None and now >= self.alerts.due:
                 self.alerts.look(now)
             if self._watch is not None and (self._watching or route is None):
@@ -549,47 +553,34 @@ class Gate(Forkable):
             return seconds
         return None if controller.state.phase.terminal or not self._drives else seconds
 
-    def _count(
+    def _marked(self, exchange: Exchange, route: str | None) -> Mark | None:
+        """What the tape says of a request that has ended."""
+        mark = self.mark_of(exchange)
+        if mark is not None:
+            mark.route = route
+            if exchange.first_at is not None:
+                mark.flight = mark.STREAM
+        return mark
+
+    def _record(
         self,
+        monitor: SLOMonitor,
         exchange: Exchange,
         outcome: Outcome,
         latency_ms: float | None,
         route: str | None,
-        now: float,
     ) -> None:
-        """Tell the controller what a request was worth."""
-        mark = None
-        if self._mark is not None:
-            mark = self.mark_of(exchange)
-            if mark is not None:
-                mark.route = route
-                if exchange.first_at is not None:
-                    mark.flight = mark.STREAM
-        self.controller.observe(
-            exchange.arm,
-            outcome,
-            latency_ms,
-            now=now,
-            mark=mark,
-            request=exchange,
-        )
-
-    def _record(
-        self, exchange: Exchange, outcome: Outcome, latency_ms: float | None, route: str | None
-    ) -> None:
-        """Tell the monitor the same."""
-        if self.monitor is None or outcome is Outcome.NEUTRAL:
+        """Tell the monitor what the controller was told."""
+        if outcome is Outcome.NEUTRAL:
             return
         good = outcome is Outcome.GOOD
         span = exchange.span
         slow = latency_ms is not None and latency_ms > self._telling_ms
         if span is not None and span.kept and (slow or not good):
             # An example for an alert: whoever is told shall find the trace.
-            self.monitor.record_request(
-                self.flow_of(route), good, latency_ms, trace_id=span.trace_id
-            )
+            monitor.record_request(self.flow_of(route), good, latency_ms, trace_id=span.trace_id)
         else:
-            self.monitor.record_request(self.flow_of(route), good, latency_ms)
+            monitor.record_request(self.flow_of(route), good, latency_ms)
 
     def _evaluator(self, monitor: SLOMonitor) -> AlertEvaluator:
         return AlertEvaluator(

@@ -250,18 +250,12 @@ def one_by_one(recording: Recording, deployment: Deployment) -> list[Any]:
         if row == len(recording) or rollout.state.phase.terminal:
             break
         latency = float(recording.latency_ms[row])
-        request = flying[row]
-        if request is not None:
-            outcome = OUTCOMES[recording.outcome[row]]
-            more, there = rollout.close(float(recording.ended[row]), request, outcome)
-            events += more
-            if not there:
-                continue
         events += rollout.observe(
             float(recording.ended[row]),
             "canary" if recording.arm[row] else "baseline",
             OUTCOMES[recording.outcome[row]],
             None if np.isnan(latency) else latency,
+            flying[row],
         )
     return events + rollout.advance(recording.ends)
 

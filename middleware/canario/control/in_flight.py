@@ -110,15 +110,14 @@ class OpenRequests:
     def __len__(self) -> int:
         return len(self._open)
 
-    def close(self, request: Request, at: float, *, answered: bool) -> bool:
-        """A request has ended.
+    def close(self, request: Request, at: float, *, answered: bool) -> None:
+        """A request has ended at the instant `at`, which is not before any other's.
 
-        False when it is not there: it has been given up, or nobody has added it. `answered` tells
-        a response from a client that left.
+        `answered` tells a response from a client that left.
         """
-        if answered and at > self._answered[request.arm]:
+        if answered:
             self._answered[request.arm] = at
-        return self._open.pop(request, self) is None
+        self._open.pop(request, None)
 
     def discard(self, request: Request) -> None:
         """Forget a request that is not to be counted."""

@@ -211,27 +211,28 @@ class Rollout:
                 "checks ahead"
             )
 
-    def close(self, now: float, request: Request, outcome: Outcome) -> tuple[list[Event], bool]:
-        """A request in flight has ended.
-
-        Checks that were due come first: for them it was in flight. Returns what came of these,
-        and whether it is still to be counted: one that was given up has been.
-        """
-        events = self.advance(now) if now >= self.due else []
-        # Whoever has left has heard no answer.
-        answered = outcome is not Outcome.NEUTRAL
-        return events, self.open.close(request, max(now, self._cursor), answered=answered)
-
     def observe(
-        self, now: float, arm: Arm, outcome: Outcome, latency_ms: float | None = None
+        self,
+        now: float,
+        arm: Arm,
+        outcome: Outcome,
+        latency_ms: float | None = None,
+        request: Request | None = None,
     ) -> list[Event]:
         """Count one finished request. Without a latency it takes no part in the percentiles.
 
+        `request` is the one in flight that has ended: checks that were due come first, and for
+        them it was in flight. One that was given up has been counted, and is not again.
         Whoever counts what others have measured asks `refuse_no_observation` first.
         """
         events = self.advance(now) if now >= self.due else []
         if now < self._cursor:
             now = self._cursor
+        if request is not None:
+            # Whoever has left has heard no answer.
+            self.open.close(request, now, answered=outcome is not Outcome.NEUTRAL)
+            if request.abandoned_at is not None:
+                return events
         metrics = self.recorder.canary if arm == "canary" else self.recorder.baseline
         if outcome is Outcome.NEUTRAL:
             metrics.window.add(now, 0, neutral=1)
