@@ -130,18 +130,21 @@ async def call(middleware: CanaryMiddleware, key: str, number: int) -> None:
 
 
 def recorded(seed: int, **canary: float) -> Iterator[RecordedRequest]:
-    """Overlapping requests of 40 users over 100 seconds."""
-    rng = np.random.default_rng(seed)
+    """Overlapping requests of 40 users over 100 seconds; those that hang end after 14 s, or not
+    before all is over."""
+    rng, hanging = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     at = 0.0
     while at < 100:
         at += float(rng.exponential(1 / canary.get("rate", 8)))
         latency = float(rng.lognormal(4.5, 0.6))
+        hung = (hanging.random(2) < canary.get("hangs", 0)).tolist()
+        longer = float(hanging.choice([14_000, 900_000]))
         yield RecordedRequest(
             at=at,
             key=f"user-{rng.integers(40)}",
-            baseline=Fate(latency, bool(rng.random() > 0.01)),
+            baseline=Fate(latency + longer * hung[0], bool(rng.random() > 0.01)),
             canary=Fate(
-                latency * canary.get("slower", 1) + canary.get("leak", 0) * at,
+                latency * canary.get("slower", 1) + canary.get("leak", 0) * at + longer * hung[1],
                 bool(rng.random() > canary.get("errors", 0.01)),
                 bool(rng.random() > canary.get("broken", 0)),
             ),
@@ -159,6 +162,18 @@ def recorded(seed: int, **canary: float) -> Iterator[RecordedRequest]:
         ("tolerated", {"broken": 0.02}, {"contract_budgets": {"answers": 12.5}}, "promoted"),
         ("used up", {"broken": 0.2}, {"contract_budgets": {"answers": 12.5}}, "rolled_back"),
         ("another's", {"broken": 0.02}, {"contract_budgets": {"scores": 50.0}}, "rolled_back"),
+        ("hangs", {"hangs": 0.5}, {}, "rolled_back"),
+        (
+            "given up",
+            {"hangs": 0.02, "broken": 0.02},
+            {
+                "max_p95_latency_ms": 6000,
+                "abandoned_after_seconds": 6,
+                "max_error_rate": 50,
+                "contract_budgets": {"answers": 30.0},
+            },
+            "promoted",
+        ),
         ("few", {"rate": 0.4}, {}, "rolled_back"),
         ("often", {"errors": 0.08}, {"check_interval_seconds": 0.7}, None),
     ],
@@ -177,6 +192,10 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
     if title in ("broken", "used up", "another's"):
         assert isinstance(journal[-1], RolledBack)
         assert journal[-1].violation == BROKEN
+    if title == "given up":
+        seen = rehearsed.history
+        assert max(each.canary.counts.abandoned for each in seen) > 1
+        assert max(each.canary.in_flight for each in seen) > 1
     if title == "tolerated":
         assert rehearsed.canary.violations > 3
 
@@ -189,6 +208,8 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
     broken=st.sampled_from([0.0, 0.01, 0.1]),
     rate=st.sampled_from([0.3, 3.0]),
     budget=st.sampled_from([0.0, 10.0, 30.0]),
+    hangs=st.sampled_from([0.0, 0.0, 0.05, 0.4]),
+    patience=st.sampled_from([None, 2.0, 6.0]),
     judge=st.sampled_from([THRESHOLDS, Sequential(alpha=0.1), Sequential(bin_seconds=7)]),
 )
 def test_for_any_sequence(
@@ -198,10 +219,19 @@ def test_for_any_sequence(
     broken: float,
     rate: float,
     budget: float,
+    hangs: float,
+    patience: float | None,
     judge: Judgement,
 ) -> None:
-    requests = list(recorded(seed, errors=errors, slower=slower, broken=broken, rate=rate))
-    one = plan(judge, min_samples=5, contract_budgets={"answers": budget})
+    requests = list(
+        recorded(seed, errors=errors, slower=slower, broken=broken, rate=rate, hangs=hangs)
+    )
+    one = plan(
+        judge,
+        min_samples=5,
+        contract_budgets={"answers": budget},
+        abandoned_after_seconds=patience,
+    )
     journal = asyncio.run(live(one, requests, 250))
     rehearsed = replay_tape(one, requests, horizon_seconds=250, violation=BROKEN)
     assert journal == list(rehearsed.events)

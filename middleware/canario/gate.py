@@ -415,7 +415,9 @@ class Gate(Forkable):
                 self.alerts.look(now)
             if self._watch is not None and (self._watching or route is None):
                 self._see_route(self._watch, exchange, route)
-            if self._checker is not None and exchange.complete:
+            # Whoever was given up has been counted as failed: its answer is nobody's any more.
+            late = exchange.abandoned_at is not None
+            if self._checker is not None and exchange.complete and not late:
                 self._submit(self._checker, exchange, route or "")
         except BaseException as error:
             self.fault("observing", error)
