@@ -30,11 +30,19 @@ from canario.slo import SLOMonitor
 from canario.telemetry import CanarioCollector
 from canario.testing import ManualClock
 
-NO_LATENCIES = [nan, inf, -inf, -1.0, -1e-9, 1e12, 1e308, 10**400, "12", b"12", 1j, [1.0], object()]
-NO_INSTANTS = [nan, inf, -inf, 1e300, -1e12, "12", object()]
-NO_ARMS = ["Canary", "CANARY", b"canary", "", None, 1, True, "canary ", object()]
-NO_OUTCOMES: list[Any] = ["good", "bad", "GOOD", None, False, True, 0, 1, object()]
-NO_TRUTHS = ["yes", "false", "", b"", None, 2, 0.0, nan, [], object()]
+
+class Thing:
+    """Something else; with a name that is the same in every process."""
+
+    def __repr__(self) -> str:
+        return "Thing()"
+
+
+NO_LATENCIES = [nan, inf, -inf, -1.0, -1e-9, 1e12, 1e308, 10**400, "12", b"12", 1j, [1.0], Thing()]
+NO_INSTANTS = [nan, inf, -inf, 1e300, -1e12, "12", Thing()]
+NO_ARMS = ["Canary", "CANARY", b"canary", "", None, 1, True, "canary ", Thing()]
+NO_OUTCOMES: list[Any] = ["good", "bad", "GOOD", None, False, True, 0, 1, Thing()]
+NO_TRUTHS = ["yes", "false", "", b"", None, 2, 0.0, nan, [], Thing()]
 
 
 def begun() -> CanaryDeploymentController:
