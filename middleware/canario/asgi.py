@@ -13,6 +13,7 @@ from .asgi_ending import was_cancelled, was_closed
 from .asgi_lifespan import PairedLifespan, State, flush_sinks, give_state
 from .asgi_route import RouteNames
 from .asgi_types import App, Message, Receive, Scope, Send
+from .caching import concerns_caches
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
@@ -139,21 +140,14 @@ class CanaryMiddleware:
                 scope.get("scheme") in ("https", "wss"),
             ):
                 return False
-            if self._adds or call.set_cookie is not None:
-                call.extra = self._added(call)
+            if self._adds:
+                call.extra = self._arm_headers[call.arm]
             if self._states is not None and call.arm == "canary":
                 give_state(scope, *self._states)
         except BaseException as error:
             self.gate.fault("routing", error)
             return False
         return True
-
-    def _added(self, exchange: Exchange) -> Headers:
-        """What our configuration adds to the headers of a response."""
-        added = self._arm_headers[exchange.arm]
-        if exchange.set_cookie is None:
-            return added
-        return (*added, (b"set-cookie", exchange.set_cookie.encode("latin-1")))
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> Any:
         async def tell(message: Message) -> Any:
@@ -264,7 +258,7 @@ class _Call(Exchange):
         """Have the baseline serve the request as if canario were not here, after a fault."""
         self.arm, self.reason = "baseline", "error"
         self.observed = True
-        self.extra = ()
+        self.extra, self.set_cookie = (), None
         self.body = None
 
     def end_span(self, error: BaseException | None = None) -> None:
@@ -428,6 +422,11 @@ class _HTTPCall(_Call):
             self.see_head(self.status, wire_pairs(headers))
         if self.span is not None and not self.span.own:
             self.span.note_route(self._template())  # a host's ends with the last message, or before
+        if self.reason != "disabled" and (self.set_cookie or concerns_caches(headers)):
+            method = self.scope.get("method", "")
+            pairs = [*wire_pairs(headers), *self.extra]
+            headers = self._middleware.gate.headers_for(self, self.status, pairs, method)
+            return {**message, "headers": headers}
         return _with_headers(message, self.extra) if self.extra else message
 
 
@@ -479,7 +478,10 @@ class _WebSocketCall(_Call):
             if not self._accepted:
                 self.status = status_code(message.get("status"))
                 self.failed = self.status is None
-            return _with_headers(message, self.extra) if self.extra else message
+            extra = self.extra
+            if self.set_cookie is not None:
+                extra = (*extra, (b"set-cookie", self.set_cookie.encode("latin-1")))
+            return _with_headers(message, extra) if extra else message
         return message
 
 

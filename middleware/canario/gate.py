@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from opentelemetry.trace import format_trace_id
 
 from canario.alerts.evaluator import AlertEvaluator
+from canario.caching import adapt, varies_by
 from canario.clock import ManualClock
 from canario.config import ConfigError
 from canario.context import present
@@ -97,6 +98,7 @@ class Exchange:
     timed = True
     perhaps_health = False  # its path may be a health check's once a router has shortened it
     set_cookie: str | None = None
+    given: tuple[str, bytes] | None = None  # the cookie's name and the key in it, once given
     status: int | None = None
     response_headers: Sequence[tuple[bytes, bytes]] = ()
     first_at: float | None = None
@@ -202,6 +204,7 @@ class GateOptions(TypedDict, total=False):
     spans: bool
     tracer_provider: TracerProvider | None
     environ: Mapping[str, str] | None
+    caches: bool
 
 
 class Gate(Forkable):
@@ -233,6 +236,7 @@ class Gate(Forkable):
             soon as the host has set one.
         environ: Where the secrets for forced arms and for users' keys are read from;
             `os.environ` by default.
+        caches: False leaves what responses say to caches as it is.
 
     Raises:
         ConfigError: When the plan names a secret that the environment does not hold, or a
@@ -256,6 +260,7 @@ class Gate(Forkable):
         spans: bool = True,
         tracer_provider: TracerProvider | None = None,
         environ: Mapping[str, str] | None = None,
+        caches: bool = True,
     ) -> None:
         if arm_header is not None:
             _check_arm_header(arm_header)
@@ -274,6 +279,8 @@ class Gate(Forkable):
         if key is not None:
             self._sources.insert(0, self._function_source(key))
             self._asked = ("key=", *self._asked)
+        self._caches = caches
+        self._varies = varies_by(routing, key is not None)
         self._keys_seen: list[bool] | None = []  # until they were looked at
         environ = os.environ if environ is None else environ
         self._forced = _forced_arms(controller, environ)
@@ -421,6 +428,37 @@ class Gate(Forkable):
                 self._submit(self._checker, exchange, route or "")
         except BaseException as error:
             self.fault("observing", error)
+
+    def headers_for(
+        self,
+        exchange: Exchange,
+        status: int | None,
+        headers: Sequence[tuple[bytes, bytes]],
+        method: str,
+    ) -> list[tuple[bytes, bytes]]:
+        """The headers of a response with the cookie that is to be set, and with what caches need
+        to know of an arm that was chosen. Asked where there is a cookie, or `concerns_caches`.
+        """
+        cookie = None if exchange.set_cookie is None else exchange.set_cookie.encode("latin-1")
+        if not self._caches:
+            return [*headers] if cookie is None else [*headers, (b"set-cookie", cookie)]
+        chosen = exchange.arm == "canary" or exchange.reason == "targeting_match"
+        made = adapt(
+            headers,
+            status=status,
+            safe=method in ("GET", "HEAD"),
+            varies=self._varies,
+            passing=chosen and self.controller.state.phase is not Phase.COMPLETED,
+            cookie=cookie,
+        )
+        if made.withheld:
+            self.controller.count("cookie_withheld")
+            self.controller.warn(
+                f"the cookie {self._anonymous!r} is left out of responses that shared caches may "
+                "store (Cache-Control: public, max-age and the like), since they would give it to "
+                "others; a user is kept in one bucket from the first other response on"
+            )
+        return made.headers
 
     def know_health(self, exchange: Exchange) -> None:
         """Leave a health check out of the latency, once the router below has named its path."""
@@ -720,7 +758,14 @@ class Gate(Forkable):
 
     def _name_anonymous(self, exchange: Exchange, name: str, secure: bool) -> bytes:
         """Give the user a random key to come back with: it carries the bucket of every release."""
+        outer = exchange.outer
+        while outer is not None:  # a release around this one may have given one under that name
+            if outer.given is not None and outer.given[0] == name:
+                exchange.given = outer.given
+                return outer.given[1]
+            outer = outer.outer
         key = secrets.token_urlsafe(16)
+        exchange.given = name, key.encode()
         exchange.set_cookie = (
             f"{name}={key}; Path=/; Max-Age={_COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
             + ("; Secure" if secure else "")

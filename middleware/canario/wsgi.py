@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
 
 from opentelemetry.context import detach
 
+from .caching import concerns_caches
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
@@ -120,8 +121,8 @@ class _Responder:
     __slots__ = (
         "_environ",
         "_event_stream",
-        "_is_head",
         "_is_socket",
+        "_method",
         "_options",
         "_route",
         "_start_response",
@@ -146,7 +147,7 @@ class _Responder:
         self._template: str | None = None  # the route as a span has it
         self._event_stream = False
         # Now, since an app may change the environ.
-        self._is_head = environ.get("REQUEST_METHOD") == "HEAD"
+        self._method = environ.get("REQUEST_METHOD", "")
         self._is_socket = "HTTP_UPGRADE" in environ and _asks_for_socket(environ)
 
     def call(self, app: WSGIApplication) -> Iterable[bytes]:
@@ -179,14 +180,16 @@ class _Responder:
     ) -> Callable[[bytes], object]:
         """The server's own, but for what it notes; what the server raises goes to the app."""
         headers = readable(headers)  # the server must still find what can be read but once
-        adds = self._options.gate.arm_header is not None or self.exchange.set_cookie is not None
-        if adds and not self.exchange.observed:
-            headers = self._with_own(headers)
+        try:
+            own = self._with_own(status, headers)
+        except BaseException as error:
+            self._options.gate.fault("adding headers", error)
+            own = headers
         if exc_info is None:
-            self._write = self._start_response(status, headers)
+            self._write = self._start_response(status, own)
         else:
             try:
-                self._write = self._start_response(status, headers, exc_info)
+                self._write = self._start_response(status, own, exc_info)
             finally:
                 exc_info = None  # its traceback holds this frame
         try:
@@ -281,13 +284,22 @@ class _Responder:
             self.complete()  # a type without attributes of its own: its end cannot be seen
         return body  # type: ignore[no-any-return]
 
-    def _with_own(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """A copy of the app's list with what is to be added."""
-        name, cookie = self._options.gate.arm_header, self.exchange.set_cookie
-        own = [] if name is None else [(name, str(self.exchange.arm))]
-        if cookie is not None:
-            own.append(("Set-Cookie", cookie))
-        return [*headers, *own]
+    def _with_own(self, status: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The app's list, or a copy with what is to be added."""
+        exchange, gate = self.exchange, self._options.gate
+        if exchange.observed:
+            return headers
+        if gate.arm_header is not None:
+            headers = [*headers, (gate.arm_header, str(exchange.arm))]
+        if exchange.reason != "disabled" and (exchange.set_cookie or concerns_caches(headers)):
+            made = gate.headers_for(
+                exchange, status_code(status), wire_pairs(headers), self._method
+            )
+            return [
+                (_WRITTEN.get(name) or name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in made
+            ]
+        return headers
 
     def _note(self, status: str, headers: list[tuple[str, str]]) -> None:
         exchange = self.exchange
@@ -309,7 +321,7 @@ class _Responder:
     def _settle(self) -> None:
         """Tell a body that had nothing to give from a client that did not wait for it."""
         exchange = self.exchange
-        bodiless = self._is_head or exchange.status in (204, 304)
+        bodiless = self._method == "HEAD" or exchange.status in (204, 304)
         exchange.complete = exchange.status is not None and bodiless
         exchange.left = not exchange.complete
 
@@ -486,6 +498,10 @@ def _variable(name: bytes) -> str:
 def _path(environ: WSGIEnvironment) -> str:
     """The whole path as text."""
     return decoded(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
+
+
+# Names that are added, as WSGI apps write them.
+_WRITTEN = {b"cache-control": "Cache-Control", b"set-cookie": "Set-Cookie", b"vary": "Vary"}
 
 
 def _asks_for_socket(environ: WSGIEnvironment) -> bool:
