@@ -192,7 +192,8 @@ class CanaryDeploymentController(Forkable):
         self._patience = inf  # how long nobody may look before time counts as unwatched
         self._seen = -inf  # when somebody last looked
         self._note_due = inf
-        self._wake = inf  # the next instant at which an observation does more than count
+        # From then on whoever comes first has to see whether time was lost.
+        self.next_look = inf
         self._left: int | None = None  # the process whose rollout this one's was, before a fork
         if self._journal is not None:
             finalize(self, self._journal.close, _LEAVE_SECONDS).atexit = False
@@ -303,7 +304,7 @@ class CanaryDeploymentController(Forkable):
         """Make the checks that are due. Returns the instant of the next one."""
         now = self.clock()
         # Not `now >= due`: what a clock gives that is none is to be refused, and not ignored.
-        if not now < self._rollout.due or now >= self._wake or self._later:
+        if not now < self._rollout.due or now >= self.next_look or self._later:
             self._drive(lambda: self._rollout.advance(now), now, later=None)
         return self._rollout.due
 
@@ -359,11 +360,13 @@ class CanaryDeploymentController(Forkable):
                 )
                 return
             if rollout.state.phase is Phase.PENDING:
+                if request is not None:
+                    rollout.open.discard(request)
                 self._say_left()
                 return
             self._inside = True
             try:
-                told = at >= self._wake and self._look_about(at)
+                told = at >= self.next_look and self._look_about(at)
                 events = rollout.observe(at, arm, outcome, latency_ms, request)
                 if rollout.open.given_up:
                     self._take_given_up()
@@ -731,7 +734,7 @@ class CanaryDeploymentController(Forkable):
                 return
             self._inside = True
             try:
-                told = at >= self._wake and self._look_about(at)
+                told = at >= self.next_look and self._look_about(at)
                 events = step()
                 if self._rollout.open.given_up:
                     self._take_given_up()
@@ -796,7 +799,7 @@ class CanaryDeploymentController(Forkable):
     def _look_again(self, at: float) -> None:
         self._seen = max(at, self._seen)
         seen_due = inf if self._patience == inf else self._seen + LONGEST_SECONDS
-        self._wake = min(self._note_due, seen_due)
+        self.next_look = min(self._note_due, seen_due)
 
     def _have_watched(self) -> None:
         """Have a thread look after a live rollout. It is begun here, and after a fork anew."""
@@ -815,6 +818,9 @@ class CanaryDeploymentController(Forkable):
         not? True when there is something to tell."""
         since = self._seen
         lost = at - since > self._patience
+        if lost:  # which is known to the second
+            since = max(since, self._rollout.open.last_sign(at))
+            lost = at - since > self._patience
         events = self._rollout.unwatched(since, at) if lost else self._rollout.advance(at)
         self._perform(events)
         if self._journal is not None and at >= self._note_due:
@@ -859,7 +865,7 @@ class CanaryDeploymentController(Forkable):
             self._left = os.getppid()
             self._rollout.forget()
             self._events.clear()
-            self._wake = self._note_due = inf
+            self.next_look = self._note_due = inf
             self._seen = -inf
             self.router.share = 0.0
 

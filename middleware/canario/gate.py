@@ -119,6 +119,21 @@ class Exchange:
     pieces = 0  # of a body that has more of them, to tell one that goes on from one that stalls
     _pieces_seen = 0
     _silent_since: float | None = None
+    _arrived_at: float | None = None  # where that is not `started_at`
+
+    @property
+    def arrived_at(self) -> float:
+        """See `canario.control.in_flight.Request`."""
+        return self.started_at if self._arrived_at is None else self._arrived_at
+
+    def unwatched(self, seconds: float) -> None:
+        """See `canario.control.in_flight.Request`."""
+        self._arrived_at = self.arrived_at
+        self.started_at += seconds
+        if self.first_at is not None:
+            self.first_at += seconds
+        if self._silent_since is not None:
+            self._silent_since += seconds
 
     @property
     def trace_id(self) -> str | None:
@@ -371,7 +386,8 @@ class Gate(Forkable):
             if not self._begun:
                 self.start()
             exchange.started_at = now = controller.clock()
-            if now >= controller.due:
+            # Before it is one of those in flight: whatever time was lost, it was lost before.
+            if now >= controller.next_look or now >= controller.due:
                 controller.tick()
             if method in _UNTIMED_METHODS or path in self._health_paths:
                 exchange.timed = False
@@ -407,6 +423,8 @@ class Gate(Forkable):
         exchange.observed = True
         try:
             now = self.controller.clock() if at is None else at
+            if now >= self.controller.next_look:  # what nobody watched is no part of a latency
+                self.controller.tick()
             if exchange.perhaps_health:
                 self.know_health(exchange)
             outcome, latency_ms = self._worth(exchange, route, now)
@@ -495,7 +513,7 @@ class Gate(Forkable):
         """What the tape will say of a request that is still being served; None without a tape."""
         if self._mark is not None and exchange.mark is None:
             exchange.mark = self._mark(
-                exchange.started_at,
+                exchange.arrived_at,
                 exchange.key,
                 flight=self._mark.TIMED if exchange.timed else self._mark.UNTIMED,
             )

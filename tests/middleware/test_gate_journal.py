@@ -97,6 +97,7 @@ def test_a_journal_that_another_one_writes_serves_the_baseline_until_it_is_free(
 
     assert {get() for _ in range(20)} == {b"hello"}
     assert new.router.share == 0
+    assert not new.requests_in_flight  # nobody counts them, and nobody keeps them
     assert new.counters["journal_refused"] == 1
     assert caplog.text.count("the baseline serves everybody") == 1
     assert "is being written by another controller of this process" in caplog.text

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.tapes.live import START, GoesOn, live, plan, traffic
+from tests.tapes.live import START, Asked, GoesOn, live, plan, traffic
 
 from canario.control.events import StageEntered, Unwatched
 from canario.control.journal import dump_journal
@@ -158,3 +158,31 @@ def test_what_nobody_watched_is_on_the_tape(errors: float, asleep: float, tmp_pa
     assert recording.events == tuple(events)
     assert replayed(recording) == dump_journal(events)
     assert replayed(recording, matched=True) == dump_journal(events)
+
+
+@pytest.mark.parametrize("asleep", [45.0, 4000.0])
+@pytest.mark.parametrize(("answers", "end"), [(True, "promoted"), (False, "rolled_back")])
+def test_who_waited_while_nobody_watched_has_not_waited(
+    asleep: float, answers: bool, end: str, tmp_path: Path
+) -> None:
+    """The host sleeps with 40 requests in flight. Where they end soon after it wakes, nothing was
+    slow and nobody was given up; where they go on waiting, they are."""
+    asked = [
+        each if each.at < START + 25 else replace(each, at=each.at + asleep)
+        for each in traffic(7, errors=0.0, baseline_errors=0.0)
+    ]
+    took = asleep * 1000 + (300 if answers else 9e4)
+    asked += [Asked(START + 24.8, f"user-{n}", "/route-0", took) for n in range(40)]
+    path = tmp_path / "a.tape.sqlite"
+    one = plan(abandoned_after_seconds=20.0)
+    clock = GoesOn(START)
+    events = asyncio.run(live(one, asked, path, until=asleep + 300, clock=clock))
+    assert events[-1].__struct_config__.tag == end
+    assert events[-1].at > START + 25 + asleep
+    recording = read_tape(path)
+    assert len(recording.gaps) == 1
+    waited = recording.latency_ms[recording.at == START + 24.8]
+    assert len(waited) == 40
+    assert waited.max() < (500 if answers else 90_000 + 500)
+    assert recording.events == tuple(events)
+    assert replayed(recording) == dump_journal(events)

@@ -31,6 +31,10 @@ class Request(Protocol):
     # Set when it has been counted while it was still in flight: nobody answered it in time.
     abandoned_at: float | None
 
+    @property
+    def arrived_at(self) -> float:
+        """When it arrived: earlier than `started_at`, where nobody watched in between."""
+
     def silent_since(self, at: float) -> float:
         """When it last gave a sign of life, a piece of its body or its arrival, as far as who asks
         now and then can know: what came since the last time came at `at`."""
@@ -43,6 +47,9 @@ class Request(Protocol):
 
     def tape_mark(self) -> Any:
         """What a tape says of it, where one is recorded."""
+
+    def unwatched(self, seconds: float) -> None:
+        """Nobody watched for so long: it was served by nobody, and has not waited meanwhile."""
 
     def given_up(self) -> None:
         """It has been counted as failed while it was in flight. Never raises."""
@@ -157,6 +164,19 @@ class OpenRequests:
             SeenOfArm(self._seen(mine["baseline"], "baseline", at), given_up["baseline"]),
             SeenOfArm(self._seen(mine["canary"], "canary", at), given_up["canary"]),
         )
+
+    def last_sign(self, now: float) -> float:
+        """The last instant up to `now` at which this process took a request in, or answered one."""
+        began = [request.started_at for request in list(self._open)]
+        return max((at for at in (*began, *self._answered.values()) if at <= now), default=-inf)
+
+    def unwatched(self, since: float, seconds: float) -> None:
+        """For so long after `since` nobody watched: who waited then has not waited meanwhile."""
+        for request in list(self._open):
+            if request.started_at <= since:
+                request.unwatched(seconds)
+        for arm in self._answered:
+            self._answered[arm] += seconds
 
     def _is_over(self, request: Request, at: float) -> bool:
         """Whether it has been silent for so long that nobody waits any more."""

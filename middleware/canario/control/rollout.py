@@ -167,6 +167,7 @@ class Rollout:
             return events
         late = self.due <= now
         since = max(since, self._cursor)
+        self.open.unwatched(since, now - since)
         self._cursor = now
         events += self._apply(machine.take_up(self.state, since, now))
         if late:

@@ -140,7 +140,7 @@ class TapeRecorder:
         """
         if self._controller is not None and self._writer.writing:
             flying = tuple(
-                (each.started_at, each.arm, each.timed, each.find_route())
+                (each.arrived_at, each.arm, each.timed, each.find_route())
                 for each in self._controller.requests_in_flight
             )
             self._add(Unfinished(flying))
@@ -172,7 +172,7 @@ class TapeRecorder:
         """A request was counted as failed while it was in flight."""
         at = request.abandoned_at
         assert at is not None
-        mark = request.tape_mark() or Mark(request.started_at)
+        mark = request.tape_mark() or Mark(request.arrived_at)
         mark.flight, mark.route = Mark.ABANDONED, request.find_route()
         latency_ms = (at - request.started_at) * 1000 if request.timed else None
         self.observed(at, request.arm, Outcome.BAD, latency_ms, mark)

@@ -44,6 +44,8 @@ class Aloft:
         self.stage_began = -inf
         self.given_up: Flags = np.zeros(len(recording), np.bool_)
         self._recording = recording
+        # Since when each has waited: later than its arrival, where nobody watched in between.
+        self._began = recording.at.copy()
         self._assigned = assigned
         self._taken = taken
         self._slow_ms = thresholds.max_p95_latency_ms
@@ -78,6 +80,15 @@ class Aloft:
         self._next = max(self._next, int(np.searchsorted(self._arrivals, at, "left")))
         self._answered = [-inf, -inf]
 
+    def unwatched(self, since: float, seconds: float) -> None:
+        """For so long nobody watched: who waited then has not waited meanwhile."""
+        self._began[self._recording.at <= since] += seconds
+        self._never = [
+            (began + seconds if began <= since else began, arm, timed, after)
+            for began, arm, timed, after in self._never
+        ]
+        self._answered = [answered + seconds for answered in self._answered]
+
     def look(self, at: float, *, settle: bool) -> Seen:
         """See `canario.control.in_flight.Flights`."""
         upto = int(np.searchsorted(self._arrivals, at, "left"))
@@ -94,7 +105,7 @@ class Aloft:
     def _settle(self, there: Ints, at: float, given_up: list[Counts]) -> Ints:
         """Give up whoever has waited for too long; returns the others."""
         recording, fate = self._recording, self._assigned.fate[there]
-        waited = at - recording.at[there]
+        waited = at - self._began[there]
         stands = (recording.flight[fate] == STREAM) & (self._first_at(there) < at)
         over = (waited > self._after[fate]) & (waited > 0) & ~self._lasting[fate] & ~stands
         lost = there[over]
@@ -116,7 +127,7 @@ class Aloft:
     def _in_flight(self, there: Ints, arm: int, at: float) -> InFlight:
         recording = self._recording
         mine = there[self._assigned.canary[there] == (arm == 1)]
-        arrived, first = recording.at[mine], self._first_at(mine)
+        arrived, first = self._began[mine], self._first_at(mine)
         flight = recording.flight[self._assigned.fate[mine]]
         stands = first < at
         standing = first[stands]
@@ -142,7 +153,7 @@ class Aloft:
     def _first_at(self, rows: Ints) -> Floats:
         """When each of some requests sent its first message; inf for one that is no stream."""
         recording, fate = self._recording, self._assigned.fate[rows]
-        first = recording.at[rows] + recording.latency_ms[fate] / 1000
+        first = self._began[rows] + recording.latency_ms[fate] / 1000
         found: Floats = np.where((recording.flight[fate] == STREAM) & ~np.isnan(first), first, inf)
         return found
 
@@ -157,7 +168,7 @@ def _patience(recording: Recording, thresholds: RollbackThresholds) -> Floats:
     after = np.array([*by_route, thresholds.abandoned_after])[recording.route]
     if recording.plan is not None and _alike(recording, thresholds):
         gone = recording.flight == ABANDONED
-        silent = np.nextafter(recording.ended - recording.at, -inf)
+        silent = np.nextafter(recording.ended - _watched_from(recording), -inf)
         after[gone] = np.maximum(after[gone], silent[gone])
     return after
 
@@ -171,13 +182,21 @@ def _lasting(recording: Recording, thresholds: RollbackThresholds) -> Flags:
     by_route = list(map(patience(own), recording.routes))
     after = np.array([*by_route, own.abandoned_after])[recording.route]
     lasting: Flags = (
-        (recording.ended - recording.at > after)
+        (recording.ended - _watched_from(recording) > after)
         & (recording.flight != ABANDONED)
         & ((recording.flight == TIMED) | (recording.flight == UNTIMED))
     )
     if _alike(recording, thresholds):
         lasting |= recording.flight != ABANDONED
     return lasting
+
+
+def _watched_from(recording: Recording) -> Floats:
+    """The arrivals, later by what nobody watched until the requests had ended."""
+    began = recording.at.copy()
+    for gap in recording.gaps:
+        began[(recording.at <= gap.since) & (recording.ended >= gap.at)] += gap.at - gap.since
+    return began
 
 
 def _alike(recording: Recording, thresholds: RollbackThresholds) -> bool:

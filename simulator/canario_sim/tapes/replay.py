@@ -281,6 +281,7 @@ class Replay:
                 self._take_up(self.controller.events, restart)
             case Gap() as gap:
                 self._now = self._clock.now = gap.at
+                self._aloft.unwatched(gap.since, gap.at - gap.since)
                 self.controller.unwatched(gap.since)
 
     def _break(self, breaking: Breaking) -> None:
