@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from canario.limits import MOST
+
 from .clustering import Clustering
 from .contracts import ByRate
 from .faults import Errors, LostCapacity
@@ -36,6 +38,19 @@ def check(scenario: Scenario) -> None:
     _check_clustering(scenario)
     _check_dependencies(scenario)
     _check_instants(scenario)
+    _check_requests(scenario)
+
+
+def _check_requests(scenario: Scenario) -> None:
+    """Refuse what would take hours: a billion requests take some minutes."""
+    peak = scenario.traffic.peak
+    requests = peak * scenario.horizon
+    if requests > MOST:
+        raise ValueError(
+            f"traffic has up to {peak:g} requests per second, so the rehearsal, of "
+            f"{scenario.horizon:g} s, up to {requests:g}; it must have at most {MOST:g}: give a "
+            "lower rate or an earlier horizon_seconds"
+        )
 
 
 def _check_capacity(scenario: Scenario, fault: LostCapacity) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 from numpy.random import SeedSequence
 
 from canario.config import ConfigError, decode, read_document
+from canario.limits import MOST
 from canario.plan import Plan
 
 from .mix import Answer, Route
@@ -241,4 +241,4 @@ def _number(row: list[str]) -> float | None:
         value = float(row[-1]) if row else -1.0
     except ValueError:
         return None
-    return value if isfinite(value) and value >= 0 else None
+    return value if 0 <= value <= MOST else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import fsum, isfinite, log
+from math import fsum, log
 from statistics import NormalDist
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from msgspec import Meta, field
 from numpy.random import SeedSequence
 
 from canario.config import ConfigError
+from canario.limits import MOST
 
 from .capacity import Autoscaling, ColdStart, Pauses
 from .clustering import Clustering
@@ -100,8 +101,11 @@ class Empirical(_Latency, frozen=True, kw_only=True, tag="empirical"):
         if bool(self.values_ms) == (self.file is not None):
             raise ValueError("give either values_ms, with at least one value, or file")
         for value in self.values_ms:
-            if not (isfinite(value) and value >= 0):
-                raise ValueError(f"values_ms has {value!r}; it must be a finite number, at least 0")
+            if not 0 <= value <= MOST:
+                raise ValueError(
+                    f"values_ms has {value!r}; it must be a finite number, at least 0 and at most "
+                    f"{MOST:g}"
+                )
 
     def sampler(self, seed: SeedSequence) -> Sampler:
         """See `Latency`. Raises `ValueError` for values in a file that was not read."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, inspect
 
+from canario.limits import MOST
 from canario.routing.router import Arm
 
 __all__ = ["ARMS", "ArmOrBoth", "Count", "Percent", "Positive", "Seconds", "Spec"]
@@ -54,10 +55,20 @@ def _check(key: str, value: float, limits: inspect.FloatType | inspect.IntType) 
         raise TypeError(f"{key} is {value!r}; it must be a number")
     least = limits.ge if limits.gt is None else limits.gt
     fits = isfinite(value) and (limits.le is None or value <= limits.le)
+    if fits and limits.le is None and isinstance(limits, inspect.FloatType):
+        _check_size(key, value)
     if least is not None:
         fits = fits and (value >= least if limits.gt is None else value > least)
     if not fits:
         raise ValueError(f"{key} is {value!r}; it must be {_range(limits)}")
+
+
+def _check_size(key: str, value: float) -> None:
+    """Refuse what makes infinities and zeros where it is multiplied and divided."""
+    if abs(value) > MOST:
+        raise ValueError(f"{key} is {value!r}; it must be at most {MOST:g}")
+    if 0 < abs(value) < 1 / MOST:
+        raise ValueError(f"{key} is {value!r}; it must be at least {1 / MOST:g}, or 0")
 
 
 def _range(limits: inspect.FloatType | inspect.IntType) -> str:

@@ -7,14 +7,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from msgspec import DecodeError, json
 
 from canario.control.events import Event
 from canario.control.violation import Violation
+from canario.limits import LATEST, LONGEST_MS
 from canario.plan import Plan
+from canario.routing.bucket import BUCKETS
 from canario.tape.schema import FORMAT, VERSIONS, TapeError
 from canario_sim.streams import Ints
 
@@ -123,7 +125,40 @@ class _Part:
                 ).fetchall()
         except sqlite3.Error as error:
             raise TapeError(f"{path} cannot be read: {error}") from error
+        except (OverflowError, TypeError, ValueError) as error:
+            problem = f"{path} has a value of another kind than its column: {error}"
+            raise TapeError(problem) from error
+        self._check_rows()
         self.number = int(self.meta["part"])
+
+    def _check_rows(self) -> None:
+        """Refuse what no controller can have been told: one NaN would be judged as fast."""
+        n, at, ended, arm, outcome, latency_ms, bucket, *_, route, _ = self.columns
+        told = {
+            "at": (at, -LATEST, LATEST),
+            "ended": (ended, -LATEST, LATEST),
+            "arm": (arm, -1, 1),
+            "outcome": (outcome, 0, 2),
+            "latency_ms": (latency_ms, 0, LONGEST_MS),  # NaN, for none, is not compared
+            "bucket": (bucket, -1, BUCKETS - 1),
+            "route": (route, -1, len(self.routes) - 1),
+        }
+        for name, (values, least, most) in told.items():
+            wrong = np.flatnonzero((values < least) | (values > most))
+            if len(wrong):
+                where = f"row {n[wrong[0]]} of its requests"
+                self._refuse(where, name, values[wrong[0]], least, most)
+        for what, rows in (("unfinished", self.unfinished), ("violations", self.violations)):
+            for number, row in enumerate(rows, start=1):
+                instant = row[0] if what == "unfinished" else row[2]
+                if not -LATEST <= instant <= LATEST:
+                    self._refuse(f"row {number} of its {what}", "at", instant, -LATEST, LATEST)
+
+    def _refuse(self, where: str, name: str, value: object, least: float, most: float) -> NoReturn:
+        raise TapeError(
+            f"{self.path}: {where} has {name} {value}; it must be at least {least:,g} and at most "
+            f"{most:,g}"
+        )
 
     def _check(self) -> None:
         if self.meta.get("format") != FORMAT:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
 from canario.config import ConfigError
+from canario.limits import LATEST
 
 from .recording import Named, Recording, recording_of
 
@@ -107,7 +107,7 @@ def _instant(text: str, path: str, line: int) -> float:
             value = float("nan")
         else:
             value = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    if not isfinite(value):
+    if not abs(value) <= LATEST:
         raise ConfigError(
             path,
             f"line {line}",

@@ -13,6 +13,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from canario.config import ConfigError
+from canario.limits import MOST
 from canario_sim.spec import Positive
 from canario_sim.streams import Floats
 
@@ -52,10 +53,10 @@ class Schedule(TrafficBase, frozen=True, kw_only=True, tag="schedule"):
         if not self.points:
             return
         for at, rate in self.points:
-            if not (isfinite(at) and isfinite(rate) and rate >= 0):
+            if not (abs(at) <= MOST and 0 <= rate <= MOST):
                 raise ValueError(
                     f"points has [{at:g}, {rate:g}]; both must be finite numbers, the rate at "
-                    "least 0"
+                    f"least 0, and neither more than {MOST:g}"
                 )
         if self.points[0][0] != 0:
             raise ValueError(f"points begins at {self.points[0][0]:g}; the first instant must be 0")
