@@ -12,6 +12,7 @@ from math import inf
 
 import numpy as np
 
+from canario.control.in_flight import patience
 from canario.metrics.counts import NOTHING, Counts
 from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
 from canario.plan import RollbackThresholds
@@ -50,8 +51,7 @@ class Patience:
     @classmethod
     def of(cls, thresholds: RollbackThresholds, routes: Sequence[str] = ()) -> Patience:
         """That of a plan, for these routes by number; none where all requests are alike."""
-        own, others = thresholds.abandoned_after_by_route, thresholds.abandoned_after
-        after = [own.get(route, others) for route in routes or ("",)]
+        after = list(map(patience(thresholds), routes or (None,)))
         return cls(thresholds.max_p95_latency_ms, np.array(after, np.float64))
 
     @property

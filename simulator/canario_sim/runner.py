@@ -51,8 +51,9 @@ __all__ = [
 class ArmTotals(Struct, frozen=True, kw_only=True):
     """What one arm did up to the end of the rehearsal.
 
-    `requests` are those that were done by then, `errors`, `slow` and `violations` some of them.
-    `in_flight` were under way.
+    `requests` are those that were done by then, or were given up: `abandoned`. Those count as
+    failed and slow. `errors`, `slow` and `violations` are some of the requests. `in_flight` were
+    under way, of which `overdue` had waited for longer than the latency limit.
     """
 
     requests: int
@@ -60,6 +61,8 @@ class ArmTotals(Struct, frozen=True, kw_only=True):
     slow: int
     violations: int
     in_flight: int
+    overdue: int = 0
+    abandoned: int = 0
 
 
 # Said where both stand beside each other: of 14 users 12 may have been answered.
@@ -83,7 +86,9 @@ class Exposure(Struct, frozen=True, kw_only=True):
     `bad_requests` those of them that failed, were slow (above the plan's `max_p95_latency_ms`)
     or broke a contract, each counted once. `in_flight` had been sent to it and not been answered.
     `users` are the keys that were sent to it at least once, of `population` in all: a user is
-    counted with the first request that is routed, a request when it is done.
+    counted with the first request that is routed, a request when it is done. `abandoned` are those
+    of the bad ones that nobody answered, `overdue` those in flight that had waited for longer than
+    the latency limit.
     """
 
     canary_requests: int
@@ -91,13 +96,18 @@ class Exposure(Struct, frozen=True, kw_only=True):
     in_flight: int
     users: int
     population: int
+    overdue: int = 0
+    abandoned: int = 0
 
     @property
     def words(self) -> str:
         """What comes after `the canary`."""
+        never = f" ({self.abandoned:,} never answered)" if self.abandoned else ""
         more = f", with {self.in_flight:,} more in flight at the end" if self.in_flight else ""
+        late = f" ({self.overdue:,} of them overdue)" if self.overdue else ""
         return (
-            f"served {self.canary_requests:,} requests, {self.bad_requests:,} of them bad{more}; "
+            f"served {self.canary_requests:,} requests, {self.bad_requests:,} of them bad{never}"
+            f"{more}{late}; "
             f"it reached {self.users:,} of {self.population:,} users"
         )
 
@@ -279,8 +289,22 @@ def result_of(world: World, name: str, seed: int | None) -> Run:
     """What came of a world that has been lived through, without what is expected of it."""
     controller = world.controller
     totals = [
-        ArmTotals(requests=row[0], errors=row[1], slow=row[2], violations=row[3], in_flight=flying)
-        for row, flying in zip(world.served.tolist(), world.in_flight, strict=True)
+        ArmTotals(
+            requests=row[0],
+            errors=row[1],
+            slow=row[2],
+            violations=row[3],
+            in_flight=flying,
+            overdue=overdue,
+            abandoned=abandoned,
+        )
+        for row, flying, overdue, abandoned in zip(
+            world.served.tolist(),
+            world.in_flight,
+            world.overdue,
+            world.abandoned.tolist(),
+            strict=True,
+        )
     ]
     state, deployment = controller.state, controller.deployment
     feedback = None
@@ -304,6 +328,8 @@ def result_of(world: World, name: str, seed: int | None) -> Run:
             in_flight=totals[1].in_flight,
             users=int(world.exposed.sum()),
             population=len(world.exposed),
+            overdue=totals[1].overdue,
+            abandoned=totals[1].abandoned,
         ),
         history=controller.metrics_history,
         feedback=feedback,

@@ -176,10 +176,8 @@ def _arms(
 
 
 def _error_rate(arm: ArmSnapshot) -> float | None:
-    counts = arm.counts
-    return 100 * counts.errors / counts.requests if counts.requests else None
+    return arm.error_rate
 
 
 def _slow_share(arm: ArmSnapshot) -> float | None:
-    counts = arm.counts
-    return 100 * counts.slow / counts.timed if counts.timed else None
+    return arm.slow_rate

@@ -20,7 +20,14 @@ from canario_sim.reports.rollout import rollout
 from canario_sim.reports.simulation import simulation
 from canario_sim.reports.tuned import tuned
 
-NAMES = ("error_spike", "healthy", "flapping", "low_traffic_with_deadline", "cold_start")
+NAMES = (
+    "canary_hangs",
+    "error_spike",
+    "healthy",
+    "flapping",
+    "low_traffic_with_deadline",
+    "cold_start",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,8 +58,12 @@ def test_the_checks_are_those_of_the_history(name: str) -> None:
         assert cells["at"] == snapshot.at
         counts = snapshot.canary.counts
         assert cells["canary_requests"] == counts.requests
-        expected = 100 * counts.errors / counts.requests if counts.requests else None
+        came = counts.requests + snapshot.canary.in_flight
+        expected = 100 * counts.errors / came if counts.requests else None
         assert cells["canary_error_rate"] == expected
+        assert cells["canary_in_flight"] == snapshot.canary.in_flight
+        assert cells["baseline_overdue"] == snapshot.baseline.overdue
+        assert cells["canary_abandoned"] == counts.abandoned
 
 
 @pytest.mark.parametrize("name", ["flapping", "healthy", "low_traffic_with_deadline"])
@@ -221,3 +232,21 @@ def test_odds_are_those_of_the_assessment() -> None:
     ends = {row[:2]: row[3] for row in tables["rolled-back-by"].rows}
     for (condition, policy), percent in ends.items():
         assert percent == pytest.approx(found[condition, policy][0])
+
+
+def test_a_canary_that_hangs_is_drawn_by_what_it_does_not_answer() -> None:
+    """What has not ended is above the limit in the chart, and said where it ends."""
+    scenario, made = rehearsal("canary_hangs")
+    picture = rollout(made)
+    titles = [panel.title for panel in picture.draw()]
+    assert len(titles) == 4
+    assert "those overdue among them" in titles[2]
+    assert "overdue at the check" in titles[3]
+    assert made.history[-1].canary.slow_rate > 5 > 1 > made.history[-2].canary.slow_rate
+    assert made.canary.overdue == made.exposure.overdue > 10
+    assert f"({made.exposure.overdue} of them overdue)" in made.exposure.words
+    (section,) = simulation([(scenario, made)]).sections
+    assert ("of them overdue", str(made.exposure.overdue)) in [
+        (fact.label, fact.value) for fact in section.facts
+    ]
+    assert len(rollout(rehearsal("error_spike")[1]).draw()) == 3

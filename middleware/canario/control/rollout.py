@@ -66,6 +66,18 @@ class ArmSnapshot(Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     overdue: int = 0
 
+    @property
+    def error_rate(self) -> float | None:
+        """Errors in percent of the requests, with those in flight; None when none has ended."""
+        ended = self.counts.requests
+        return 100 * self.counts.errors / (ended + self.in_flight) if ended else None
+
+    @property
+    def slow_rate(self) -> float | None:
+        """Slow requests in percent of those timed, with those that are overdue; None of none."""
+        timed = self.counts.timed + self.overdue
+        return 100 * (self.counts.slow + self.overdue) / timed if timed else None
+
 
 class MetricsSnapshot(Struct, frozen=True, kw_only=True):
     """What a check saw, and what it made of it."""

@@ -95,6 +95,9 @@ def _checks(run: Run, most: int, prefix: str) -> Table:
             Column(f"{arm}_requests", f"requests of the {arm}'s window", 9),
             Column(f"{arm}_error_rate", f"error rate of the {arm} (%)"),
             Column(f"{arm}_slow_share", f"slow requests of the {arm} (%)"),
+            Column(f"{arm}_in_flight", f"in flight on the {arm}", 9),
+            Column(f"{arm}_overdue", f"overdue on the {arm}", 9),
+            Column(f"{arm}_abandoned", f"never answered in the {arm}'s window", 9),
         ]
     return Table(
         name=f"{prefix}checks",
@@ -116,10 +119,12 @@ def _checks(run: Run, most: int, prefix: str) -> Table:
 
 
 def _arm(arm: ArmSnapshot) -> Iterable[Cell]:
-    counts = arm.counts
-    yield counts.requests
-    yield 100 * counts.errors / counts.requests if counts.requests else None
-    yield 100 * counts.slow / counts.timed if counts.timed else None
+    yield arm.counts.requests
+    yield arm.error_rate
+    yield arm.slow_rate
+    yield arm.in_flight
+    yield arm.overdue
+    yield arm.counts.abandoned
 
 
 def _shown(history: Sequence[MetricsSnapshot], most: int) -> tuple[int, ...] | None:
@@ -144,8 +149,7 @@ def _shown(history: Sequence[MetricsSnapshot], most: int) -> tuple[int, ...] | N
 
 
 def _rate(snapshot: MetricsSnapshot, kind: str) -> float:
-    counts = snapshot.canary.counts
-    return float(getattr(counts, kind)) / counts.requests if counts.requests else 0.0
+    return (snapshot.canary.error_rate if kind == "errors" else snapshot.canary.slow_rate) or 0.0
 
 
 def _faults(faults: Sequence[Span], end: float, prefix: str) -> Table:

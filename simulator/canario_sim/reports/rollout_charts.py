@@ -45,8 +45,10 @@ class RolloutCharts:
 
     @property
     def panels(self) -> tuple[Panel, ...]:
-        """Share, error rate, slow requests."""
-        return self.share(), self.errors(), self.slow()
+        """Share, error rate, slow requests; what waits, where anybody does for too long."""
+        if not self._peak("overdue") and not self._peak("abandoned"):
+            return self.share(), self.errors(), self.slow()
+        return self.share(), self.errors(), self.slow(last=False), self.waiting()
 
     def share(self) -> Panel:
         """Share over time, by verdict."""
@@ -89,19 +91,71 @@ class RolloutCharts:
         limit = self._deployment.rollback_thresholds.max_error_rate
         if self._sequential is not None and self._sequential.max_error_rate is not None:
             limit = self._sequential.max_error_rate
-        title = "Error rate (% of the window's requests)"
+        title = "Error rate (% of the window's requests and those in flight)"
         return self._lines("error_rate", limit, title, "error rate (%)")
 
-    def slow(self) -> Panel:
+    def slow(self, *, last: bool = True) -> Panel:
         """The share of requests above the latency limit: the p95 rule."""
         most = self._deployment.rollback_thresholds.max_p95_latency_ms
         limit = _SLOW_LIMIT if self._sequential is None else self._sequential.max_slow_share
         title = f"Requests slower than {most:g} ms (% of the window's)"
+        if self._peak("overdue"):
+            title = f"Requests slower than {most:g} ms, those overdue among them (%)"
         if self._sequential is None:
             title = (
                 f"p95 rule: {title[0].lower()}{title[1:]}; more than 5 % is a p95 above {most:g} ms"
             )
-        return self._lines("slow_share", limit, title, f"over {most:g} ms (%)", last=True)
+        return self._lines("slow_share", limit, title, f"over {most:g} ms (%)", last=last)
+
+    def waiting(self) -> Panel:
+        """Both arms' requests that nobody has answered in time."""
+        clock = self._clock
+        checks = named(self._checks.name).transform_calculate(t=clock.of("at"))
+        kinds = {"overdue": "overdue", "abandoned": "given up in the window"}
+        fields = [f"{arm}_{kind}" for arm in ("baseline", "canary") for kind in kinds]
+        colours = alt.Scale(domain=["canary", "baseline"], range=[var("canary"), var("baseline")])
+        dashes = alt.Scale(domain=list(kinds.values()), range=[[1, 0], [3, 3]])
+        said = {kind: self._peak(kind) for kind in kinds}
+        lines = (
+            checks.transform_fold(fields, as_=["series", "number"])
+            .transform_calculate(
+                arm="split(datum.series, '_')[0]",
+                kind=f"split(datum.series, '_')[1] == 'overdue' ? '{kinds['overdue']}' : "
+                f"'{kinds['abandoned']}'",
+            )
+            .mark_line(clip=True, interpolate="step-after")
+            .encode(
+                clock.axis("t"),
+                y=alt.Y("number:Q", title="requests"),
+                color=alt.Color("arm:N", scale=colours, title=None),
+                strokeDash=alt.StrokeDash("kind:N", scale=dashes, legend=None),
+            )
+        )
+        hover = checks.mark_rule(strokeWidth=7, opacity=0).encode(
+            clock.axis("t"),
+            tooltip=[
+                alt.Tooltip("at:Q", title="at (s)", format=",.6~g"),
+                *(alt.Tooltip(f"{name}:Q", title=name.replace("_", " ")) for name in fields),
+                alt.Tooltip("canary_in_flight:Q", title="canary in flight"),
+                alt.Tooltip("baseline_in_flight:Q", title="baseline in flight"),
+            ],
+        )
+        layers = [*self._shades(words=False, last=True), lines, hover]
+        return Panel(
+            title="Requests that nobody answers in time: overdue at the check, given up in the "
+            "window (dotted)",
+            says=f"Requests of {self._run.scenario} that nobody answered in time. At most "
+            f"{said['overdue']:,} were overdue at a check, and {said['abandoned']:,} were given "
+            "up in a window.",
+            spec=specification(alt.layer(*layers), height=110),
+        )
+
+    def _peak(self, kind: str) -> int:
+        """The most of either arm at any check."""
+        names = [column.name for column in self._checks.columns]
+        places = [names.index(f"{arm}_{kind}") for arm in ("canary", "baseline")]
+        rows = self._checks.rows
+        return max((int(row[place] or 0) for row in rows for place in places), default=0)  # type: ignore[arg-type]
 
     def _lines(
         self, field: str, limit: float, title: str, axis: str, *, last: bool = False

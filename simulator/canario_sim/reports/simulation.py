@@ -225,6 +225,14 @@ def reach(exposure: Exposure) -> tuple[Fact, ...]:
         Fact(label="requests served", value=served),
         Fact(label="bad requests served", value=bad),
         Fact(label="in flight at the end", value=in_flight),
+        *(
+            Fact(label=label, value=f"{number:,}", tone="bad")
+            for label, number in (
+                ("of them overdue", exposure.overdue),
+                ("never answered", exposure.abandoned),
+            )
+            if number
+        ),
         Fact(label="users reached", value=users),
     )
 
