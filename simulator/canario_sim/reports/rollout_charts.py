@@ -112,7 +112,7 @@ class RolloutCharts:
         clock = self._clock
         checks = named(self._checks.name).transform_calculate(t=clock.of("at"))
         kinds = {"overdue": "overdue", "abandoned": "given up in the window"}
-        fields = [f"{arm}_{kind}" for arm in ("baseline", "canary") for kind in kinds]
+        fields: list[Any] = [f"{arm}_{kind}" for arm in ("baseline", "canary") for kind in kinds]
         colours = alt.Scale(domain=["canary", "baseline"], range=[var("canary"), var("baseline")])
         dashes = alt.Scale(domain=list(kinds.values()), range=[[1, 0], [3, 3]])
         said = {kind: self._peak(kind) for kind in kinds}
@@ -155,7 +155,7 @@ class RolloutCharts:
         names = [column.name for column in self._checks.columns]
         places = [names.index(f"{arm}_{kind}") for arm in ("canary", "baseline")]
         rows = self._checks.rows
-        return max((int(row[place] or 0) for row in rows for place in places), default=0)  # type: ignore[arg-type]
+        return max((int(row[place] or 0) for row in rows for place in places), default=0)
 
     def _lines(
         self, field: str, limit: float, title: str, axis: str, *, last: bool = False
