@@ -31,7 +31,7 @@ from .parsed import (
     worth_of_status,
 )
 
-__all__ = ["FIELDS", "Layout", "instant", "layout_of", "milliseconds", "reader"]
+__all__ = ["FIELDS", "STATUSES", "Layout", "instant", "layout_of", "milliseconds", "reader"]
 
 # What a pattern may tell; every other name is read over.
 FIELDS = (
@@ -199,7 +199,7 @@ def reader(
     def read(match: re.Match[str]) -> Line:
         values = match.group(*groups)
         at = to_instant(values[0])
-        status = _STATUSES.get(values[1])
+        status = STATUSES.get(values[1])
         if status is None:
             raise LineError(f"its status is {values[1]!r}")
         if at_request is not None:
@@ -248,7 +248,7 @@ def _arm(text: str) -> int:
 
 
 # Three digits; 0, -1 and - are no response.
-_STATUSES = {f"{number:03d}": number for number in range(1000)} | {"0": 0, "-1": 0, "-": 0}
+STATUSES = {f"{number:03d}": number for number in range(1000)} | {"0": 0, "-1": 0, "-": 0}
 
 
 # 135, 0.135, 135ms, and what Go writes: 1m2.5s.
@@ -263,15 +263,15 @@ _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _LONGEST_MS = 365 * 86_400 * 1000.0
 
 
-def milliseconds(text: str, scale: float) -> float:
-    """A time in ms: `scale` is that of a number that does not tell its unit.
+def milliseconds(text: str | float, scale: float) -> float:
+    """A time in ms: `scale` is that of a number, which does not tell its unit.
 
     NaN for `-` and -1, by which servers say that there is none. Raises `LineError`.
     """
     try:
         took = float(text) * scale
     except ValueError:
-        took = _with_unit(text)
+        took = _with_unit(str(text))
     if took < 0:
         if float(text) == -1:
             return nan
@@ -346,6 +346,8 @@ def instant(value: object) -> float:
         return _of_text(str(value))
     except OverflowError:
         number = nan
+    if 0 <= number < _YEAR_2100:
+        return number  # seconds, as most are
     scale = next((scale for limit, scale in _EPOCHS if abs(number) < limit), nan)
     return _possible(number / scale, value)
 

@@ -20,7 +20,7 @@ from .parsed import (
     untimed,
     worth_of_status,
 )
-from .pattern import instant, milliseconds
+from .pattern import STATUSES, instant, milliseconds
 from .recording import BAD, NEUTRAL
 
 __all__ = ["ALIASES", "FIELDS", "getter", "record_parser"]
@@ -51,6 +51,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 _DURATIONS = {"latency_ms": 1.0, "latency_s": 1e3, "latency_us": 1e-3, "latency_ns": 1e-6}
+_NOTHING = (None, "", "-")
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -71,44 +72,53 @@ def record_parser(
         errors: Statuses below 500 that count as errors.
         limit_ms: Whoever left after a longer wait counts as slow.
     """
-    get = {field: getter(names.get(field, field)) for field in FIELDS}
+    called = [names.get(field, field) for field in FIELDS]
     at_name = names.get("at", "at")
-    durations = [
-        (names.get(field, field), get[field], scale) for field, scale in _DURATIONS.items()
-    ]
-    get_at, get_status, get_route = get["at"], get["status"], get["route"]
-    get_method, get_key, get_arm = get["method"], get["key"], get["arm"]
-    get_outcome, get_ok = get["outcome"], get["ok"]
+    # Nearly all keys are plain ones, for which a call each would be half of the time.
+    special = [(place, getter(name)) for place, name in enumerate(called) if not _is_plain(name)]
+    durations = [(names.get(field, field), scale) for field, scale in _DURATIONS.items()]
 
     def parse(record: Record) -> Line:
-        at = get_at(record)
-        if at in (None, "") or isinstance(at, bool):
+        find = record.get
+        values = [find(name) for name in called]
+        for place, get in special:
+            values[place] = get(record)
+        at, ms, s, us, ns, outcome, ok, said, key, route, method, arm = values
+        if at in _NOTHING or at is True or at is False:
             raise LineError(f"it has no {at_name}")
-        took = _took(record, durations)
-        said = get_status(record)
-        status = None if said in (None, "") else str(said)
-        method, path, route = _route(get_method(record), get_route(record))
-        if untimed(method, path):
+        if ms is not None and s is None and us is None and ns is None:
+            took = _time(ms, *durations[0])  # as most tell it
+        else:
+            took = _took((ms, s, us, ns), durations)
+        verb, path, name = _route(method, route)
+        if untimed(verb, path):
             took = nan
-        outcome, took = _outcome(
-            get_outcome(record), get_ok(record), status, took, errors, limit_ms
-        )
-        key = get_key(record)
+        status = "" if said is None else str(said)
+        worth = _outcome(outcome, ok, status, took, errors, limit_ms)
         return Line(
             instant(at),
-            took,
-            outcome,
+            worth[1],
+            worth[0],
             None if key is None else client_of(str(key)),
-            route,
-            _arm(get_arm(record)),
-            status or "",
+            name,
+            -1 if arm is None else _arm(arm),
+            status,
         )
 
     return parse
 
 
+def _is_plain(name: str) -> bool:
+    return bool(name) and not any(sign in name for sign in ".|+")
+
+
 def getter(name: str) -> Get:
-    """What finds a key in a record: by its name, or else by a path of names with dots."""
+    """What finds a key in a record: by its name, or else by a path of names with dots.
+
+    Without a name it finds nothing.
+    """
+    if not name:
+        return lambda record: None  # noqa: ARG005
     if "|" in name:
         several = [getter(each) for each in name.split("|")]
 
@@ -140,29 +150,36 @@ def getter(name: str) -> Get:
     return walk
 
 
-def _took(record: Record, durations: list[tuple[str, Get, float]]) -> float:
+def _took(values: tuple[Any, ...], durations: list[tuple[str, float]]) -> float:
     took, said_by = nan, ""
-    for name, get, scale in durations:
-        found = get(record)
-        if found in (None, "", "-"):
-            continue
-        try:
-            each = milliseconds(str(found), scale)
-        except LineError:
-            each = nan
+    for found, (name, scale) in zip(values, durations, strict=True):
+        each = nan if found is None else _time(found, name, scale)
         if isnan(each):
-            hint = "; a decimal point is no comma" if "," in str(found) else ""
-            raise LineError(f"its {name} is {found!r}{hint}")
+            continue
         if said_by and abs(each - took) > 0.01 * took + 1:
             raise LineError(f"its {said_by} and its {name} tell different times")
         took, said_by = each, name
     return took
 
 
+def _time(found: Any, name: str, scale: float) -> float:
+    """In ms; NaN where there is none."""
+    if found in _NOTHING:
+        return nan
+    try:
+        took = milliseconds(found if type(found) is float else str(found), scale)
+    except LineError:
+        took = nan
+    if isnan(took):
+        hint = "; a decimal point is no comma" if "," in str(found) else ""
+        raise LineError(f"its {name} is {found!r}{hint}")
+    return took
+
+
 def _outcome(
     outcome: Any,
     ok: Any,
-    status: str | None,
+    status: str,
     took: float,
     errors: Collection[int],
     limit_ms: float,
@@ -170,13 +187,17 @@ def _outcome(
     """What is said of a request in words, unless its status says that it failed."""
     by_status: tuple[int, float] | None = None
     number: int | None = None
-    if status is not None:
-        try:
-            number = 0 if status in ("-", "-1") else int(float(status))
-        except (ValueError, OverflowError):
-            number = None
-        if number is not None and 0 <= number <= 999:
+    if status:
+        number = STATUSES.get(status)
+        if number is None:
+            try:
+                number = int(float(status))  # 200.0, as pandas writes it
+            except (ValueError, OverflowError):
+                number = -1
+        if 0 <= number <= 999:
             by_status = worth_of_status(number, took, errors, limit_ms)
+            if outcome is None and ok is None:
+                return by_status
     told: int | None = None
     if outcome not in (None, ""):
         if outcome not in OUTCOMES:
@@ -207,7 +228,7 @@ def _route(method: Any, route: Any) -> tuple[str, str, str | None]:
     if text is None:
         return verb, "", None
     word, space, target = text.partition(" ")
-    if not (space and word in _METHODS):
+    if not space or word not in _METHODS:
         path = route_of(text)
         return verb, path, path
     raw = target.rpartition(" HTTP/")[0]  # of a raw request line the path is the name
@@ -216,7 +237,7 @@ def _route(method: Any, route: Any) -> tuple[str, str, str | None]:
 
 
 def _arm(value: Any) -> int:
-    if value in (None, "", "-"):
+    if value in _NOTHING:
         return -1
     if value not in ARMS:
         raise LineError(f"its arm is {value!r}; valid are baseline and canary")
@@ -224,4 +245,4 @@ def _arm(value: Any) -> int:
 
 
 def _text(value: Any) -> str | None:
-    return None if value in (None, "", "-") else str(value)
+    return None if value in _NOTHING else str(value)

@@ -39,7 +39,7 @@ _SECRETS = frozenset(
         *("token", "tokens", "unsubscribe", "verification", "verify"),
     }
 )
-_WORD = re.compile(r"[a-z-]{1,12}|")
+_WORD = re.compile(r"[a-z-]{1,12}")
 _ORIGIN = re.compile(r"[A-Za-z][\w+.-]*://[^/?#]*")
 
 
@@ -62,7 +62,11 @@ def route_of(path: str) -> str:
         parts[_DEPTH:] = ["…"]
     before = ""
     for number, part in enumerate(parts):
-        if part.isdecimal() or _is_one_of_many(part) or _is_secret(before, part):
+        if part and (
+            part.isdecimal()
+            or _is_one_of_many(part)
+            or (before in _SECRETS and _WORD.fullmatch(part) is None and not _is_template(part))
+        ):
             parts[number] = _ID
         before = part
     return "/".join(parts)
@@ -70,13 +74,11 @@ def route_of(path: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _is_one_of_many(part: str) -> bool:
-    return _ONE_OF_MANY.fullmatch(part) is not None and _TEMPLATE.fullmatch(part) is None
+    return _ONE_OF_MANY.fullmatch(part) is not None and not _is_template(part)
 
 
-def _is_secret(before: str, part: str) -> bool:
-    return (
-        before in _SECRETS and _WORD.fullmatch(part) is None and _TEMPLATE.fullmatch(part) is None
-    )
+def _is_template(part: str) -> bool:
+    return _TEMPLATE.fullmatch(part) is not None
 
 
 def named(asked: Mapping[str, int], most: int, *, paths: bool = True) -> dict[str, str]:
