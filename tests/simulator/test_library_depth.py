@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from canario.plan import FixedThresholds, Judgement, Sequential
 from canario_sim import Scenario, library_path, load_scenario, run
-from canario_sim.faults import Outage
+from canario_sim.faults import AddedLatency, Hang, Outage
 from canario_sim.traffic import Poisson
 
 
@@ -64,3 +65,32 @@ def test_a_fault_by_chance_costs_more_the_later_it_begins() -> None:
 def test_others_end_as_they_say_with_any_traffic(name: str) -> None:
     made = load(name)
     assert all(run(made, seed).ok for seed in range(10, 16))
+
+
+def judged_by(made: Scenario, judge: Judgement) -> Scenario:
+    deployment = replace(made.plan.deployment, judge=judge)
+    return replace(made, plan=replace(made.plan, deployment=deployment))
+
+
+@pytest.mark.parametrize("judge", [FixedThresholds(), Sequential()], ids=lambda judge: type(judge))
+@pytest.mark.parametrize("name", ["canary_hangs", "quick_failures", "slow_but_healthy"])
+def test_what_has_not_ended_is_judged_by_either_judge(name: str, judge: Judgement) -> None:
+    made = judged_by(load(name), judge)
+    assert all(run(made, seed).ok for seed in range(1, 4))
+
+
+def test_a_canary_whose_requests_all_hang_reaches_few_users() -> None:
+    """It had reached all users before what has not ended was judged: at 900 s."""
+    made = load("canary_hangs")
+    hung = run(made)
+    assert hung.ended_at - 400 < 30
+    assert hung.exposure.users < 1000
+    # As good as for ever.
+    assert run(replace(made, faults=(AddedLatency(at=400, ms=1e9),))).ended_at == hung.ended_at
+
+
+def test_a_slow_app_that_then_hangs_is_rolled_back_after_its_limit() -> None:
+    made = replace(load("slow_but_healthy"), faults=(Hang(at=1000),), expect=None)
+    ended = run(made)
+    assert ended.outcome == "rolled_back"
+    assert 1000 < ended.ended_at < 1000 + 180

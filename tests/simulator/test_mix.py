@@ -12,7 +12,15 @@ from scipy.stats import chisquare, kstest
 from canario_sim import Scenario, run
 from canario_sim.contracts import ByKey, ByPayload, ByRate, ByRoute
 from canario_sim.draws import Draws
-from canario_sim.faults import AddedLatency, Errors, Fault, MultipliedLatency, Outage, SlowLeak
+from canario_sim.faults import (
+    AddedLatency,
+    Errors,
+    Fault,
+    Hang,
+    MultipliedLatency,
+    Outage,
+    SlowLeak,
+)
 from canario_sim.mix import Answer, Payload, Route
 from canario_sim.requests import Requests
 from canario_sim.service import Component as Part
@@ -240,3 +248,57 @@ def test_overlapping_causes_leave_the_product_of_the_survivals() -> None:
         mine = (found.at >= first) & (found.at < last)
         survive = 0.95 * 0.7 * (0.5 if first else 1) * (1 - (first + last) / 2 / 4000)
         assert 1 - found.canary.failed[mine].mean() == pytest.approx(survive, abs=0.012)
+
+
+def test_how_long_a_failure_takes_is_said_by_its_cause() -> None:
+    """The same requests fail, each after its cause's time; the others take as long as before."""
+    faults = (
+        Errors(rate=30, at=500, arm="both"),
+        Outage(at=900, lasts=50),
+        AddedLatency(ms=700, at=100),
+    )
+    timed = (
+        replace(faults[0], failure_ms=7.0),
+        replace(faults[1], failure_ms=11.0),
+        faults[2],
+    )
+    plain = replace(SCENARIO, faults=faults)
+    quick = replace(plain, faults=timed, baseline=replace(SCENARIO.baseline, failure_ms=3.0))
+    before, after = requests(plain), requests(quick)
+    for arm in ("baseline", "canary"):
+        was, now = getattr(before, arm), getattr(after, arm)
+        assert (was.failed == now.failed).all()
+        assert (was.seconds[~was.failed] == now.seconds[~was.failed]).all()
+        took = now.seconds[was.failed]
+        at = before.at[was.failed]
+        assert set(took[at < 500]) == {0.003}
+        assert {0.003, 0.007} <= set(took[at >= 500]) <= {0.003, 0.007, 0.011}
+        assert (0.011 in took) == (arm == "canary")
+        struck = took[(at >= 900) & (at < 950)]
+        # An arm's own errors come first, then the faults as they are listed.
+        assert ((struck == 0.011).mean() > 0.5) == (arm == "canary")
+
+
+def test_a_cause_that_says_nothing_takes_as_long_as_a_success() -> None:
+    made = replace(SCENARIO, faults=(Errors(rate=50), Errors(rate=50, failure_ms=2)))
+    plain = replace(made, faults=(Errors(rate=50), Errors(rate=50)))
+    now, was = requests(made).canary, requests(plain).canary
+    assert (now.failed == was.failed).all()
+    quick = now.seconds == 0.002
+    assert 0.2 < quick[now.failed].mean() < 0.5
+    assert (now.seconds[~quick] == was.seconds[~quick]).all()
+
+
+def test_routes_have_failures_of_their_own_length() -> None:
+    slow = Route(name="/upload", weight=3, canary=Answer(error_rate=20, failure_ms=40))
+    made = replace(SCENARIO, routes=(ROUTES[0], slow, ROUTES[2]))
+    made = replace(made, baseline=replace(SCENARIO.baseline, failure_ms=4.0))
+    found = requests(made)
+    failed, took = found.canary.failed, found.canary.seconds
+    assert set(took[failed & (found.route == 1)]) == {0.04}
+    assert set(took[failed & (found.route == 0)]) == {0.004}
+    assert set(found.baseline.seconds[found.baseline.failed]) == {0.004}
+    with pytest.raises(ValueError, match="failure_ms"):
+        Errors(rate=1, failure_ms=-1)
+    with pytest.raises(ValueError, match="ramp"):
+        Hang(ramp=3)
