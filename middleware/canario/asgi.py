@@ -11,6 +11,7 @@ from opentelemetry.context import detach
 
 from .asgi_ending import was_cancelled, was_closed
 from .asgi_lifespan import PairedLifespan, State, flush_sinks, give_state
+from .asgi_preflight import BothArms
 from .asgi_route import RouteNames
 from .asgi_types import App, Message, Receive, Scope, Send
 from .caching import concerns_caches
@@ -100,6 +101,8 @@ class CanaryMiddleware:
         if span is None and not admitted:
             return await self.app(scope, receive, send)
         app = self.canary if call.arm == "canary" else self.app
+        if call.asks_both:
+            app = BothArms(app, self.app if call.arm == "canary" else self.canary, call)
         token = present.set(call)
         attached = None
         if span is not None:
@@ -260,6 +263,7 @@ class _Call(Exchange):
         self.observed = True
         self.extra, self.set_cookie = (), None
         self.body = None
+        self.asks_both = False
 
     def end_span(self, error: BaseException | None = None) -> None:
         """End the request's span; a host's that is not over is told the route."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from msgspec.structs import replace
 from opentelemetry.trace import format_trace_id
@@ -36,8 +36,9 @@ from canario.fork import Forkable, renew_in_child
 from canario.interrupts import pass_on
 from canario.limits import LONGEST_MS
 from canario.plan import check_token
+from canario.preflight import Asked, asked
 from canario.route_watch import RouteWatch
-from canario.routing.bucket import InvalidKeyError, key_bytes
+from canario.routing.bucket import BUCKETS, InvalidKeyError, key_bytes
 from canario.routing.forced import ClaimRefusedError, ForcedArmReader
 from canario.routing.keys import Carrier, KeySource, cookie_value, key_source
 from canario.routing.router import Arm
@@ -98,6 +99,9 @@ class Exchange:
     timed = True
     perhaps_health = False  # its path may be a health check's once a router has shortened it
     set_cookie: str | None = None
+    preflight: Asked | None = None  # what it asks for, if it is a preflight of CORS
+    asks_both: bool = False  # whether both versions are to answer it
+    settled: Outcome | None = None  # what it says of the service, where that is known already
     given: tuple[str, bytes] | None = None  # the cookie's name and the key in it, once given
     status: int | None = None
     response_headers: Sequence[tuple[bytes, bytes]] = ()
@@ -220,6 +224,7 @@ class GateOptions(TypedDict, total=False):
     tracer_provider: TracerProvider | None
     environ: Mapping[str, str] | None
     caches: bool
+    preflight: Literal["key", "both"]
 
 
 class Gate(Forkable):
@@ -252,6 +257,8 @@ class Gate(Forkable):
         environ: Where the secrets for forced arms and for users' keys are read from;
             `os.environ` by default.
         caches: False leaves what responses say to caches as it is.
+        preflight: Who answers a preflight of CORS that has no key: `key`, the baseline, as all
+            requests without one; `both`, whichever version allows what it asks for.
 
     Raises:
         ConfigError: When the plan names a secret that the environment does not hold, or a
@@ -276,7 +283,10 @@ class Gate(Forkable):
         tracer_provider: TracerProvider | None = None,
         environ: Mapping[str, str] | None = None,
         caches: bool = True,
+        preflight: Literal["key", "both"] = "key",
     ) -> None:
+        if preflight not in ("key", "both"):
+            raise ConfigError("middleware", "preflight", f"is {preflight!r}; valid: key, both")
         if arm_header is not None:
             _check_arm_header(arm_header)
         routing = controller.deployment.routing
@@ -295,6 +305,7 @@ class Gate(Forkable):
             self._sources.insert(0, self._function_source(key))
             self._asked = ("key=", *self._asked)
         self._caches = caches
+        self._asks_both = preflight == "both"
         self._varies = varies_by(routing, key is not None)
         self._keys_seen: list[bool] | None = []  # until they were looked at
         environ = os.environ if environ is None else environ
@@ -391,6 +402,8 @@ class Gate(Forkable):
                 controller.tick()
             if method in _UNTIMED_METHODS or path in self._health_paths:
                 exchange.timed = False
+                if method == "OPTIONS":
+                    exchange.preflight = asked(carrier)
             elif path.endswith(self._health_ends):
                 if carrier.path() in self._health_paths:
                     exchange.timed = False
@@ -673,6 +686,9 @@ class Gate(Forkable):
             self._without_key("refused_key", exchange)
             exchange.reason = "error"
             return
+        if key is None and exchange.preflight is not None:
+            self._route_preflight(exchange)
+            return
         if key is None and self._anonymous is not None:
             key = self._name_anonymous(exchange, self._anonymous, secure)
         if key is None:
@@ -685,6 +701,23 @@ class Gate(Forkable):
         exchange.reason = "split"
         if self._keeps_keys:
             exchange.key = key
+
+    def _route_preflight(self, exchange: Exchange) -> None:
+        """Choose for a preflight without a key: no cookie, since its browser would not keep it."""
+        controller = self.controller
+        controller.count("preflight_no_key")
+        exchange.reason = "default"
+        if self._asks_both:
+            exchange.asks_both = True
+            # By lot: counted for the canary as often as its users come, whoever answers.
+            if secrets.randbelow(BUCKETS) < controller.router.weight:
+                exchange.arm = "canary"
+        else:
+            controller.warn(
+                "CORS preflights have no key, so the baseline answers those of the canary's users, "
+                'too; preflight="both" has both versions asked, and a key source that is in the '
+                "URL (path:, query:) or client sends them where the request will go"
+            )
 
     def _key(self, carrier: Carrier) -> bytes | None:
         for source in self._sources:
@@ -794,6 +827,8 @@ class Gate(Forkable):
         self, exchange: Exchange, route: str | None, now: float
     ) -> tuple[Outcome, float | None]:
         """What the request says about the service, and its latency in ms."""
+        if exchange.settled is not None:
+            return exchange.settled, None
         ended_at = now if exchange.first_at is None else exchange.first_at
         latency_ms = None
         if exchange.timed:

@@ -22,6 +22,7 @@ from .gate import Exchange, Gate, GateOptions
 from .routing.router import Arm
 from .tracing.http_attributes import WSGI
 from .wire import on_the_wire, readable, status_code, wire_pairs
+from .wsgi_preflight import BothArms
 from .wsgi_route import RouteNames, decoded, path_info
 
 if TYPE_CHECKING:
@@ -87,11 +88,14 @@ class CanaryMiddleware:
             exchange.arm, exchange.reason = "baseline", "error"
             exchange.observed = True
             exchange.body = None
+            exchange.asks_both = False
         tracer = self.gate.tracer
         span = exchange.span = None if tracer is None else tracer.open(exchange, WSGI, environ)
         if span is None and not admitted:
             return self.app(environ, start_response)
         app = self.app if exchange.arm == "baseline" else self.canary
+        if exchange.asks_both:
+            app = BothArms(app, self.canary if exchange.arm == "baseline" else self.app, exchange)
         return _Responder(self._options, exchange, environ, start_response).call(app)
 
 

@@ -1,0 +1,91 @@
+"""A preflight that both versions answer, over WSGI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from .context import present
+from .gate import Exchange
+from .preflight import Answer, choose
+from .routing.router import Arm
+from .wire import readable, status_code, wire_pairs
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["BothArms"]
+
+
+class BothArms:
+    """Asks both versions, and gives the answer that `choose` prefers.
+
+    Args:
+        mine: The version that the preflight is counted for.
+        other: The other one, which it says nothing of.
+        exchange: The preflight.
+    """
+
+    def __init__(self, mine: WSGIApplication, other: WSGIApplication, exchange: Exchange) -> None:
+        self._mine = mine
+        self._other = other
+        self._exchange = exchange
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        exchange = self._exchange
+        arm, wish, gate = exchange.arm, exchange.preflight, exchange.gate
+        assert wish is not None
+        exchange.body = None  # a contract is about what an arm answers, not about a choice
+        beside: Arm = "baseline" if arm == "canary" else "canary"
+        aside = Exchange()  # what `current_arm` asks while the other version answers
+        aside.arm, aside.outer, aside.observed = beside, exchange.outer, True
+        # Copies, since an app may write into its environ.
+        other, _ = _ask(self._other, {**environ}, aside)
+        mine, error = _ask(self._mine, environ, exchange)
+        answer, exchange.settled = choose(mine, other, arm, wish)
+        if answer.status is None:
+            raise error or RuntimeError("neither version has answered a preflight")
+        if error is not None and gate is not None:
+            gate.controller.warn(f"the {arm} raised {type(error).__name__} at a preflight")
+        headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers]
+        start_response(_line(answer.status), headers)
+        return [answer.body]
+
+
+def _ask(
+    app: WSGIApplication, environ: WSGIEnvironment, exchange: Exchange
+) -> tuple[Answer, Exception | None]:
+    """A version's whole answer, or what it raised instead of one."""
+    starts: list[tuple[str, Any]] = []
+    body: list[bytes] = []
+
+    def start(status: str, headers: Any, exc_info: Any = None, /) -> Callable[[bytes], object]:
+        del exc_info
+        starts.append((status, headers))
+        return body.append
+
+    token = present.set(exchange)
+    try:
+        given = app(environ, start)
+        try:
+            body.extend(given)
+        finally:
+            close = getattr(given, "close", None)
+            if close is not None:
+                close()
+    except Exception as error:
+        return Answer(None), error
+    finally:
+        present.reset(token)
+    if not starts:
+        return Answer(None), None
+    status, headers = starts[-1]
+    return Answer(status_code(status), wire_pairs(readable(headers)), b"".join(body)), None
+
+
+def _line(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} Unknown"
