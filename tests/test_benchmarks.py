@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,7 +41,7 @@ def test_a_quick_run_fills_every_table(name: str) -> None:
         [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        timeout=120,
+        timeout=PATIENCE,
         check=True,
     )
     rows = [row for table in tables(done.stdout.decode()) for row in table]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE
 
 import canario
 from canario.control.events import Aborted, Promoted
@@ -24,7 +25,7 @@ def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=os.environ | environ,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

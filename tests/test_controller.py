@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import PATIENCE
 
 import canario
 from canario import (
@@ -77,7 +78,7 @@ def test_the_documented_usage(tmp_path: Path) -> None:
 
     began = time.perf_counter()
     result = controller.execute_deployment(request_generator, clock=ManualClock())
-    assert time.perf_counter() - began < 30  # for 45 simulated minutes
+    assert time.perf_counter() - began < PATIENCE  # for 45 simulated minutes
     assert result.success
     assert result.final_stage == "full_rollout"
     assert result.stages_completed == ("canary_5", "canary_25", "full_rollout")
@@ -252,7 +253,7 @@ def test_a_journal_takes_the_rollout_up_where_it_stood(tmp_path: Path) -> None:
     first.start()
     first.skip()
     clock.advance(4)
-    assert first.close(10)
+    assert first.close(PATIENCE)
     assert parse_journal(path.read_bytes()).events == first.events
     clock.advance(1000)
     second = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
@@ -265,7 +266,7 @@ def test_a_journal_takes_the_rollout_up_where_it_stood(tmp_path: Path) -> None:
     clock.advance(10)
     second.tick()
     assert isinstance(second.events[-1], Promoted)
-    assert second.close(10)
+    assert second.close(PATIENCE)
     assert parse_journal(path.read_bytes()).events == second.events
     third = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     third.start()
@@ -280,13 +281,13 @@ def test_a_truncated_journal_is_used_and_said(
     first = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     first.start()
     first.skip()
-    assert first.close(10)
+    assert first.close(PATIENCE)
     path.write_bytes(dump_journal(first.events)[:-5])
     second = CanaryDeploymentController(QUICK, deployment_id="x", clock=clock, journal=path)
     second.start()
     assert "ends in the middle of an event; the 2 whole ones are used" in caplog.text
     assert second.router.share == 20
-    assert second.close(10)
+    assert second.close(PATIENCE)
     assert parse_journal(path.read_bytes()).events == second.events
 
 
@@ -294,7 +295,7 @@ def test_another_release_s_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     first = CanaryDeploymentController(QUICK, deployment_id="x", journal=path)
     first.start()
-    assert first.close(10)
+    assert first.close(PATIENCE)
     with pytest.raises(JournalMismatchError, match="journal of its own"):
         CanaryDeploymentController(QUICK, deployment_id="y", journal=path).start()
     with pytest.raises(JournalMismatchError, match="another plan"):
@@ -307,16 +308,16 @@ def test_a_journal_that_cannot_be_written_does_not_keep_a_bad_canary_alive(
     path = tmp_path / "journal.jsonl"
     controller = CanaryDeploymentController(QUICK, deployment_id="x", journal=path)
     controller.start()
-    assert controller.drain(10)
+    assert controller.drain(PATIENCE)
     os.remove(path)
     path.mkdir()
     controller.report_violation("canary", "broken")
     assert controller.state.phase is Phase.ROLLED_BACK
-    assert not controller.drain(10)
+    assert not controller.drain(PATIENCE)
     assert controller.counters["journal_failed"] >= 1
     assert caplog.text.count("cannot be written") == 1
     path.rmdir()
-    assert controller.drain(10)  # nothing is lost while the process lives
+    assert controller.drain(PATIENCE)  # nothing is lost while the process lives
     assert parse_journal(path.read_bytes()).events == controller.events
 
 
@@ -332,7 +333,7 @@ def test_sinks_hear_every_event_and_harm_nothing(caplog: pytest.LogCaptureFixtur
     controller = CanaryDeploymentController(QUICK, deployment_id="x", sinks=[broken, heard])
     controller.start()
     controller.abort()
-    assert controller.drain(10)
+    assert controller.drain(PATIENCE)
     assert tuple(heard.events) == controller.events
     assert controller.counters["faults"] == 3
     assert caplog.text.count("canario failed in a sink: RuntimeError") == 1

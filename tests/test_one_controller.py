@@ -200,7 +200,7 @@ def test_the_middleware_and_the_simulator_write_the_same_journal(
         assert rehearsed.canary.violations > 3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 10_000),
     errors=st.sampled_from([0.0, 0.05, 0.12]),

@@ -12,6 +12,7 @@ from pathlib import Path
 import junitparser
 import pytest
 import yaml
+from tests.waiting import PATIENCE
 
 from canario_sim import library_path, load_scenario, run
 
@@ -38,7 +39,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -211,7 +212,7 @@ def test_the_workflow_gates_a_release_on_scenarios_and_posts_what_came(
                 env=os.environ | {"GITHUB_STEP_SUMMARY": str(summary)},
                 capture_output=True,
                 check=False,
-                timeout=120,
+                timeout=PATIENCE,
             )
             codes[command.split()[0] + command.split()[1]] = done.returncode
     failed = 0 if good else 1

@@ -10,6 +10,7 @@ import pybreaker
 import pytest
 import stamina
 import tenacity
+from tests.waiting import PATIENCE
 
 from canario.recovery import FaultRecovery, breaker_listener, on_retry
 from canario.testing import ManualClock
@@ -172,15 +173,15 @@ def test_concurrent_threads_are_measured_separately(
     def operation() -> None:
         for _ in range(25):
             recovery.fault()
-            barrier.wait(10)  # all of them have failed
+            barrier.wait(PATIENCE)  # all of them have failed
             recovery.recovered()
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
 
     threads = [threading.Thread(target=operation) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert len(monitor.told) == 200
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import jsonschema
 import junitparser
 import pytest
+from tests.waiting import PATIENCE
 
 from canario_sim import library_path, load_scenario, run, scenario_schema
 
@@ -69,7 +70,7 @@ def call(*arguments: str | Path, seed: str = "0") -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONHASHSEED": seed},
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -29,6 +29,8 @@ def say_text(text: str) -> None:
 
 def say_json(document: Any) -> None:
     """Print JSON for programs, of a document or of its text."""
+    if isinstance(document, bytes):
+        document = document.decode()
     text = document if isinstance(document, str) else dumped(document)
     click.echo(code_escapes(text, long=False), nl=False)
 

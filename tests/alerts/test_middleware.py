@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.middleware.asgi_servers import until
 from tests.middleware.asgi_tools import Controller, ask, respond, talk, user
 from tests.middleware.wsgi_tools import answers, request
 from tests.middleware.wsgi_tools import ask as ask_wsgi
+from tests.waiting import PATIENCE, until
 
 from canario import CanaryDeploymentController, Phase
 from canario.alerts import Alert, AlertState, AlertType, Severity
@@ -50,7 +50,7 @@ class Guarded:
 
     def ask(self, arm: Any = "baseline") -> None:
         ask(self.app, user(self.controller.a_key(arm)))
-        assert self.app.gate.drain(10)
+        assert self.app.gate.drain(PATIENCE)
 
     def told_of(self, alert_type: AlertType) -> list[Alert]:
         """The alerts of one type, as the sink has heard of them."""
@@ -122,7 +122,7 @@ def test_an_evaluation_that_takes_for_ever_delays_no_request(stuck: threading.Ev
 
     def evaluate() -> None:
         asked.append(threading.get_ident())
-        stuck.wait(60)
+        stuck.wait(PATIENCE)
 
     guarded.app.gate.alerts = AlertEvaluator(evaluate, interval=15)
 
@@ -199,7 +199,7 @@ def test_under_wsgi_the_requests_drive_it_as_well() -> None:
     for _ in range(25):
         controller.time.advance(1)
         ask_wsgi(app, request())
-    assert app.gate.drain(10)
+    assert app.gate.drain(PATIENCE)
     assert AlertType.ERROR_RATE_EXCEEDED in {alert.alert_type for alert in heard.alerts}
 
 
@@ -214,7 +214,7 @@ def test_evaluations_asked_for_without_a_pause_take_a_small_part_of_the_time() -
     evaluator = AlertEvaluator(evaluate, interval=15)
     for _ in range(3):
         evaluator.soon()
-        assert evaluator.drain(10)
+        assert evaluator.drain(PATIENCE)
     assert all(later - earlier >= 0.4 for earlier, later in itertools.pairwise(asked))
 
 
@@ -223,10 +223,10 @@ def test_the_evaluator_waits_an_interval_first_and_then_keeps_to_it() -> None:
     evaluator = AlertEvaluator(lambda: asked.append(None), interval=15)
     for now in (100.0, 110.0, 115.0, 116.0, 129.0, 130.0, 500.0):
         evaluator.look(now)
-        assert evaluator.drain(10)
+        assert evaluator.drain(PATIENCE)
     assert len(asked) == 3
     evaluator.soon()
-    assert evaluator.drain(10)
+    assert evaluator.drain(PATIENCE)
     assert len(asked) == 4
     with pytest.raises(ValueError, match="interval is 0"):
         AlertEvaluator(lambda: None, interval=0)

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.middleware.asgi_tools import Controller
+from tests.waiting import PATIENCE
 
 from canario import Phase
 from canario.context import present
@@ -173,7 +174,7 @@ def test_many_threads_may_ask_at_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert found == []
 
 

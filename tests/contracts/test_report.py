@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from tests.contracts.test_through_the_middleware import get, serve
 from tests.middleware.asgi_tools import Controller
+from tests.waiting import PATIENCE
 
 from canario import Phase, report_contract_violation
 from canario.asgi import CanaryMiddleware
@@ -40,7 +41,7 @@ async def in_a_thread(request: Request) -> Response:
 async def in_a_plain_thread(request: Request) -> Response:
     thread = threading.Thread(target=contextvars.copy_context().run, args=(report,))
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE)
     return JSONResponse(True)
 
 

@@ -68,7 +68,7 @@ schemas = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(schema=schemas, value=values)
 def test_valid_is_what_jsonschema_calls_valid(schema: dict[str, Any], value: Any) -> None:
     answer = said(json_schema_contract(schema), json.dumps(value).encode())
@@ -255,7 +255,7 @@ class ItemLike(pydantic.BaseModel):
     kind: dict[str, list[int]] = {}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values)
 def test_a_pydantic_model_says_what_pydantic_says(value: Any) -> None:
     body = json.dumps(value).encode()

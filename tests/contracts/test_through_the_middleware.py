@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.responses import Response as StarletteResponse
 from starlette.routing import Route
 from tests.middleware.asgi_tools import Controller, ask, http_scope, user
+from tests.waiting import PATIENCE
 
 from canario import Phase
 from canario.asgi import CanaryMiddleware
@@ -247,7 +248,7 @@ def test_many_violations_at_once_roll_back_once() -> None:
     barrier = threading.Barrier(16)
 
     def break_it(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         for _ in range(20):
             controller.report_violation("canary", Violation(message=f"{number}"))
 
@@ -255,8 +256,8 @@ def test_many_violations_at_once_roll_back_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
-    assert controller.drain(10)
+        thread.join(PATIENCE)
+    assert controller.drain(PATIENCE)
     for events in (controller.events, seen):
         assert [type(event) for event in events].count(RolledBack) == 1
 
@@ -264,7 +265,7 @@ def test_many_violations_at_once_roll_back_once() -> None:
 def test_a_response_that_finds_no_room_is_counted_as_not_checked() -> None:
     release, counted = threading.Event(), list[str]()
     checker = ContractChecker(
-        lambda *response: release.wait(10) and None,
+        lambda *response: release.wait(PATIENCE) and None,
         lambda *report: None,
         count=counted.append,
         capacity=3,
@@ -272,7 +273,7 @@ def test_a_response_that_finds_no_room_is_counted_as_not_checked() -> None:
     response = Answered("canary", "/a", 200, (), b"")
     taken = [checker.submit(response) for _ in range(20)].count(True)
     release.set()
-    assert checker.drain(10)
+    assert checker.drain(PATIENCE)
     assert counted.count("contract_checked") == taken
     assert counted.count("contract_not_checked") == 20 - taken >= 16
 

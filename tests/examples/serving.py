@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from tests.waiting import PATIENCE
+
 __all__ = ["ROOT", "fetch", "served"]
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,7 @@ def served(*arguments: str, terminal: Path, **variables: str) -> Iterator[str]:
             yield url
         finally:
             server.terminate()
-            server.wait(timeout=20)
+            server.wait(timeout=PATIENCE)
 
 
 def _start(
@@ -60,5 +62,5 @@ def _start(
 
 def fetch(url: str) -> Any:
     """The JSON at an address."""
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:
         return json.load(response)

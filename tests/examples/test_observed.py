@@ -11,8 +11,8 @@ from examples.evaluation_app import users
 from examples.evaluation_app.pipeline import COMPONENTS
 from prometheus_client.parser import text_string_to_metric_families
 from tests.examples.serving import fetch, served
-from tests.middleware.asgi_servers import until
 from tests.requirements.collector import Received, collector
+from tests.waiting import PATIENCE, until
 
 from canario.slo.dashboard import dashboard_schema
 
@@ -26,7 +26,7 @@ def post(url: str, user: int, **headers: str) -> httpx.Response:
         f"{url}/evaluate",
         content=users.plan_for(user, 0).encode(),
         headers={users.USER_HEADER: f"user-{user}", "content-type": "text/plain", **headers},
-        timeout=20,
+        timeout=PATIENCE,
     )
 
 

@@ -302,7 +302,7 @@ def test_a_paused_rollout_is_guarded() -> None:
     assert rollout.state.reason is RollbackReason.ERROR_RATE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

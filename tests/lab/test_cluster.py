@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.lab.worlds import experiment
+from tests.waiting import PATIENCE, until
 
 from canario.config import ConfigError
 from canario_sim.lab import cluster, processes, replicate, run_all
@@ -79,13 +80,6 @@ class Dask:
             process.wait()
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     made = Dask(tmp_path_factory.mktemp("dask"))
@@ -138,14 +132,14 @@ def test_a_worker_killed_in_the_middle_changes_no_byte(dask: Dask, tmp_path: Pat
         until(lambda: file.exists() and file.read_bytes().count(b"\n") > 20)
         os.kill(doomed.pid, signal.SIGKILL)
         assert run.poll() is None
-        said, told = run.communicate(timeout=120)
+        said, told = run.communicate(timeout=PATIENCE)
     assert run.returncode == 0, told.decode()
     assert workers_of(dask.address) == 1
     here = subprocess.run(
         command("--workers", "2", "--rows", "here.jsonl"),
         cwd=tmp_path,
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=True,
     )
     assert said == here.stdout
@@ -213,7 +207,7 @@ def test_ctrl_c_ends_a_run_there_too_and_without_noise(dask: Dask, tmp_path: Pat
     ) as run:
         until(lambda: file.exists() and file.read_bytes().count(b"\n") > 20)
         run.send_signal(signal.SIGINT)
-        said, told = run.communicate(timeout=60)
+        said, told = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert not json.loads(said)["complete"]
     assert told == f"canario: interrupted; the same command goes on with what is in {file}\n"
@@ -230,7 +224,7 @@ def test_without_its_scheduler_a_run_ends(tmp_path: Path) -> None:
             own.processes[0].kill()
 
     def run() -> None:
-        with cluster(own.address, timeout=2) as crew:
+        with cluster(own.address, timeout=15) as crew:
             try:
                 run_all(range(2000), partial(_slow, tmp_path), crew, on_result=kill)
             except crew.lost as error:
@@ -242,7 +236,7 @@ def test_without_its_scheduler_a_run_ends(tmp_path: Path) -> None:
         # In a thread of its own: one that waits for ever must not hold up the others.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        thread.join(45)
+        thread.join(PATIENCE)
     finally:
         own.stop()
     assert len(ended) == 1

@@ -40,7 +40,7 @@ def test_wilson_s_interval_is_the_published_one(
 
 
 @given(st.integers(1, 5000), st.data(), CONFIDENCES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wilson_s_interval_is_scipy_s(n: int, data: Any, confidence: float) -> None:
     successes = data.draw(st.integers(0, n))
     theirs = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
@@ -84,7 +84,7 @@ def test_the_bootstrap_holds_the_truth_as_often_as_it_says() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.sampled_from([0.5, 0.9, 0.99]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_quantile_lies_in_its_interval_whatever_the_order(values: list[float], q: float) -> None:
     value = quantile(values, q)
     low, high = bootstrap_quantile(values, q)
@@ -110,7 +110,7 @@ def test_a_paired_difference_holds_the_truth_as_often_as_it_says() -> None:
 
 
 @given(st.integers(1, 1000), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_paired_difference_is_antisymmetric(n: int, data: Any) -> None:
     first = data.draw(st.integers(0, n))
     second = data.draw(st.integers(0, n - first))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec import NODEFAULT
 from msgspec.structs import fields
+from tests.waiting import PATIENCE
 
 from canario_sim.lab import Conditions
 from canario_sim.peers import PRESETS
@@ -36,7 +37,7 @@ def test_the_example_prints_what_the_page_shows(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=True,
     )
     said = [line.rstrip() for line in done.stdout.splitlines()]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE
 
 pytest.importorskip("pty")
 
@@ -50,8 +51,8 @@ def in_a_terminal(folder: Path) -> tuple[str, str]:
     ) as process:
         os.close(slave)
         drawn = b""
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
+        patience = time.monotonic() + PATIENCE
+        while time.monotonic() < patience:
             try:
                 part = os.read(master, 65_536)
             except OSError:  # the other end is closed
@@ -61,7 +62,7 @@ def in_a_terminal(folder: Path) -> tuple[str, str]:
             drawn += part
         assert process.stdout is not None
         said = process.stdout.read()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     os.close(master)
     return said, drawn.decode()
 
@@ -83,7 +84,7 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left_and_is_left_clean(folder
 
 
 def test_where_nobody_looks_nothing_is_drawn(folder: Path) -> None:
-    done = subprocess.run(COMMAND, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(COMMAND, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0
     assert done.stderr == ""
 
@@ -112,7 +113,7 @@ def test_a_notebook_shows_it_in_the_cell(tmp_path: Path, monkeypatch: pytest.Mon
                 updates.append(msg["content"]["data"])
             return super().process_message(msg, cell, cell_index)
 
-    Client(notebook, timeout=120, kernel_name="python3").execute()
+    Client(notebook, timeout=PATIENCE, kernel_name="python3").execute()
     outputs = notebook.cells[0].outputs
     printed = "".join(each.text for each in outputs if each.output_type == "stream")
     assert printed == "True 320\n"

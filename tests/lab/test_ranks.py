@@ -21,7 +21,7 @@ def theirs(first: list[float], second: list[float]) -> float:
 
 
 @given(SAMPLES, SAMPLES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_p_value_is_scipy_s(first: list[float], second: list[float]) -> None:
     if len({*first, *second}) == 1:
         assert p_value(first, second) == 1
@@ -30,7 +30,7 @@ def test_the_p_value_is_scipy_s(first: list[float], second: list[float]) -> None
 
 
 @given(SAMPLES, SAMPLES, st.sampled_from([0.8, 0.95, 0.98]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_interval_holds_the_shifts_that_scipy_s_test_does_not_reject(
     first: list[float], second: list[float], confidence: float
 ) -> None:
@@ -50,7 +50,7 @@ def test_the_interval_holds_the_shifts_that_scipy_s_test_does_not_reject(
 
 
 @given(SAMPLES, SAMPLES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_turned_round_the_shift_is_the_opposite(first: list[float], second: list[float]) -> None:
     one, other = shift(first, second, 0.9), shift(second, first, 0.9)
     assert (one.low, one.estimate, one.high) == (-other.high, -other.estimate, -other.low)

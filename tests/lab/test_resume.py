@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.lab.worlds import BAD, GOOD, experiment, here
+from tests.waiting import PATIENCE, until
 
 from canario.config import ConfigError
 from canario_sim.lab import Policy, replicate
@@ -58,17 +60,20 @@ def started(folder: Path, *more: str, n: int = 3000) -> Iterator[subprocess.Pope
             process.kill()
 
 
+def _is_deaf(process: psutil.Process) -> bool:
+    """Whether it ignores Ctrl-C, as the children of a run do once they have begun."""
+    ignored = re.search(r"SigIgn:\t(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return ignored is not None and bool(int(ignored[1], 16) & 1 << (signal.SIGINT - 1))
+
+
 def wait_for_rows(folder: Path, number: int) -> None:
     file = folder / "rows.jsonl"
-    deadline = time.monotonic() + 60
-    while not file.exists() or file.read_bytes().count(b"\n") <= number:
-        assert time.monotonic() < deadline, "no rows came"
-        time.sleep(0.02)
+    until(lambda: file.exists() and file.read_bytes().count(b"\n") > number)
 
 
 def assessed(folder: Path, *more: str, n: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command("--json", *more, n=n), cwd=folder, capture_output=True, text=True, timeout=120
+        command("--json", *more, n=n), cwd=folder, capture_output=True, text=True, timeout=PATIENCE
     )
 
 
@@ -88,7 +93,7 @@ def test_killed_and_interrupted_it_goes_on_and_ends_as_if_it_had_never_stopped(
     with started(folder, "--json") as process:
         wait_for_rows(folder, killed.count(b"\n") + 50)
         process.send_signal(signal.SIGINT)
-        said, told = process.communicate(timeout=60)
+        said, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     report = json.loads(said)
     assert not report["complete"]
@@ -125,14 +130,10 @@ def test_ctrl_c_without_a_file_says_how_to_keep_what_is_done(folder: Path) -> No
         start_new_session=True,
     ) as process:
         # The resource tracker and both workers are there: so it has begun.
-        deadline = time.monotonic() + 60
-        while len(psutil.Process(process.pid).children()) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(1)
+        until(lambda: sum(map(_is_deaf, psutil.Process(process.pid).children())) >= 3)
         # As a terminal does it: the whole group is signalled, and the workers leave it be.
         os.killpg(process.pid, signal.SIGINT)
-        said, told = process.communicate(timeout=60)
+        said, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Stopped after " in said
     assert "give --rows FILE.jsonl" in told
@@ -145,7 +146,7 @@ def test_who_presses_ctrl_c_twice_waits_for_nothing(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
     # 130, or ended by the signal itself where it came on the way out.
     assert process.returncode in (130, -signal.SIGINT)
 

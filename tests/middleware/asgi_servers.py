@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,7 @@ from typing import Any
 import httpx
 import uvicorn
 from tests.middleware.asgi_tools import App
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until `condition` holds; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+from tests.waiting import PATIENCE, until
 
 
 @contextmanager
@@ -45,7 +37,7 @@ def uvicorn_server(app: App, **config: Any) -> Iterator[int]:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 @contextmanager
@@ -63,12 +55,12 @@ def gunicorn_server(folder: Path, app: str, *options: str) -> Iterator[tuple[int
         )
         port: int = listener.getsockname()[1]
         try:
-            until(lambda: process.poll() is not None or _answers(port), 20)
+            until(lambda: process.poll() is not None or _answers(port))
             assert process.poll() is None, (folder / "log").read_text()
             yield port, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 def _answers(port: int) -> bool:

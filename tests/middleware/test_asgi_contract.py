@@ -26,6 +26,7 @@ from tests.middleware.asgi_tools import (
     user,
     websocket_scope,
 )
+from tests.waiting import PATIENCE
 
 from canario import Phase, RollbackReason
 from canario.asgi import CanaryMiddleware
@@ -184,7 +185,7 @@ def test_a_contract_never_delays_the_response() -> None:
     release = threading.Event()
 
     def slow(route: str, status: int, headers: Any, body: bytes) -> str:
-        release.wait(10)
+        release.wait(PATIENCE)
         return "slow, and broken"
 
     controller = Controller(100)

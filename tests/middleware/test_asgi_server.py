@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.middleware.asgi_servers import gunicorn_server, until, uvicorn_server
+from tests.middleware.asgi_servers import gunicorn_server, uvicorn_server
 from tests.middleware.asgi_tools import BAD, GOOD, NEUTRAL, App, Controller, named
+from tests.waiting import PATIENCE, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -126,7 +127,7 @@ def test_half_of_the_users_are_served_by_the_canary(url: str, controller: Contro
 def test_many_clients_at_once(url: str, controller: Controller) -> None:
     async def main() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=40)
-        async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=url, limits=limits, timeout=PATIENCE) as client:
             keys = [{"x-user-id": str(number)} for number in range(200)]
             return await asyncio.gather(*(client.get("/", headers=key) for key in keys))
 
@@ -374,7 +375,7 @@ def test_nothing_begins_before_gunicorn_forks(tmp_path: Path, worker: str, lifes
                 answers.append(client.get(url, headers=users[0]).json())
                 return len({answer["pid"] for answer in answers}) == 2
 
-            until(both_have_served, 20)
+            until(both_have_served)
         threads = Path(f"/proc/{master}/task")
         assert not threads.exists() or len(list(threads.iterdir())) == 1
     assert (tmp_path / "imports").read_text() == f"{master} 1 pending\n"

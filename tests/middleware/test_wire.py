@@ -28,6 +28,7 @@ from tests.middleware.asgi_tools import (
     websocket_scope,
 )
 from tests.tracing.request_tools import TRACE_ID, TRACEPARENT, Provider, attributes
+from tests.waiting import PATIENCE
 
 from canario.asgi import CanaryMiddleware
 from canario.wire import status_code
@@ -242,7 +243,7 @@ def test_a_body_that_cannot_be_read_is_observed_and_counted_as_not_checked(
     else:
         gate = OverWSGI(wsgi_tools.answers([body]), controller, contract=contract)
         assert wsgi_tools.ask(gate).sent[-1] is body
-    assert gate.gate.drain(10)
+    assert gate.gate.drain(PATIENCE)
     assert controller.only.outcome is GOOD
     assert shown == ([] if seen is None else [seen])
     assert controller.counters.get("contract_not_checked", 0) == (seen is None)
@@ -324,7 +325,7 @@ def test_a_status_is_what_a_client_makes_of_it(status: Any, code: int | None, ou
     )
     answer = ask(guarded, user("7"))
     assert answer.start["status"] is status
-    assert guarded.gate.drain(10)
+    assert guarded.gate.drain(PATIENCE)
     assert controller.only.outcome is outcome
     told = attributes(provider.server)
     assert told.get("http.response.status_code") == code

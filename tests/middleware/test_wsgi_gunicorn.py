@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.middleware.asgi_servers import until
 from tests.middleware.wsgi_apps import LAWFUL, UNLAWFUL
+from tests.waiting import PATIENCE, until
 
 from canario import RollbackReason
 from canario.control.events import Event
@@ -52,13 +52,13 @@ def gunicorn(folder: Path, app: str, *options: str, **environ: str) -> Iterator[
         yield port
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, log.read_text()
+        assert process.wait(PATIENCE) == 0, log.read_text()
 
 
 def fetch(port: int, path: str, method: str = "GET", user: object = 7) -> bytes:
     """The bytes that the server sends, but for the date."""
     body = b"abc" if method == "POST" else b""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(
             f"{method} {quote(path)} HTTP/1.1\r\nHost: a\r\nX-User-Id: {user}\r\n"
             f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -174,7 +174,7 @@ def test_nothing_is_started_or_counted_before_a_fork_and_each_worker_starts_by_i
     config.write_text(CONFIG)
     options = ["--preload", "--workers=2", f"--config={config}"]
     with gunicorn(tmp_path, "forked", *options, RECORDS=str(records)) as port:
-        until(lambda: len(noted(records)) == 3, 20)
+        until(lambda: len(noted(records)) == 3)
         loaded, *forked = noted(records)
         assert loaded["when"] == "loaded"
         assert [record["when"] for record in forked] == ["forked"] * 2
@@ -214,5 +214,5 @@ def states(port: int, workers: int) -> list[Any]:
             thread.join()
         return len(found) == workers
 
-    until(several, 20)
+    until(several)
     return list(found.values())

@@ -22,6 +22,7 @@ from tests.middleware.wsgi_tools import (
     request,
     streams,
 )
+from tests.waiting import PATIENCE
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from canario.wsgi import CanaryMiddleware
@@ -638,9 +639,11 @@ def test_a_contract_never_delays_a_response() -> None:
     import threading
 
     go = threading.Event()
-    middleware = CanaryMiddleware(answers(), Controller(), contract=lambda *_: go.wait(10) and None)
+    middleware = CanaryMiddleware(
+        answers(), Controller(), contract=lambda *_: go.wait(PATIENCE) and None
+    )
     for _ in range(300):  # more than may wait
         assert ask(middleware).body == b"hello"
     go.set()
-    assert middleware.gate.drain(10)
+    assert middleware.gate.drain(PATIENCE)
     assert middleware.gate.controller.counters["contract_not_checked"] >= 40

@@ -29,6 +29,7 @@ from tests.middleware.wsgi_tools import (
     streams,
     user,
 )
+from tests.waiting import PATIENCE
 
 from canario import Routing, current_arm
 from canario.wsgi import CanaryMiddleware
@@ -100,7 +101,7 @@ def serving(app: WSGIApplication) -> Iterator[Callable[[str, str], bytes]]:
 
 def fetch(address: Any, method: str, path: str) -> bytes:
     body = b"abc" if method == "POST" else b""
-    with socket.create_connection(address[:2], timeout=10) as connection:
+    with socket.create_connection(address[:2], timeout=PATIENCE) as connection:
         connection.sendall(
             f"{method} {path} HTTP/1.1\r\nHost: a\r\nX-User-Id: 7\r\nConnection: close\r\n"
             f"Content-Length: {len(body)}\r\n\r\n".encode()
@@ -435,5 +436,5 @@ def test_a_thousand_requests_over_eight_threads_are_counted_exactly() -> None:
     last = controller.metrics_history[-1]
     counts = last.baseline.counts + last.canary.counts
     assert (counts.requests, counts.errors) == (1000, 250)
-    assert middleware.gate.drain(10)
+    assert middleware.gate.drain(PATIENCE)
     assert "faults" not in controller.counters

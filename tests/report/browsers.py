@@ -14,6 +14,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 from tests.system_packages import need
+from tests.waiting import PATIENCE
 
 _FLAGS = (
     "--headless=new",
@@ -42,7 +43,7 @@ class Browser:
         self.size(width)
         self.look(dark=dark, media=media)
         self.chrome.get(path.as_uri())
-        WebDriverWait(self.chrome, 30, 0.05).until(
+        WebDriverWait(self.chrome, PATIENCE, 0.05).until(
             lambda _: self.run("return document.documentElement.hasAttribute('data-ready')")
         )
 

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 from tests.report.samples import SCENARIOS, rehearsal
+from tests.waiting import PATIENCE
 
 from canario_sim import Run, load_scenario, run
 from canario_sim.cli import simulate
@@ -43,7 +44,7 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "canario", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -131,7 +132,7 @@ def test_text_and_numbers_need_no_library_of_charts(small: Path, tmp_path: Path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert said.returncode == 0, said.stderr
     assert (tmp_path / "out.xml").exists()
@@ -257,9 +258,9 @@ def test_ctrl_c_gives_the_terminal_back(small: Path) -> None:
             sys.executable,
             [sys.executable, "-m", "canario", "simulate", str(small), "--watch", "--speed", "2"],
         )
-    said, pressed, deadline = b"", False, time.monotonic() + 60
+    said, pressed, patience = b"", False, time.monotonic() + PATIENCE
     try:
-        while time.monotonic() < deadline:
+        while time.monotonic() < patience:
             if select.select([terminal], [], [], 0.2)[0]:
                 try:
                     said += os.read(terminal, 65536)

@@ -29,6 +29,7 @@ from tests.report.samples import (
     tape,
     tuning,
 )
+from tests.waiting import PATIENCE
 
 from canario.config import ConfigError
 from canario.printable import printable_lines as printable
@@ -121,7 +122,7 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
         [sys.executable, "-c", _AGAIN, str(ROOT), str(tmp_path / "1")],
         env=os.environ | {"PYTHONHASHSEED": "1"},
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     svg(next(iter(simulation([rehearsal("cold_start")]).pictures)), "another")
     write_all(tmp_path / "2")
@@ -236,7 +237,7 @@ def test_the_policy_forbids_every_connection() -> None:
 
 
 @given(text=TEXT)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_comes_back_from_html(text: str) -> None:
     report = Report(
         command="c",
@@ -341,7 +342,7 @@ def test_hostile_text_is_text_in_markdown() -> None:
 
 
 @given(text=TEXT)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_comes_back_from_markdown(text: str) -> None:
     text = printable(text)
     page = rendered(f"{escaped(text)}\n\n| a |\n| --- |\n| {escaped(text)} |\n")
@@ -420,7 +421,7 @@ def test_junit_uses_the_words_that_pytest_uses(tmp_path: Path) -> None:
         env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     known: dict[str, set[str]] = {}
     for element in ElementTree.parse(tmp_path / "j.xml").iter():
@@ -447,7 +448,7 @@ def test_a_scenario_that_expects_nothing_is_skipped_and_not_passed() -> None:
 
 
 @given(text=st.text(max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_comes_back_from_junit(text: str) -> None:
     """Control characters and lone surrogates, which no XML may hold, as signs for them."""
     case = Case(name=text, expected=text, actual=text, ok=False)

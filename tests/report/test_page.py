@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from nbclient import NotebookClient
 from tests.report.samples import SCENARIOS, alarms, odds, rehearsal, tape, tuning
+from tests.waiting import PATIENCE
 
 from canario_sim.reports import report_of, show, write_reports
 from canario_sim.reports.model import Report
@@ -40,7 +41,7 @@ def test_a_notebook_draws_the_page_in_its_cell(tmp_path: Path) -> None:
     notebook = nbformat.new_notebook(cells=[nbformat.new_code_cell(PYTHON)])
     client = NotebookClient(
         notebook,
-        timeout=120,
+        timeout=PATIENCE,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     )

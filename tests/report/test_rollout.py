@@ -68,7 +68,7 @@ def test_the_checks_are_those_of_the_history(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["flapping", "healthy", "low_traffic_with_deadline"])
 @given(most=st.integers(3, 300))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_leaving_checks_out_keeps_peaks_and_changes(name: str, most: int) -> None:
     _, made = rehearsal(name)
     table = rollout(made, most=most).tables[1]

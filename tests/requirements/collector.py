@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
+from tests.waiting import PATIENCE
 
 __all__ = ["Collector", "Received", "collector"]
 
@@ -71,4 +72,4 @@ def collector() -> Iterator[tuple[Collector, int]]:
     try:
         yield kept, port
     finally:
-        server.stop(None).wait(10)
+        server.stop(None).wait(PATIENCE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.requirements.page import BLOCKS, MODULES
+from tests.waiting import PATIENCE
 
 __all__ = ["clean_environment", "execute", "python_block", "run_bash", "run_python"]
 
@@ -56,7 +57,7 @@ def _run(command: list[str], cwd: Path, variables: dict[str, str]) -> str:
         env=clean_environment(**variables),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

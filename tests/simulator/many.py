@@ -19,7 +19,6 @@ def many(examples: int) -> settings:
     phases = [Phase.explicit, Phase.reuse, Phase.generate]
     return settings(
         max_examples=int(asked or examples),
-        deadline=None,
         phases=[*phases, Phase.shrink] if asked else phases,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

@@ -247,7 +247,7 @@ def test_users_are_drawn_by_their_activity() -> None:
     assert ((drawn - expected) ** 2 / expected).sum() == pytest.approx(299, abs=4 * 24)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     weights=st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=60),
     parts=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=60),
@@ -321,7 +321,7 @@ TRAFFIC: st.SearchStrategy[Traffic] = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(traffic=TRAFFIC, seed=st.integers(0, 2**32), size=st.integers(1, 700))
 def test_arrivals_rise_and_do_not_depend_on_the_size_of_the_arrays(
     traffic: Traffic, seed: int, size: int
@@ -343,7 +343,7 @@ def test_arrivals_rise_and_do_not_depend_on_the_size_of_the_arrays(
     assert seen[0] == seen[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(traffic=TRAFFIC, seed=st.integers(0, 2**32), later=st.floats(60, 400))
 def test_a_later_end_changes_nothing_before_it(traffic: Traffic, seed: int, later: float) -> None:
     short, long = arrivals(traffic, seed, 50), arrivals(traffic, seed, later)

@@ -224,7 +224,7 @@ class _Ours:
         return bool(self.state.breakers[steps.B_STATE] == steps.CLOSED)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     failures=st.integers(1, 4),
     trials=st.integers(1, 3),

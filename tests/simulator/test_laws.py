@@ -130,7 +130,7 @@ def _observe(controller: CanaryDeploymentController, request: RecordedRequest, a
         controller.report_violation(where, "the response broke its contract")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(plan=PLANS, tape=TAPES, chunk=st.integers(1, 50))
 def test_a_tape_in_the_world_is_a_tape_observed_one_by_one(
     plan: Plan, tape: list[RecordedRequest], chunk: int
@@ -140,7 +140,7 @@ def test_a_tape_in_the_world_is_a_tape_observed_one_by_one(
     assert windows(fast.history) == windows(slow.metrics_history)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     plan=PLANS,
     done=st.lists(

@@ -200,7 +200,7 @@ FAILING: st.SearchStrategy[Fault] = st.one_of(
 SMALL = replace(SCENARIO, traffic=Poisson(rate=10), horizon_seconds=100)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(faults=st.lists(SLOWING, max_size=4), seed=st.integers(0, 1000))
 def test_latency_faults_apply_one_after_the_other_as_listed(faults: list[Fault], seed: int) -> None:
     calm = requests(SMALL, seed)
@@ -219,7 +219,7 @@ def test_latency_faults_apply_one_after_the_other_as_listed(faults: list[Fault],
     )[other].tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     slowing=st.lists(SLOWING, max_size=3),
     failing=st.lists(FAILING, max_size=4),

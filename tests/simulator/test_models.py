@@ -196,7 +196,7 @@ def test_a_fault_lasts_and_comes_again(
     assert not fault.touches(0, fault.at - 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     at=st.integers(0, 50),
     lasts=st.integers(1, 30),

@@ -131,7 +131,7 @@ def test_the_notes_tell_when_it_began() -> None:
         assert told[:1] == [at for at in starts if at < made.ended_at][:1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**40), number=st.integers(0, 3))
 def test_one_chance_does_not_depend_on_another(seed: int, number: int) -> None:
     """A fault that is added or taken away at the end of the list changes no other one's luck."""

@@ -140,7 +140,7 @@ def _loops() -> dict[str, Loop]:
 GAPS = st.lists(st.tuples(st.sampled_from([0, 0.25, 1, 0.1]), st.sampled_from([0, 0.5, 2, 0.3])))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(requests=GAPS, servers=st.integers(1, 9), free=st.sampled_from([0.0, 1.5]))
 def test_compiled_or_not_the_queue_is_the_same_to_the_bit(
     requests: list[tuple[float, float]], servers: int, free: float

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.simulator.oracle import Oracle
+from tests.waiting import PATIENCE
 
 from canario.config import ConfigError
 from canario.control.rollout import Outcome
@@ -127,7 +128,7 @@ def test_a_tape_of_real_traffic_is_replayed(tmp_path: Path) -> None:
     ):
         mark = tape.mark(at, key, route)
         tape.observed(ended, "baseline", Outcome.GOOD, (ended - at) * 1000, mark)
-    assert tape.close(10)
+    assert tape.close(PATIENCE)
     made = scenario(Replay(file=tape.path), routes=(Route(name="/b"),))
     found = requests(made)
     assert found.at.tolist() == [0, 2, 4]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
+from tests.waiting import PATIENCE
 
 from canario.alerts import Alert, AlertState, AlertType, Resolution, Severity, look_at
 
@@ -55,14 +56,14 @@ class Receiver:
 
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer nothing until the test is over."""
-        self.going.wait(60)
+        self.going.wait(PATIENCE)
 
     def drip(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer 200 with a body that never ends."""
         handler.send_response(200)
         handler.send_header("content-length", "1000000")
         handler.end_headers()
-        self.going.wait(60)
+        self.going.wait(PATIENCE)
 
 
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
@@ -116,5 +117,5 @@ def receiver(*answers: Answer | str, tls: tuple[Path, Path] | None = None) -> It
     finally:
         told.going.set()
         server.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE)
         server.server_close()

@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.middleware.asgi_servers import until, uvicorn_server
+from tests.middleware.asgi_servers import uvicorn_server
 from tests.middleware.asgi_tools import Controller, ask, hello, named, talk, user
 from tests.sinks.receivers import ALERT, OVER, receiver
+from tests.waiting import PATIENCE, until
 
 from canario import CanaryDeploymentController, Phase
 from canario.alerts import Alert
@@ -34,7 +35,7 @@ class Hanging:
 
     def __call__(self, told: Event | Alert) -> None:
         self.called.set()
-        self.go.wait(60)
+        self.go.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -56,10 +57,10 @@ def test_a_sink_that_hangs_and_one_that_raises_keep_nobody_waiting(hanging: Hang
         named(b"1"), controller, canary=named(b"2"), contract=lambda *response: "broken"
     )
     assert ask(app, user(controller.a_key("canary"))).body == b"2"
-    assert app.gate.drain(10)
+    assert app.gate.drain(PATIENCE)
     assert controller.state.phase is Phase.ROLLED_BACK
     assert ask(app, user("anybody")).body == b"1"
-    assert hanging.called.wait(10)
+    assert hanging.called.wait(PATIENCE)
     assert tuple(heard.events) == controller.events
     until(lambda: tuple(beside) == controller.events)
     until(lambda: controller.counters.get("faults") == len(controller.events))
@@ -74,7 +75,7 @@ def test_under_a_real_server_with_hundreds_of_requests_at_once(hanging: Hanging)
 
     async def main(port: int) -> list[int]:
         limits = httpx.Limits(max_connections=20)
-        async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+        async with httpx.AsyncClient(limits=limits, timeout=PATIENCE) as client:
             url = f"http://127.0.0.1:{port}/"
             answers = await asyncio.gather(
                 *(client.get(url, headers={"x-user-id": str(key)}) for key in range(200))
@@ -93,12 +94,12 @@ def test_what_a_hanging_sink_has_no_room_for_is_dropped_and_counted(hanging: Han
     dropped: list[int] = []
     sink = Beside(hanging, capacity=3, on_drop=lambda: dropped.append(1))
     sink(ALERT)
-    assert hanging.called.wait(10)
+    assert hanging.called.wait(PATIENCE)
     for _ in range(10):
         sink(ALERT)
     assert (sink.dropped, len(dropped), sink.delivered) == (7, 7, 0)
     hanging.go.set()
-    assert sink.drain(10)
+    assert sink.drain(PATIENCE)
     assert (sink.dropped, sink.delivered, sink.failed) == (7, 4, 0)
     assert "delivered=4 dropped=7" in repr(sink)
 
@@ -108,7 +109,7 @@ def test_a_sink_that_raises_is_counted_and_hears_the_next_event() -> None:
     sink = Beside(raising, on_error=failures.append)
     sink(ALERT)
     sink(OVER)
-    assert sink.close(10)
+    assert sink.close(PATIENCE)
     assert (sink.failed, sink.delivered, len(failures)) == (2, 0, 2)
 
 
@@ -155,7 +156,7 @@ def test_what_two_threads_cause_at_once_is_heard_in_its_order_and_its_own_contex
     def slow(event: Event) -> None:
         if not told.is_set():
             told.set()
-            assert go.wait(10)
+            assert go.wait(PATIENCE)
 
     def hear(event: Event) -> None:
         heard.append((event, where.get()))
@@ -169,19 +170,19 @@ def test_what_two_threads_cause_at_once_is_heard_in_its_order_and_its_own_contex
 
     thread = threading.Thread(target=start)
     thread.start()
-    assert told.wait(10)
+    assert told.wait(PATIENCE)
     where.set("second")
     controller.abort()
     assert heard == []
     go.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert tuple(event for event, _ in heard) == controller.events
     assert [at for _, at in heard] == ["first", "first", "second"]
 
 
 def test_a_child_forked_while_somebody_is_told_tells_as_well() -> None:
     said = subprocess.run(
-        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=PATIENCE, check=True
     ).stdout
     assert said == "child hears of the child\n"
 
@@ -195,21 +196,21 @@ told, go = threading.Event(), threading.Event()
 def hear(event):
     if event == "parent":
         told.set()
-        go.wait(10)
+        go.wait(600)
     else:
         print("child hears of", event, flush=True)
 
 listeners = Listeners([inline(hear)], telemetry=False)
 thread = threading.Thread(target=listeners.tell, args=("parent",))
 thread.start()
-told.wait(10)
+told.wait(600)
 child = os.fork()
 if not child:
     listeners.tell("the child")
     os._exit(0)
 os.waitpid(child, 0)
 go.set()
-thread.join(10)
+thread.join(600)
 """
 
 
@@ -229,7 +230,7 @@ def test_sinks_are_told_outside_of_the_locks() -> None:
     def ask_from_elsewhere(question: Any) -> None:
         thread = threading.Thread(target=question, daemon=True)
         thread.start()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
     controller = CanaryDeploymentController(
@@ -266,13 +267,13 @@ def test_a_receiver_that_hangs_delays_no_request_and_no_other_receiver() -> None
                 assert answer.status == 200
 
         asyncio.run(main())
-        assert app.gate.drain(10)
-        assert sinks[1].drain(10)
+        assert app.gate.drain(PATIENCE)
+        assert sinks[1].drain(PATIENCE)
         assert sinks[1].delivered == len(controller.events)
         assert (sinks[0].delivered, sinks[0].failed) == (0, 0)
         assert len(slow.bodies) <= 1
         slow.going.set()
-        assert sinks[0].close(10)
+        assert sinks[0].close(PATIENCE)
 
 
 def test_a_log_sink_writes_one_line_at_the_level_of_the_severity(

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.middleware.asgi_tools import Controller, Receive, Scope, Send, ask, hello, respond, user
 from tests.sinks.receivers import ALERT, OVER
 from tests.sinks.records import Records, globally_recorded
+from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController, Outcome, RollbackReason
 from canario.asgi import CanaryMiddleware
@@ -150,7 +151,7 @@ def test_a_rollback_by_a_contract_is_in_the_span_of_the_request_that_broke_it(
     spans, controller = Spans(), Controller()
     app = guarded(controller, spans, contract=lambda *response: "no score")
     ask(app, user(controller.a_key("canary")))
-    assert app.gate.drain(10)
+    assert app.gate.drain(PATIENCE)
     for name in ("contract.violation", "rollout.rolled_back"):
         record = records.one(name)
         assert (record.trace_id, record.span_id) == (spans.last.trace_id, spans.last.span_id)
@@ -199,7 +200,7 @@ def test_no_user_s_key_appears_in_any_record(records: Records) -> None:
     secret = "user-4711-secret"
     ask(app, user(secret))
     ask(app, user(key))
-    assert app.gate.drain(10)
+    assert app.gate.drain(PATIENCE)
     running = CanaryDeploymentController(deployment_id="y", clock=ManualClock(AT))
     running.execute_deployment(lambda: (f"{secret}{running.clock()}", 1.0, True, False))
     assert len(records.named("rollout.rolled_back")) == 2
@@ -254,7 +255,7 @@ def test_nothing_is_imported_for_nobody_and_a_provider_set_later_hears() -> None
         [sys.executable, "-W", "error", "-c", LATER],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     ).stdout
     assert "canario.rollout.aborted" in said

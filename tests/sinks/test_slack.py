@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import json
 from msgspec.structs import replace
 from tests.sinks.receivers import ALERT, OVER, receiver
+from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController
 from canario.alerts import Alert
@@ -100,7 +101,7 @@ def test_it_is_posted_and_its_address_is_not_shown() -> None:
             deployment_id="v2", clock=ManualClock(1000), sinks=[sink]
         )
         controller.start()
-        assert sink.drain(10)
+        assert sink.drain(PATIENCE)
         assert (sink.delivered, sink.failed) == (2, 0)
     assert json.decode(told.bodies[-1])["text"] == (
         "INFO rollout.stage_entered: v2: stage canary_5 entered: 5 % of the keys for 5 min"

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
-from tests.middleware.asgi_servers import until
 from tests.sinks.receivers import ALERT, OVER, Answer, hang_up, receiver
+from tests.waiting import PATIENCE, until
 
 from canario import CanaryDeploymentController, ConfigError
 from canario.sinks import WebhookRefusedError, WebhookSink, verify_webhook
@@ -45,7 +45,7 @@ def test_an_alert_arrives_as_json_signed_with_its_own_id() -> None:
         webhook = sink(told.url, secret="hush", headers={"Authorization": "Bearer abc"})
         webhook(ALERT)
         webhook(OVER)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     ids = [
         verify_webhook("hush", headers, body, tolerance_seconds=60)
         for headers, body in zip(told.headers, told.bodies, strict=True)
@@ -75,7 +75,7 @@ def test_the_events_of_a_rollout_arrive_in_order_and_name_it() -> None:
         )
         controller.start()
         controller.report_violation("canary", "no score")
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     bodies = [json.decode(body) for body in told.bodies]
     assert [body["type"] for body in bodies] == [
         "canario.rollout.started",
@@ -115,7 +115,7 @@ def test_what_may_pass_is_tried_again_and_what_is_final_is_not(
     with receiver(*answers) as told:
         webhook = sink(told.url, secret="hush", attempts=max(attempts, 3), timeout=5)
         webhook(ALERT)
-        assert webhook.drain(20)
+        assert webhook.drain(PATIENCE)
         assert counts(webhook) == expected
         assert len(told.bodies) == attempts
         assert len(set(told.bodies)) == 1
@@ -131,7 +131,7 @@ def test_a_failure_does_not_keep_the_next_message() -> None:
         webhook = sink(told.url)
         webhook(ALERT)
         webhook(OVER)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     assert counts(webhook) == (1, 1, 0)
 
 
@@ -156,7 +156,7 @@ def test_retry_after_is_honoured(as_date: bool) -> None:
     with receiver(busy, fine) as told:
         webhook = sink(told.url)
         webhook(ALERT)
-        assert webhook.drain(20)
+        assert webhook.drain(PATIENCE)
         assert counts(webhook) == (1, 0, 0)
     assert arrived[1] - arrived[0] >= 0.99  # a date is exact to the second
 
@@ -165,7 +165,7 @@ def test_who_asks_for_too_much_patience_is_given_up(caplog: pytest.LogCaptureFix
     with receiver((429, {"retry-after": "86400"})) as told:
         webhook = sink(told.url)
         webhook(ALERT)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     assert counts(webhook) == (0, 1, 0)
     assert "it answered 429, asking for " in caplog.text
     assert "which is too long to wait" in caplog.text
@@ -175,15 +175,15 @@ def test_a_retry_after_that_is_nonsense_is_no_reason_to_fail() -> None:
     with receiver((503, {"retry-after": "soon"}), OK) as told:
         webhook = sink(told.url)
         webhook(ALERT)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     assert counts(webhook) == (1, 0, 0)
 
 
 def test_a_receiver_that_hangs_is_left_after_the_timeout() -> None:
     with receiver("hang", OK) as told:
-        webhook = sink(told.url, timeout=0.2)
+        webhook = sink(told.url, timeout=2)
         webhook(ALERT)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     assert counts(webhook) == (1, 0, 0)
     assert len(told.bodies) == 2
 
@@ -193,7 +193,7 @@ def test_nobody_listening_is_given_up_in_the_end(caplog: pytest.LogCaptureFixtur
         pass
     webhook = sink(gone.url, attempts=3)
     webhook(ALERT)
-    assert webhook.drain(10)
+    assert webhook.drain(PATIENCE)
     assert counts(webhook) == (0, 1, 0)
     assert "NewConnectionError; 3 attempts were made" in caplog.text
     assert "T0PSECRET" not in caplog.text
@@ -212,13 +212,11 @@ def test_the_wait_grows_is_jittered_and_bounded(attempt: int, first: float, draw
 
 def test_a_full_queue_drops_counts_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     with receiver("hang") as told:
-        webhook = sink(told.url, capacity=2, timeout=30)
+        webhook = sink(told.url, capacity=2, timeout=PATIENCE)
         webhook(ALERT)
         until(lambda: told.bodies)
-        began = time.monotonic()
         for _ in range(100):
-            webhook(OVER)
-        assert time.monotonic() - began < 5  # the receiver takes 30 s for one
+            webhook(OVER)  # returns, although the receiver answers nobody before this test says so
         assert webhook.dropped == 98
         assert caplog.text.count("has no room for more") == 1
         told.going.set()
@@ -230,7 +228,7 @@ def test_closing_delivers_what_waits_and_is_bounded_in_time() -> None:
         webhook = sink(told.url)
         for _ in range(5):
             webhook(ALERT)
-        assert webhook.close(10)
+        assert webhook.close(PATIENCE)
         webhook(OVER)
         assert counts(webhook) == (5, 0, 1)
     with receiver((500, {})) as told:
@@ -246,14 +244,14 @@ def test_the_end_of_the_process_delivers_what_waits(tmp_path: Path) -> None:
 import sys
 from canario import CanaryDeploymentController
 from canario.sinks import WebhookSink
-sink = WebhookSink(sys.argv[1], exit_seconds=20)
+sink = WebhookSink(sys.argv[1], exit_seconds=600)
 controller = CanaryDeploymentController(deployment_id="x", sinks=[sink])
 controller.start()
 controller.abort()
 """
     with receiver((500, {}), OK) as told:
         subprocess.run(
-            [sys.executable, "-W", "error", "-c", code, told.url], timeout=60, check=True
+            [sys.executable, "-W", "error", "-c", code, told.url], timeout=PATIENCE, check=True
         )
         assert len(told.bodies) == 4  # three events, one of them tried twice
 
@@ -291,10 +289,10 @@ def test_a_server_that_is_stopped_by_a_signal_delivers_what_waits() -> None:
         arguments = [sys.executable, "-c", SERVED, str(listener.fileno()), told.url]
         with subprocess.Popen(arguments, pass_fds=[listener.fileno()]) as server:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-            assert httpx.get(url, headers={"x-user-id": "a"}, timeout=30).text == "hello"
+            assert httpx.get(url, headers={"x-user-id": "a"}, timeout=PATIENCE).text == "hello"
             until(lambda: told.bodies)  # the first attempt fails, and the next is a while away
             server.send_signal(signal.SIGTERM)
-            server.wait(60)
+            server.wait(PATIENCE)
         assert [json.decode(body)["type"].split(".")[-1] for body in told.bodies] == [
             "started",
             "started",
@@ -315,7 +313,7 @@ def test_secrets_are_in_no_repr_and_in_no_log(caplog: pytest.LogCaptureFixture) 
         webhook(ALERT)
         webhook.payload = lambda message: 1 // 0  # type: ignore[method-assign]
         webhook(ALERT)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     assert webhook.failed == 2
     shown = repr(webhook) + caplog.text + repr(webhook.__dict__["_poster"])
     for secret in ("hush-hush", "T0PSECRET", "passw0rd", "Bearer"):
@@ -339,7 +337,7 @@ def test_a_certificate_that_nobody_signed_is_refused_at_once(
     with receiver(tls=(certificate, key)) as told:
         webhook = sink(told.url)
         webhook(ALERT)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
         assert counts(webhook) == (0, 1, 0)
         assert "SSLError" in caplog.text
         assert told.bodies == []
@@ -347,7 +345,7 @@ def test_a_certificate_that_nobody_signed_is_refused_at_once(
 
         trusting = sink(told.url, pool=urllib3.PoolManager(ca_certs=str(certificate)))
         trusting(ALERT)
-        assert trusting.drain(10)
+        assert trusting.drain(PATIENCE)
         assert counts(trusting) == (1, 0, 0)
         trusting._poster._pool.clear()
 
@@ -383,7 +381,7 @@ def test_the_secret_may_come_from_the_environment() -> None:
     with receiver() as told:
         webhook = sink(told.url, secret_env="HOOK", environ={"HOOK": "from there"})
         webhook(ALERT)
-        assert webhook.drain(10)
+        assert webhook.drain(PATIENCE)
     assert verify_webhook("from there", told.headers[0], told.bodies[0])
     with pytest.raises(ConfigError, match="HOOK"):
         WebhookSink("https://example.com/", secret_env="HOOK", environ={})
@@ -420,6 +418,6 @@ def test_many_threads_may_tell_one_sink() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert webhook.drain(30)
+        assert webhook.drain(PATIENCE)
     assert counts(webhook) == (80, 0, 0)
     assert len({headers["webhook-id"] for headers in told.headers}) == 80

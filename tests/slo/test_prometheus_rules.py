@@ -47,7 +47,10 @@ def test_promtool_accepts_them(objectives: Objectives, tmp_path: Path) -> None:
     assert f"SUCCESS: {n} rules found" in promtool("check", "rules", str(path))
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(flows=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5))
 def test_promtool_accepts_them_whatever_flows_are_called(flows: list[str], tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.telemetry.promtool import promtool
+from tests.waiting import PATIENCE
 
 from canario.config import load_plan
 from canario.grafana import dashboard_json
@@ -27,7 +28,7 @@ def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=os.environ | environ,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

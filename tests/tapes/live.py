@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController, CommandRefusedError, Plan
 from canario.asgi import CanaryMiddleware
@@ -161,9 +162,9 @@ async def live(
         task.cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
     assert middleware.gate.tape is not None
-    assert middleware.gate.tape.close(10)
+    assert middleware.gate.tape.close(PATIENCE)
     assert not controller.counters.get("faults")
-    assert controller.close(10)
+    assert controller.close(PATIENCE)
     return list(controller.events)
 
 

@@ -273,7 +273,7 @@ def _seen(recording: Recording, rng: np.random.Generator, share: float) -> Recor
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 100_000),
     n=st.integers(1, 600),

@@ -57,7 +57,7 @@ def test_a_tape_gives_back_its_own_journal(
     assert end is None or events[-1].__struct_config__.tag == end
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 10_000),
     errors=st.sampled_from([0.0, 0.05, 0.12]),

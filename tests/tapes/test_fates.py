@@ -28,7 +28,7 @@ def recording_of(seed: int, n: int, canary: float) -> Recording:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(1, 300),

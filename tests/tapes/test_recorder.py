@@ -24,6 +24,7 @@ from starlette.routing import Route
 from tests.middleware.asgi_tools import user
 from tests.middleware.test_asgi_lifespan import Server
 from tests.tapes.live import START, live, plan, traffic
+from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController, Outcome, Plan
 from canario.asgi import CanaryMiddleware
@@ -105,7 +106,7 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
     recorder = TapeRecorder(tmp_path / "a.tape.sqlite")
     controller = controller_of(recorder)
     controller.observe("baseline", Outcome.NEUTRAL, now=START + 1)
-    assert recorder.close(10)
+    assert recorder.close(PATIENCE)
     query = "SELECT key, bucket, route, latency_ms, contract, at, ended, outcome FROM traffic"
     assert rows(tmp_path / "a.tape.sqlite", query) == [
         (None, None, None, None, None, START + 1, START + 1, "neutral")
@@ -129,8 +130,8 @@ def test_files_are_rotated_and_the_oldest_removed(tmp_path: Path) -> None:
     controller = controller_of(recorder)
     for part in range(12):
         observe(controller, 1500, 1500 * part)
-        assert recorder.drain(10)
-    assert recorder.close(10)
+        assert recorder.drain(PATIENCE)
+    assert recorder.close(PATIENCE)
     files = family(path)
     assert [number for number, _ in files][-1] > 4
     assert len(files) == 3
@@ -148,8 +149,8 @@ def test_parts_are_one_recording(tmp_path: Path) -> None:
     controller = controller_of(recorder)
     for part in range(5):
         observe(controller, 1000, 1000 * part)
-        assert recorder.drain(10)
-    assert recorder.close(10)
+        assert recorder.drain(PATIENCE)
+    assert recorder.close(PATIENCE)
     recording = read_tape(*[file for _, file in family(path)])
     assert recording.sources > 2
     assert recording.whole
@@ -174,7 +175,7 @@ from tests.tapes.test_recorder import controller_of, observe
 recorder = TapeRecorder({str(tmp_path / "a.tape.sqlite")!r}, flush_seconds=60)
 controller = controller_of(recorder)
 observe(controller, 700)
-assert recorder.drain(10)
+assert recorder.drain(600)
 observe(controller, 300, 700)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -192,12 +193,10 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from canario.tape import TapeRecorder
 from tests.tapes.test_recorder import controller_of, observe
-controller = controller_of(TapeRecorder({str(tmp_path / "a.tape.sqlite")!r}, flush_seconds=60))
+controller = controller_of(TapeRecorder({str(tmp_path / "a.tape.sqlite")!r}, flush_seconds=3600))
 observe(controller, 1000)
 """
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert time.monotonic() - began < 30
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
     assert [file.name for file in tmp_path.iterdir()] == ["a.tape.sqlite"]
     recording = read_tape(tmp_path)
     assert len(recording) == 1000
@@ -210,9 +209,9 @@ def test_rows_beyond_the_capacity_are_dropped_and_counted(tmp_path: Path) -> Non
     observe(controller, 25)
     dropped = recorder.dropped
     assert dropped == 25 - 8  # the beginning and the journal took two places
-    assert recorder.drain(10)
+    assert recorder.drain(PATIENCE)
     assert controller.counters["tape_dropped"] == dropped
-    assert recorder.close(10)
+    assert recorder.close(PATIENCE)
     recording = read_tape(tmp_path)
     assert len(recording) == 25 - dropped
     assert recording.dropped == dropped
@@ -225,14 +224,14 @@ def test_an_error_in_it_never_breaks_a_request(tmp_path: Path) -> None:
     recorder = TapeRecorder(tmp_path / "no" / "a.tape.sqlite", flush_seconds=0)
     controller = controller_of(recorder)
     observe(controller, 10)
-    assert recorder.drain(10)
+    assert recorder.drain(PATIENCE)
     assert recorder.recorded == 0
     assert recorder.dropped > 0
     assert controller.counters["faults"] >= 1
     assert controller.totals("baseline").counts.requests == 10
     (tmp_path / "no").unlink()  # it can be written again, and is
     observe(controller, 5)
-    assert recorder.drain(10)
+    assert recorder.drain(PATIENCE)
     assert recorder.recorded == 5
     assert recorder.close(5)
 
@@ -242,11 +241,11 @@ def test_a_tape_that_is_taken_away_is_begun_anew(tmp_path: Path) -> None:
     recorder = TapeRecorder(path, flush_seconds=0)
     controller = controller_of(recorder)
     observe(controller, 10)
-    assert recorder.drain(10)
+    assert recorder.drain(PATIENCE)
     for file in list(tmp_path.iterdir()):
         file.unlink()
     observe(controller, 7, 10)
-    assert recorder.close(10)
+    assert recorder.close(PATIENCE)
     assert len(read_tape(tmp_path)) == 7
     assert not controller.counters.get("faults")
 
@@ -271,13 +270,13 @@ for number in range(3):
     if not child:
         controller.start()
         observe(controller, 100 + number)
-        assert recorder.close(10)
+        assert recorder.close(600)
         os._exit(0)
     children.append(child)
 assert all(os.waitpid(child, 0)[1] == 0 for child in children)
 controller.start()
 observe(controller, 7)
-assert recorder.close(10)
+assert recorder.close(600)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     sessions = read_sessions(tmp_path)
@@ -333,11 +332,11 @@ def test_a_controller_has_one_tape_and_a_tape_one_controller(tmp_path: Path) -> 
     other = TapeRecorder(tmp_path / "c.tape.sqlite")
     late.record_to(other)
     observe(late, 3)
-    assert other.close(10)
+    assert other.close(PATIENCE)
     recording = read_tape(tmp_path / "c.tape.sqlite")
     assert not recording.whole
     assert len(recording.events) == 2
-    assert recorder.close(10)
+    assert recorder.close(PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +364,7 @@ def test_what_is_no_tape_is_refused_by_name(tmp_path: Path) -> None:
         read_tape(tmp_path / "a")
     recorder = TapeRecorder(tmp_path / "b.tape")
     observe(controller_of(recorder), 3)
-    assert recorder.close(10)
+    assert recorder.close(PATIENCE)
     with closing(sqlite3.connect(tmp_path / "b.tape")) as tape:
         tape.execute("UPDATE meta SET value = '3' WHERE name = 'version'")
         tape.commit()
@@ -419,7 +418,7 @@ def test_wsgi_threads_record_in_the_order_that_decides(tmp_path: Path) -> None:
         thread.join()
     assert controller.state.phase.terminal
     assert middleware.gate.tape is not None
-    assert middleware.gate.tape.close(10)
+    assert middleware.gate.tape.close(PATIENCE)
     recording = read_tape(tmp_path)
     from tests.tapes.test_exact import replayed
 

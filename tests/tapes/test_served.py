@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import uvicorn
 from tests.tapes.live import contract, plan
+from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController
 from canario.asgi import CanaryMiddleware
@@ -68,10 +69,10 @@ def served(app: Any) -> Iterator[int]:
             thread.join()
 
 
-def ask(port: int, worker: int, controller: CanaryDeploymentController, until: float) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def ask(port: int, worker: int, controller: CanaryDeploymentController) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     number = 0
-    while time.monotonic() < until and not controller.state.phase.terminal:
+    while not controller.state.phase.terminal:
         number += 1
         connection.request("GET", "/", headers={"x-user-id": f"{worker}-{number % 30}"})
         connection.getresponse().read()
@@ -92,20 +93,20 @@ def test_the_tape_of_a_server_gives_back_its_journal(
     title: str, canary: App, orders: tuple[str, ...], tmp_path: Path
 ) -> None:
     release = plan(
-        (30.0, 0.4),
-        (100.0, 0.4),
+        (30.0, 0.4 if not orders else PATIENCE),
+        (100.0, 0.4 if not orders else PATIENCE),
         check_interval_seconds=0.05,
         metric_window_seconds=2.0,
         min_samples=8,
-        max_p95_latency_ms=600.0,  # longer than a busy machine stalls
+        # However long a busy machine stalls, it is not slow where it is not meant to be.
+        max_p95_latency_ms=600.0 if title == "p95_latency" else 1000 * PATIENCE,
     )
     controller = CanaryDeploymentController(release)
     app = CanaryMiddleware(
         App(), controller, canary, contract=contract, tape=tmp_path / "a.tape.sqlite"
     )
     with served(app) as port, ThreadPoolExecutor(4) as clients:
-        until = time.monotonic() + 8
-        asking = [clients.submit(ask, port, n, controller, until) for n in range(4)]
+        asking = [clients.submit(ask, port, n, controller) for n in range(4)]
         for order in orders:
             time.sleep(0.1)
             getattr(controller, order)()

@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, Metric
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.telemetry.filled import filled_controller, filled_monitor
+from tests.waiting import PATIENCE
 
 import canario.telemetry.instruments
 from canario import CanaryDeploymentController, Outcome
@@ -183,10 +184,10 @@ def test_registering_while_others_collect_does_not_end_in_a_deadlock() -> None:
             target=register_instruments, args=(controller, None, provider), daemon=True
         )
         registering.start()
-        registering.join(20)
+        registering.join(PATIENCE)
         assert not registering.is_alive()
         done.set()
-        thread.join(20)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         provider.shutdown()
 

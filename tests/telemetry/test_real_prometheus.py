@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from prometheus_client import CollectorRegistry, make_asgi_app
 from tests.middleware.asgi_servers import uvicorn_server
 from tests.system_packages import need
 from tests.telemetry.test_grafana import concrete, queries
+from tests.waiting import PATIENCE, until
 
 from canario import CanaryDeploymentController, Outcome
 from canario.plan import Objectives
 from canario.slo import SLOMonitor
 from canario.slo.prometheus_rules import prometheus_rules_yaml
 from canario.telemetry import CanarioCollector
-
-SECONDS = 30.0
 
 
 @contextmanager
@@ -60,20 +58,13 @@ def prometheus(folder: Path, port_of_app: int) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def address(log: Path) -> str | None:
     """Where it listens, on a port that the system chose."""
     found = re.search(r'"Listening on" address=(127\.0\.0\.1:\d+)', log.read_text())
     return found and found[1]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def answers(client: httpx.Client, path: str) -> bool:

@@ -27,6 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
+from tests.waiting import PATIENCE
 
 
 class Received(NamedTuple):
@@ -117,7 +118,7 @@ def grpc_collector() -> Iterator[Collector]:
         try:
             yield collector
         finally:
-            server.stop(grace=None).wait(10)
+            server.stop(grace=None).wait(PATIENCE)
 
 
 @contextmanager
@@ -153,5 +154,5 @@ def http_collector() -> Iterator[Collector]:
         yield collector
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE)
         server.server_close()

@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode, get_current_span
 from tests.tracing.traces import Spans, traced
+from tests.waiting import PATIENCE
 
 from canario.slo import SLOMonitor
 from canario.testing import ManualClock
@@ -173,7 +174,7 @@ def test_it_waits_for_no_lock_of_whoever_was_interrupted(spans: Spans) -> None:
         done.set()
 
     threading.Thread(target=interrupted, daemon=True).start()
-    assert done.wait(10)
+    assert done.wait(PATIENCE)
     trace_flow("next")(lambda: None)()
     assert monitor.totals(FLOW).requests == 2
 
@@ -188,16 +189,16 @@ def test_async_generators_and_other_threads_go_on_meanwhile(spans: Spans) -> Non
             yield 1
         finally:
             inside.set()
-            go.wait(10)
+            go.wait(PATIENCE)
 
     drop(waits())
     collector = threading.Thread(target=gc.collect)
     collector.start()
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE)
     trace_flow("meanwhile")(lambda: None)()
     assert spans.names == ["meanwhile"]
     go.set()
-    collector.join(10)
+    collector.join(PATIENCE)
     trace_flow("next")(lambda: None)()
     assert spans.names == ["meanwhile", FLOW, "next"]
 
@@ -254,7 +255,7 @@ def test_thousands_that_the_collector_drops_in_the_midst_of_others() -> None:
         [sys.executable, "-X", "faulthandler", "-c", MANY],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "10001\n", "")

@@ -107,7 +107,7 @@ async def conversation_async(
 
 
 @given(STEPS, st.booleans())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_conversation_with_a_generator_is_the_same(steps: list[str], on: bool) -> None:
     bare: list[object] = []
     conversation(talkative(bare), steps, bare)
@@ -127,7 +127,7 @@ def test_any_conversation_with_a_generator_is_the_same(steps: list[str], on: boo
 
 
 @given(STEPS, st.booleans())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_conversation_with_an_async_generator_is_the_same(steps: list[str], on: bool) -> None:
     bare: list[object] = []
     asyncio.run(conversation_async(talkative_async(bare), steps, bare))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.tracing.collectors import Collector, grpc_collector, http_collector
+from tests.waiting import PATIENCE
 
 
 def python(
@@ -37,7 +38,7 @@ def python(
         capture_output=True,
         text=True,
         check=check,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

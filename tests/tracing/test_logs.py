@@ -179,7 +179,7 @@ VALUE = TEXT | TEXT.map(Forger) | st.lists(TEXT) | st.integers() | st.none()
 
 
 @given(message=TEXT, value=VALUE, argument=VALUE, name=TEXT)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_text_can_break_or_forge_a_line(
     message: str, value: object, argument: object, name: str, logger: SpanLogger, records: Records
 ) -> None:

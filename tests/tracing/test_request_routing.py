@@ -26,6 +26,7 @@ from tests.middleware.asgi_tools import (
 )
 from tests.middleware.wsgi_tools import answers
 from tests.tracing.request_tools import TRACE_ID, TRACEPARENT, Provider, attributes, ids
+from tests.waiting import PATIENCE
 
 from canario import Plan, Stage
 from canario.asgi import CanaryMiddleware
@@ -201,7 +202,7 @@ def test_a_broken_contract_is_linked_to_the_request_that_broke_it() -> None:
     app = CanaryMiddleware(hello, controller, contract=broken, tracer_provider=provider)
     scope = http_scope(headers=[("x-user-id", controller.a_key("canary")), TRACEPARENT])
     ask(app, scope)
-    assert app.gate.drain(10)
+    assert app.gate.drain(PATIENCE)
     (violation,) = seen
     assert isinstance(violation, Violation)
     assert violation.trace_id == TRACE_ID
@@ -214,7 +215,7 @@ def test_without_a_span_a_broken_contract_has_no_trace() -> None:
     app = CanaryMiddleware(hello, controller, contract=broken, spans=False)
     controller.report_violation = lambda arm, violation, **more: seen.append(violation)
     ask(app, user("x"))
-    assert app.gate.drain(10)
+    assert app.gate.drain(PATIENCE)
     assert seen[0].trace_id is None
 
 

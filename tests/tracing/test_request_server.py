@@ -23,9 +23,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.middleware.asgi_servers import until, uvicorn_server
+from tests.middleware.asgi_servers import uvicorn_server
 from tests.middleware.asgi_tools import Controller
 from tests.tracing.request_tools import PARENT_ID, TRACEPARENT, Provider, attributes
+from tests.waiting import until
 from websockets.sync.client import connect
 
 from canario.asgi import CanaryMiddleware

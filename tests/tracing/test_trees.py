@@ -10,9 +10,10 @@ from contextvars import ContextVar
 from threading import Barrier
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.tracing.traces import Tree, traced
+from tests.waiting import PATIENCE
 
 from canario.context import current_arm, present
 from canario.gate import Exchange
@@ -82,7 +83,6 @@ def run_plain(tree: Tree) -> None:
 
 
 @given(st.lists(trees(NAMES, 12), max_size=4))
-@settings(deadline=None)
 def test_nested_flows_of_any_kind_make_exactly_their_trees(forest: list[Tree]) -> None:
     with traced() as spans:
 
@@ -122,7 +122,7 @@ def test_a_thousand_runs_in_threads_make_a_thousand_trees() -> None:
         def outer() -> None:
             run_plain(Tree("x"))
             if int(tree.name.split()[0]) < 8:
-                together.wait(10)
+                together.wait(PATIENCE)
             run_plain(Tree("y"))
 
         outer()

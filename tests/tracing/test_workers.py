@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.tracing.collectors import Collector, grpc_collector, http_collector
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,22 +40,22 @@ def two_workers(log: Path, **variables: str) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 def ask_until_both_have_answered(url: str) -> dict[str, tuple[str, str]]:
     """Requests with a parent of their own each: the parent's trace to its id and the worker."""
     sent: dict[str, tuple[str, str]] = {}
     answered: Counter[str] = Counter()
-    deadline = time.monotonic() + 60
+    patience = time.monotonic() + PATIENCE
     # Each request by a new connection: the system chooses who accepts it.
     while len(answered) < 2 or min(answered.values()) < 20:
-        assert time.monotonic() < deadline, answered
+        assert time.monotonic() < patience, answered
         trace_id, parent_id = secrets.token_hex(16), secrets.token_hex(8)
         response = httpx.get(
             f"{url}/plans/abc",
             headers={"traceparent": f"00-{trace_id}-{parent_id}-01"},
-            timeout=30,
+            timeout=PATIENCE,
         )
         assert response.status_code == 200
         sent[trace_id] = (parent_id, response.text)

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import PATIENCE, until
 
 from canario.config import load_plan
 
@@ -127,17 +127,18 @@ def test_ctrl_c_reports_what_is_done_and_the_same_command_goes_on(folder: Path) 
         stderr=subprocess.PIPE,
         text=True,
     )
-    patience = time.monotonic() + 120
-    while not (rows.exists() and rows.read_bytes().count(b"held out") > 2):
+
+    def has_begun() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < patience
-        time.sleep(0.05)
+        return rows.exists() and rows.read_bytes().count(b"held out") > 2
+
+    until(has_begun)
     # Nobody else may write there meanwhile.
     second = canario(*command, folder=folder)
     assert second.returncode == 2
     assert "rows.jsonl: is being written by another run; wait for it" in second.stderr
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "Stopped early: the search is not complete." in out
     assert "interrupted; the same command goes on with what is in rows.jsonl" in err

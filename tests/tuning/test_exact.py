@@ -149,7 +149,7 @@ grids = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     grid=grids,
     missing=waits,
