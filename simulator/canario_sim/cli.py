@@ -13,7 +13,7 @@ from canario.config import ConfigError
 from canario.control.words import seconds_in_words
 from canario.terminal import complain, say, say_json
 
-from .cli_shared import INTERRUPTED, make_folder, models_option, write_file
+from .cli_shared import INTERRUPTED, MANY, FiniteRange, make_folder, models_option, write_file
 from .reports.write import report_options
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _PATHS = click.argument(
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of each scenario's own.")
 @click.option(
     "--seeds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MANY),
     metavar="N",
     help="Rehearse each scenario under N seeds, from its own (or --seed) on, and test whether it "
     "is as expected under as many as it says: under any, or a share (its chance).",
@@ -50,7 +50,7 @@ _PATHS = click.argument(
 @click.option("--watch", is_flag=True, help="Draw each rehearsal in the terminal as it goes.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="N",
     help="With --watch: rehearsed seconds for each second.  [default: a rollout without a hitch "
     "takes 20 s]",

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from canario.cli import EPILOG
 from canario.terminal import complain, say, say_json, say_text
 
-from .cli_shared import write_file
+from .cli_shared import FiniteRange, write_file
 from .cli_source import FORMAT_HELP, clear_errors, log_options, log_settings, reading
 from .reports.write import report_options
 
@@ -47,7 +47,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--period",
     "period_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Of a wave in the traffic.  [default: a day; for a shorter time, what stands out most]",
 )
@@ -55,7 +55,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--metric", help="prometheus: the histogram's name, without _bucket.")
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="prometheus: requests per second, which an exposition does not tell.",
 )
 @log_options

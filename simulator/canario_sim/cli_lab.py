@@ -9,7 +9,15 @@ import click
 
 from canario.terminal import complain, say_json
 
-from .cli_shared import INTERRUPTED, make_folder, policy_option, with_named, write_file
+from .cli_shared import (
+    INTERRUPTED,
+    MANY,
+    FiniteRange,
+    make_folder,
+    policy_option,
+    with_named,
+    write_file,
+)
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
 from .reports.write import report_options
 
@@ -41,14 +49,14 @@ _AT_MOST = 100_000
 @click.option(
     "--replications",
     "-n",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MANY),
     metavar="N",
     help=f"Of each condition; with --precision at most so many.  [default: {_REPLICATIONS}, with "
     f"--precision {_AT_MOST}]",
 )
 @click.option(
     "--precision",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     metavar="P",
     help="Go on until the probability of a rollback is known to ± P (0.01: one percent).",
 )

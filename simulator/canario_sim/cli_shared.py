@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
+    "MANY",
+    "FiniteRange",
     "make_folder",
     "models_option",
     "policy_option",
@@ -24,6 +27,23 @@ __all__ = [
 
 # What a shell reports of a program that Ctrl-C has ended.
 INTERRUPTED = 130
+
+# Of replications, seeds and trials: more would take days.
+MANY = 1_000_000
+
+
+class FiniteRange(click.FloatRange):
+    """A finite number in a range: NaN is in every one of click's."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number. Fails, as all types of click do, with words for who gave it."""
+        number: float = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -12,6 +12,8 @@ import click
 
 from canario.config import ConfigError
 
+from .cli_shared import FiniteRange
+
 __all__ = ["FORMAT_HELP", "clear_errors", "log_options", "log_settings", "progress_bar", "reading"]
 
 FORMAT_HELP = (
@@ -123,7 +125,7 @@ _OPTIONS = (
     ),
     click.option(
         "--limit-ms",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=0, min_open=True),
         default=500.0,
         show_default=True,
         help="A client that left (status 499) after a longer wait counts as slow; another says "

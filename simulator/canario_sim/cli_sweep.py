@@ -12,7 +12,7 @@ import click
 from canario.cli import EPILOG
 from canario.config import ConfigError
 
-from .cli_shared import INTERRUPTED, models_option
+from .cli_shared import INTERRUPTED, MANY, FiniteRange, models_option
 
 if TYPE_CHECKING:
     from canario.plan import Plan
@@ -47,7 +47,7 @@ _OPTIONS = (
     ),
     click.option(
         "--confidence",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=FiniteRange(0, 1, min_open=True, max_open=True),
         default=0.95,
         show_default=True,
         metavar="C",
@@ -62,7 +62,7 @@ _OPTIONS = (
     ),
     click.option(
         "--workers",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MANY),
         metavar="N",
         help="Processes on this machine.  [default: one for each processor]",
     ),

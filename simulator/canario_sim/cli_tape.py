@@ -14,7 +14,7 @@ from canario.config import ConfigError
 from canario.terminal import complain, say_json
 
 from .cli_calibrate import calibrate
-from .cli_shared import policy_option, with_named
+from .cli_shared import FiniteRange, policy_option, with_named
 from .cli_source import (
     FORMAT_HELP,
     clear_errors,
@@ -52,14 +52,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--every",
     "every_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="With --as canary: from the start of one rollout to the next.  [default: a plan's holds]",
 )
 @click.option(
     "--at-most",
     "at_most",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     metavar="PERCENT",
     help="With --as canary: exit with 1 when a policy rolls back a larger share.",
 )
@@ -74,7 +74,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--within",
     "within_seconds",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

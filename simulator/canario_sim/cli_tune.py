@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from canario.config import ConfigError
 from canario.terminal import complain, say, say_json
 
-from .cli_shared import INTERRUPTED, make_folder
+from .cli_shared import INTERRUPTED, MANY, FiniteRange, make_folder
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
 from .reports.write import report_options
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
-_SHARE = click.FloatRange(0, 1, max_open=True)
+_SHARE = FiniteRange(0, 1, max_open=True)
 
 
 class _Duration(click.ParamType[float]):
@@ -64,6 +65,8 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
 
 def _number(text: str) -> float:
     number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
     return int(number) if number.is_integer() and number < 1e15 else number
 
 
@@ -81,7 +84,7 @@ def _number(text: str) -> float:
 )
 @click.option(
     "--detect",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=0.99,
     show_default=True,
     metavar="P",
@@ -101,7 +104,7 @@ def _number(text: str) -> float:
 )
 @click.option(
     "--slow-above",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="MS",
     help="Milliseconds above which a request is a bad one.  [default: the plan's "
     "max_p95_latency_ms]",
@@ -109,7 +112,7 @@ def _number(text: str) -> float:
 @click.option(
     "--rate",
     "rates",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     multiple=True,
     metavar="R",
     help="Requests per second of the conditions made around the plan; may be given several "
@@ -138,7 +141,7 @@ def _number(text: str) -> float:
 @click.option(
     "--replications",
     "-n",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MANY),
     default=400,
     show_default=True,
     metavar="N",
@@ -146,7 +149,7 @@ def _number(text: str) -> float:
 )
 @click.option(
     "--held-out",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MANY),
     default=400,
     show_default=True,
     metavar="N",

@@ -42,7 +42,7 @@ NO_LATENCIES = [nan, inf, -inf, -1.0, -1e-9, 1e12, 1e308, 10**400, "12", b"12", 
 NO_INSTANTS = [nan, inf, -inf, 1e300, -1e12, "12", Thing()]
 NO_ARMS = ["Canary", "CANARY", b"canary", "", None, 1, True, "canary ", Thing()]
 NO_OUTCOMES: list[Any] = ["good", "bad", "GOOD", None, False, True, 0, 1, Thing()]
-NO_TRUTHS = ["yes", "false", "", b"", None, 2, 0.0, nan, [], Thing()]
+NO_TRUTHS: list[Any] = ["yes", "false", "", b"", None, 2, 0.0, nan, [], Thing()]
 
 
 def begun() -> CanaryDeploymentController:

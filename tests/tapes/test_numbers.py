@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.middleware.asgi_tools import Controller
 
 from canario import Outcome
+from canario.cli import cli
 from canario.tape import TapeRecorder
 from canario.tape.schema import TapeError
 from canario_sim import load_scenario
@@ -100,3 +102,29 @@ def test_numbers_in_lists_are_refused_too(tmp_path: Path, place: str, value: str
     )
     with pytest.raises(ValueError, match="finite number"):
         load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["calibrate", "a.log", "--rate", "nan"],
+        ["tape", "import", "a.log", "--out", "a.tape", "--limit-ms", "inf"],
+        ["assess", "s.toml", "--precision", "nan"],
+        ["assess", "s.toml", "--replications", "999999999999"],
+        ["tune", "s.toml", "--alphas", "0.01,nan"],
+        ["tune", "s.toml", "--false-rollback", "nan"],
+        ["simulate", "s.toml", "--seeds", "999999999999"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_takes_no_number_that_is_none_or_takes_days(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    names = {"s.toml", "a.log"} & set(arguments)
+    for name in names:
+        (tmp_path / name).write_text("")
+    placed = [str(tmp_path / each) if each in names else each for each in arguments]
+    done = CliRunner().invoke(cli, placed)
+    assert done.exit_code == 2
+    assert arguments[-2] in done.stderr
+    assert "nan" in done.stderr or "is not" in done.stderr
