@@ -189,7 +189,7 @@ BAD = [
     (["plan.toml", "--graded"], "--graded is about scenarios"),
     (["plan.toml", "--precision", "0"], "0<x<1"),
     (["plan.toml", "--confidence", "1"], "0<x<1"),
-    (["plan.toml", "--workers", "0"], "x>=1"),
+    (["plan.toml", "--workers", "0"], "1<=x"),
     (["plan.toml", "--workers", "1", "--cluster", "tcp://a:1"], "exclude each other"),
     (["plan.toml", "--cluster", "no-address"], "cannot be used"),
     (["plan.toml", "--rows", "releases"], "is a directory"),
