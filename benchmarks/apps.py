@@ -27,7 +27,7 @@ from canario.plan import Deployment, Plan, Stage
 __all__ = ["VARIANTS", "Variant", "make"]
 
 # One stage that outlasts every measurement, with both arms in use.
-PLAN = Plan(deployment=Deployment(deployment_id="decalogo-v2", canary_stages=(Stage(25, 1e9),)))
+PLAN = Plan(deployment=Deployment(deployment_id="decalogo-v2", canary_stages=(Stage(25, 4e6),)))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ SALT = "decalogo-v2"
 Key = TypeVar("Key", str, bytes)
 
 # One stage that outlasts every measurement.
-PLAN = Plan(deployment=Deployment(canary_stages=(Stage(5, 1e9),)))
+PLAN = Plan(deployment=Deployment(canary_stages=(Stage(5, 4e6),)))
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ LOGS = (
     ),
     KnownLog(
         "uvicorn",
-        '$iso $rest $client - "$request" $status $rest',
+        '$iso $lead $client - "$request" $status $rest',
         "https://www.uvicorn.org/settings/#logging",
     ),
     KnownLog(

@@ -17,7 +17,7 @@ __all__ = ["Lines"]
 _CHUNK = 1 << 20
 
 # No line of a log is longer; of one that is, no more is kept, so that it cannot be read as one.
-_LONGEST = 1 << 16
+_LONGEST = 1 << 15
 
 _BLANK = " \t\r\n\0\ufeff"
 

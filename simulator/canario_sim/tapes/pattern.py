@@ -36,7 +36,7 @@ __all__ = ["FIELDS", "STATUSES", "Layout", "instant", "layout_of", "milliseconds
 # What a pattern may tell; every other name is read over.
 FIELDS = (
     "client", "user", "time", "iso", "epoch", "request", "method", "path", "status", "took",
-    "took_s", "took_ms", "took_us", "took_ns", "arm", "kind", "created", "skip", "rest",
+    "took_s", "took_ms", "took_us", "took_ns", "arm", "kind", "created", "skip", "lead", "rest",
 )  # fmt: skip
 
 # nginx's names, Apache's letters and gunicorn's, for the same.
@@ -68,14 +68,18 @@ _APACHE = re.compile(r"%(?:\((\w+|\{[^}]*\}\w)\)s|[<>!\d,]*(?:\{([^}]*)\})?([A-Z
 _APACHE_UNITS = {"s": "took_s", "ms": "took_ms", "us": "took_us"}
 
 _QUOTED = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
-_BRACKETED = r"[^\]]*"
-# One word, or several between commas, as nginx writes the times of several upstreams.
-_BARE = r'[^\s"\\,]+(?:(?:, ?| : )[^\s"\\,]+)*,?'
-_WORD = r'[^\s"]+'
+_BRACKETED = r"[^\]]*+"
+# One word, or several between commas, as nginx writes the times of several upstreams. What has been
+# taken is not given back, or a client's list of words would be tried in all ways to part it.
+_BARE = r'[^\s"\\,]++(?:(?:, ?| : )[^\s"\\,]++)*+,?+'
+_WORD = r'[^\s"\\,]+'
 _SPECIAL = {
+    # Behind the comma after the last address stands no address.
+    "client": r'[^\s"\\,]++(?:, ?(?!- )[^\s"\\,]++)*+,?+',
     "user": r".+?",
-    "time": r"[^\]]+",
+    "time": r"[^\[\]]+",
     "iso": r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?(?:Z|[+-]\d\d:?\d\d))?",
+    "lead": r'[^",]*',
     "rest": r".*",
 }
 _PART = re.compile(r'("?)(\[?)\$(?:\{(\w+)\}|(\w+))(\]?)("?)|( +)|([^$ ]|\$)')
@@ -124,10 +128,11 @@ def layout_of(pattern: str, unit: Unit = "s", stamp: Stamp = "end") -> Layout:
         if quote and unquote:
             inside = _QUOTED
         elif quote or unquote:
-            inside = _WORD  # one of several between the same quotes
+            inside = r'[^\s"]+'  # one of several between the same quotes
         else:
-            inside = _SPECIAL.get(name, _BRACKETED if bracket and unbracket else _BARE)
-        if name in FIELDS and name not in ("skip", "rest"):
+            other = _BRACKETED if bracket and unbracket else _BARE
+            inside = _WORD if name.startswith("took") else _SPECIAL.get(name, other)
+        if name in FIELDS and name not in ("skip", "lead", "rest"):
             number = taken[name] = taken.get(name, 0) + 1
             # Several times of one request are one time: see `reader`.
             group = name if number == 1 else f"{name}_{number}"
