@@ -149,7 +149,8 @@ def _wave(numbers: Ints, counts: Counts, period: float | None) -> ArrivalFit:
         rate=_short(mean / counts.width),
         peak_to_mean=_short(1 + swing),
         period_seconds=_short(period),
-        peak_at=_short(peak_at),
+        # Less than a microsecond is what rounding has left of a peak at the very beginning.
+        peak_at=_short(round(peak_at, 6)),
     )
     return _fit("diurnal", traffic, numbers, np.maximum(columns @ found, 1e-9), free)
 
