@@ -52,6 +52,7 @@ WANTED = {
     "fault_by_chance",
     "large_payload_breaks_contract",
     "one_route_breaks",
+    "preflights_without_a_key",
     "self_exciting_burst",
     "weekly_release",
 }
@@ -119,6 +120,7 @@ def test_a_weakness_is_said_where_the_outcome_is_not_the_right_one() -> None:
         "incident_on_both_arms",
         "noisy_service",
         "one_route_breaks",
+        "preflights_without_a_key",
         "shared_database_outage",
         "twentyfold_errors_unseen",
     }

@@ -51,7 +51,12 @@ class ClosedWorld(World):
     ) -> None:
         plan = replace(scenario.plan, deployment=scenario.deployment)
         super().__init__(
-            plan, source, horizon=scenario.horizon, routes=scenario.route_names, **others
+            plan,
+            source,
+            horizon=scenario.horizon,
+            routes=scenario.route_names,
+            keyless=scenario.keyless,
+            **others,
         )
         self._scenario = scenario
         self._flown: list[Attempts] = []

@@ -39,6 +39,10 @@ class Route(Spec, frozen=True, kw_only=True):
     weight: Annotated[
         Positive, Meta(description="Its share of the requests, relative to the others'.")
     ] = 1.0
+    keyed: Annotated[
+        bool,
+        Meta(description="Whether its requests have a key; the baseline serves those that do not."),
+    ] = True
     baseline: Annotated[Answer, Meta(description="What differs on the present version.")] = Answer()
     canary: Annotated[
         Answer, Meta(description="What differs on the new one; the rest as on the present.")

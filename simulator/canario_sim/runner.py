@@ -228,6 +228,7 @@ def world_of(
         Draws(scenario, seed),
         horizon=scenario.horizon,
         routes=scenario.route_names,
+        keyless=scenario.keyless,
         standing=_standing(scenario),
         orders=scenario.orders,
         notes=_notes(scenario),

@@ -129,6 +129,11 @@ class Scenario(Spec, frozen=True, kw_only=True):
         return _joined([route.name for route in self.routes], self.traffic.routes)
 
     @property
+    def keyless(self) -> tuple[str, ...]:
+        """The routes whose requests have no key."""
+        return tuple(route.name for route in self.routes if not route.keyed)
+
+    @property
     def payload_names(self) -> tuple[str, ...]:
         """The payload classes by number: those that are listed, then others that are recorded."""
         return _joined([payload.name for payload in self.payloads], self.traffic.payloads)

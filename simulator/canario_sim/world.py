@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import lru_cache
 from math import inf, nextafter
 
 import numpy as np
@@ -22,9 +21,9 @@ from canario.metrics.counts import Counts
 from canario.metrics.in_flight import NOTHING_SEEN, Seen
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
-from canario.routing.router import TrafficRouter
 
 from .block import Block, Breach, Flown
+from .buckets import Buckets
 from .flights import CANARY, FAILED, GIVEN_UP, SLOW, Standing
 from .in_flight import Patience
 from .requests import CHUNK, Ahead, Source
@@ -60,6 +59,7 @@ class World:
         source: The requests.
         horizon: When the rehearsal ends if the rollout has not, in seconds.
         routes: Names of the requests' routes, by number; none where they are all alike.
+        keyless: Those of them whose requests have no key.
         standing: The arms' servers and single contract failures at the start.
         orders: What the operator does.
         notes: What happens beside the rollout, for the timeline.
@@ -87,6 +87,7 @@ class World:
         *,
         horizon: float,
         routes: Sequence[str] = (),
+        keyless: Sequence[str] = (),
         standing: Standing = _EMPTY,
         orders: Iterable[Order] = (),
         notes: Iterable[Note] = (),
@@ -116,7 +117,7 @@ class World:
         self._violations = source.violations
         self._witness = witness
         self._watch = watch
-        self._buckets = _buckets(self.controller.router, source.keys)
+        self._buckets = Buckets(self.controller.router, source.keys, routes, keyless)
         thresholds = plan.deployment.rollback_thresholds
         self._patience = Patience.of(thresholds, routes)
         # What is being lived through, its latest broken contract, and the latest check.
@@ -234,7 +235,7 @@ class World:
             instants,
             self._standing,
             requests,
-            self._buckets[requests.key] < self.controller.router.weight,
+            self._buckets.of(requests) < self.controller.router.weight,
             patience=self._patience,
             width=self._width,
         )
@@ -306,21 +307,3 @@ class World:
             yield self.env.timeout(0.75 * at - self.now)
             delay = at - self.now
         yield self.env.timeout(delay)
-
-
-# Buckets of so many keys are kept: thousands of replications route the same users.
-_FEW = 100_000
-
-
-def _buckets(router: TrafficRouter, keys: Sequence[str]) -> Ints:
-    """The bucket of each key, by number."""
-    if len(keys) > _FEW:
-        return np.fromiter(map(router.bucket, keys), np.int64, len(keys))
-    return _few_buckets(router.salt, tuple(keys))
-
-
-@lru_cache(maxsize=4)
-def _few_buckets(salt: str, keys: tuple[str, ...]) -> Ints:
-    buckets = np.fromiter(map(TrafficRouter(salt).bucket, keys), np.int64, len(keys))
-    buckets.flags.writeable = False
-    return buckets

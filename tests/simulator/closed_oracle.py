@@ -217,6 +217,8 @@ class ClosedOracle:
             return
         arm = self.controller.router.route_request(self.source.keys[attempt.request.key])
         names = self.scenario.route_names or ("",)
+        if names[attempt.request.numbers[0]] in self.scenario.keyless:
+            arm = "baseline"
         attempt.waiting = self.open.begin(attempt.at, arm, names[attempt.request.numbers[0]])
         if self.clients.timeout_ms is not None:
             self.env.process(self.patience(attempt))

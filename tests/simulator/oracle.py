@@ -196,6 +196,8 @@ class Oracle:
             if self.ended.triggered:
                 return
             arm = self.controller.router.route_request(one.key)
+            if one.route in self.scenario.keyless:
+                arm = "baseline"
             waiting = self.open.begin(one.at, arm, one.route)
             if arm == "canary":
                 self.users.add(one.key)

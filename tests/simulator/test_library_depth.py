@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from canario.plan import FixedThresholds, Judgement, Sequential
 from canario_sim import Scenario, library_path, load_scenario, run
+from canario_sim.clients import Clients
 from canario_sim.faults import AddedLatency, Hang, Outage
 from canario_sim.traffic import Poisson
 
@@ -31,6 +32,20 @@ def test_requests_that_know_nothing_of_each_other_do_not_fill_the_queue() -> Non
     made = load("self_exciting_burst")
     calm = replace(made, traffic=Poisson(rate=40))
     assert [run(calm, seed).outcome for seed in range(1, 4)] == ["completed"] * 3
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_requests_without_a_key_are_the_baselines_at_any_share(closed: bool) -> None:
+    """With one they would end the rollout within a minute."""
+    made = load("preflights_without_a_key")
+    if closed:
+        made = replace(made, clients=Clients(timeout_ms=60_000))
+    unseen = run(made)
+    assert unseen.outcome == "completed"
+    assert unseen.exposure.bad_requests < unseen.exposure.canary_requests / 100
+    keyed = tuple(replace(route, keyed=True) for route in made.routes)
+    seen = run(replace(made, routes=keyed))
+    assert (seen.reason, seen.ended_at < 60) == ("error_rate", True)
 
 
 def test_a_route_that_breaks_is_seen_where_it_is_looked_at() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from canario_sim.buckets import Buckets
 from canario_sim.requests import Fates, Requests
 from canario_sim.scenario import Scenario
 from canario_sim.streams import Floats, Ints, child, generator, seed_of
@@ -46,11 +47,11 @@ class CallDraws:
         """Requests × waits: how long within its limits each wait of the next requests is."""
         return self._jitter((n, self._retries))
 
-    def queue(self, requests: Requests, buckets: Ints, columns: Columns) -> Queue:
+    def queue(self, requests: Requests, buckets: Buckets, columns: Columns) -> Queue:
         """The columns of the next requests."""
         fates = (requests.baseline, requests.canary)
         known = (requests.route, requests.payload, requests.session)
-        numbers: list[Any] = [requests.key, buckets[requests.key], *known, *map(codes, fates)]
+        numbers: list[Any] = [requests.key, buckets.of(requests), *known, *map(codes, fates)]
         draws = np.concatenate([self.fates_and_calls(fates), self.jitter(len(requests))], axis=1)
         values = {"at": requests.at, "numbers": np.stack(numbers, 1), "draws": draws}
         return columns.all_of(Queue, values)

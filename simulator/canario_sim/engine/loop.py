@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from canario.metrics.in_flight import Seen
+from canario_sim.buckets import Buckets
 from canario_sim.flights import CANARY, GIVEN_UP, Flights
 from canario_sim.in_flight import Patience, of_arm
 from canario_sim.requests import Ahead, Fates, Requests
 from canario_sim.scenario import Scenario
 from canario_sim.spec import ARMS
-from canario_sim.streams import Flags, Ints
+from canario_sim.streams import Flags
 
 from . import jit, steps
 from .columns import Columns, Queue, Rules, State
@@ -39,7 +40,7 @@ class Loop:
         seed: Of back-off, calls and pauses.
         ahead: The requests.
         retries: Gives retries their fates.
-        buckets: The bucket of each key.
+        buckets: Those of the requests.
         patience: How long requests are waited for.
         compiled: Whether to run compiled from the start (True) or never (False).
     """
@@ -50,7 +51,7 @@ class Loop:
         seed: int,
         ahead: Ahead,
         retries: Retries,
-        buckets: Ints,
+        buckets: Buckets,
         patience: Patience,
         *,
         compiled: bool | None = None,
