@@ -639,3 +639,13 @@ def test_every_event_has_words() -> None:
     assert said[1] == "stage canary_50 entered at the deadline: 50 % of the keys for 12.5 s"
     assert said[-1].startswith("rolled back, error_rate: ")
     assert len(set(said)) == len(said)
+
+
+def test_a_failed_request_that_is_not_timed_is_an_error() -> None:
+    """HEAD, OPTIONS and health checks have no latency, and fail like others."""
+    rollout = Rollout(Deployment(deployment_id="release"))
+    rollout.start(0.0)
+    for outcome in (Outcome.BAD, Outcome.GOOD, Outcome.BAD):
+        rollout.observe(1.0, "canary", outcome, None)
+    counts = rollout.recorder.canary.window.counts(1.0)
+    assert (counts.requests, counts.errors, counts.timed) == (3, 2, 0)

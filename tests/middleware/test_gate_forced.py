@@ -214,3 +214,17 @@ def test_comparing_signatures_takes_no_hint_from_the_time() -> None:
     admit(gate, claims("always." + "9" * 100_000 + ".x"))
     assert time.thread_time() - started < 0.5
     assert controller.counters == {"force_refused": 1}
+
+
+def test_a_claim_in_the_header_beats_one_in_the_cookie() -> None:
+    gate, controller = setting(forced(secret_env=NAME, cookie="canary"))
+    request = claims(signed(controller), controller.a_key("baseline"))
+    request.lines.append((b"cookie", b"canary=never"))
+    assert admit(gate, request).arm == "canary"
+    assert controller.counters == {"forced": 1}
+
+
+def test_a_network_may_be_named_by_an_address_in_it() -> None:
+    gate, controller = setting(forced(trusted_peers=("10.1.2.3/8",)))
+    request = claims("always", controller.a_key("baseline"), "10.200.0.1")
+    assert admit(gate, request).arm == "canary"

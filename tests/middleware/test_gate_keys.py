@@ -159,6 +159,7 @@ def test_a_client_without_an_address_is_no_key() -> None:
         (b"explan=7", None),
         (b"PLAN=7", None),
         (b"", None),
+        (b"a%20b=1&plan=7", b"7"),  # another name that is written with %XX
     ],
 )
 def test_a_parameter_of_the_query_is_a_key(asked: bytes, key: bytes | None) -> None:

@@ -163,3 +163,21 @@ def test_a_key_that_is_none_is_refused(key: str, says: str) -> None:
 def test_a_share_outside_0_to_100_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="at least 0 and at most 100"):
         TrafficRouter("r", share)
+
+
+def test_a_router_says_what_it_was_given() -> None:
+    router = TrafficRouter("release-1", 12.5)
+    assert (router.salt, router.share, router.weight) == ("release-1", 12.5, 12_500)
+    router.share = 100
+    assert (router.share, router.weight) == (100, 100_000)
+    assert "release-1" in repr(router)
+
+
+def test_the_bucket_at_the_share_is_the_first_of_the_baseline() -> None:
+    """A share of n buckets is those from 0 to n - 1."""
+    router = TrafficRouter("release-1", 0)
+    bucket = router.bucket("ann")
+    for weight, arm in ((bucket, "baseline"), (bucket + 1, "canary")):
+        router.share = weight / 1000
+        assert router.weight == weight
+        assert router.route_request("ann") == arm

@@ -1,0 +1,251 @@
+"""Mutants run: the tests in one process, each mutant in a fork of it."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pickle
+import resource
+import signal
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+from tests.mutation.changes import Change, changes
+
+__all__ = ["Made", "Room", "survivors"]
+
+ROOT = Path(__file__).parents[2]
+
+# A mutant that runs for ever is noticed by the processor time that it takes, beyond what the
+# tests take, and one that waits for ever by the time that passes.
+_SECONDS = 20
+_PATIENCE = 120
+
+# Seconds that a test of the room may take by itself: others are left out, where quicker ones call
+# the function too.
+_QUICK = 0.5
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is changed, and what must notice it.
+
+    `modules` are paths from the root, with wildcards; `tests` are what pytest is given; `leave_out`
+    names functions that no test of the room can call, such as those of other processes.
+    """
+
+    name: str
+    modules: list[str]
+    tests: list[str]
+    leave_out: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Made:
+    """What has come of a room's mutants."""
+
+    room: Room
+    mutants: int = 0
+    survived: list[str] = field(default_factory=list)
+    uncalled: list[str] = field(default_factory=list)
+
+    def is_of_the_room(self, mutant: str) -> bool:
+        """Whether a mutant is of one of the room's modules."""
+        return mutant.partition(":")[0] in {_name(path) for path in _modules(self.room)}
+
+
+def survivors(room: Room, *, only: str = "", processes: int = 2) -> Made:
+    """Run every mutant of the room against the tests that call its function."""
+    plugin = _Mutants(room, only, processes)
+    arguments = ["-q", "-p", "no:cacheprovider", *room.tests]
+    code = pytest.main([*arguments, "--no-header", "--no-summary"], plugins=[plugin])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        sys.exit(f"the tests of {room.name} do not pass by themselves: exit code {int(code)}")
+    return plugin.made
+
+
+class _Mutants:
+    """Takes the place of pytest's own loop over the tests."""
+
+    def __init__(self, room: Room, only: str, processes: int) -> None:
+        self.made = Made(room)
+        self._only = only
+        self._processes = processes
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self) -> None:
+        # Before any module with tests is imported, since decorators take the profile of then.
+        from hypothesis import HealthCheck, Phase, settings
+
+        settings.register_profile(
+            "mutants",
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        settings.load_profile("mutants")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        paths = list(_modules(self.made.room))
+        called, failed, seconds = _in_child(lambda: _called(session, set(map(str, paths))))
+        if failed:
+            session.testsfailed = failed
+            return True
+        running: dict[int, str] = {}
+        for path in paths:
+            name = _name(path)
+            importlib.import_module(name)
+            functions = _functions_of(str(path))
+            for change in changes(path.read_text(encoding="utf-8"), str(path)):
+                whole = f"{name}:{change.function}"
+                if self._only not in whole or change.function in self.made.room.leave_out:
+                    continue
+                tests = called.get((str(path), change.function), [])
+                if not tests:
+                    if whole not in self.made.uncalled:
+                        self.made.uncalled.append(whole)
+                    continue
+                self.made.mutants += 1
+                tests = sorted(tests, key=seconds.__getitem__)
+                tests = [each for each in tests if seconds[each] <= _QUICK] or tests[:1]
+                while len(running) >= self._processes:
+                    self._reap(running)
+                at = _fork(partial(_judge, session, functions, change, tests))
+                running[at] = f"{whole}: {change.words}"
+        while running:
+            self._reap(running)
+        return True
+
+    def _reap(self, running: dict[int, str]) -> None:
+        pid, status = os.wait()
+        name = running.pop(pid)
+        if status == 0:
+            self.made.survived.append(name)
+            print(f"\nsurvived: {name}", flush=True)
+
+
+def _modules(room: Room) -> Iterator[Path]:
+    for pattern in room.modules:
+        found = sorted(ROOT.glob(pattern))
+        assert found, f"{pattern} is no module"
+        yield from (path for path in found if path.name != "__init__.py")
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts[1:])
+
+
+def _run(session: pytest.Session, tests: list[int]) -> Iterator[int]:
+    """Run tests by their numbers; a number comes back after each."""
+    for place, number in enumerate(tests):
+        following = session.items[tests[place + 1]] if place + 1 < len(tests) else None
+        item = session.items[number]
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        yield number
+
+
+def _called(session: pytest.Session, paths: set[str]) -> Any:
+    """Which tests call which function, how many fail, and how long each takes."""
+    called: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    seen: set[CodeType] = set()
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename in paths:
+            seen.add(frame.f_code)
+
+    seconds: dict[int, float] = {}
+    threading.setprofile(note)
+    for number in range(len(session.items)):
+        before = sum(os.times()[:2])
+        sys.setprofile(note)
+        list(_run(session, [number]))
+        sys.setprofile(None)
+        seconds[number] = sum(os.times()[:2]) - before
+        for code in seen:
+            called[code.co_filename, code.co_qualname.partition(".<locals>")[0]].add(number)
+        seen.clear()
+    return {key: sorted(tests) for key, tests in called.items()}, session.testsfailed, seconds
+
+
+def _judge(
+    session: pytest.Session, functions: list[FunctionType], change: Change, tests: list[int]
+) -> int:
+    """1 when a test notices the change."""
+    new = {}
+    for code in _codes(change.code):
+        new[code.co_qualname, code.co_firstlineno] = code
+    for function in functions:
+        old = function.__code__
+        made = new.get((old.co_qualname, old.co_firstlineno))
+        if made is not None and made.co_freevars == old.co_freevars:
+            function.__code__ = made
+    for _ in _run(session, tests):
+        if session.testsfailed:
+            return 1
+    return 0
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _functions_of(path: str) -> list[FunctionType]:
+    """Every function that was made from a file, wherever it is kept."""
+    return [
+        each
+        for each in gc.get_objects()
+        if isinstance(each, FunctionType) and each.__code__.co_filename == path
+    ]
+
+
+def _fork(job: Any, out: int | None = None) -> int:
+    """Do a job in a child, quietly; its exit code is what the job returns."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        if out is None:
+            limit = int(sum(os.times()[:2])) + _SECONDS
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+            signal.alarm(_PATIENCE)
+        code = job()
+    finally:
+        os._exit(code)
+
+
+def _in_child(job: Any) -> Any:
+    """What a job returns that is done in a child, so that it leaves nothing behind here."""
+    read, write = os.pipe()
+
+    def send() -> int:
+        raw = pickle.dumps(job())
+        with open(write, "wb") as file:
+            file.write(raw)
+        return 0
+
+    pid = _fork(send, out=write)
+    os.close(write)
+    with open(read, "rb") as file:
+        raw = file.read()
+    os.waitpid(pid, 0)
+    return pickle.loads(raw)
