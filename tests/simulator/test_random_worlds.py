@@ -16,7 +16,15 @@ from tests.simulator.oracle import Oracle, windows
 from tests.simulator.test_closed import lived, signals_of
 from tests.simulator.test_closed_theory import CLIENTS, DEPENDENCIES, SERVICES
 
-from canario.plan import Deployment, MissingEvidence, Plan, RollbackThresholds, Stage
+from canario.plan import (
+    Deployment,
+    FixedThresholds,
+    MissingEvidence,
+    Plan,
+    RollbackThresholds,
+    Sequential,
+    Stage,
+)
 from canario_sim import Scenario, run
 from canario_sim.clients import Clients
 from canario_sim.contracts import ByKey, ByRate, Single
@@ -25,6 +33,7 @@ from canario_sim.faults import (
     AddedLatency,
     Errors,
     Fault,
+    Hang,
     LostCapacity,
     MultipliedLatency,
     Outage,
@@ -46,10 +55,25 @@ ARM = st.sampled_from(["baseline", "canary", "both"])
 KEYS = Population(size=60)
 ROUTES = (Route(name="/a", weight=3), Route(name="/b"))
 
+
+def patient(
+    thresholds: RollbackThresholds, times: float | None, of_route: float | None
+) -> RollbackThresholds:
+    limit = thresholds.max_p95_latency_ms / 1000
+    return replace(
+        thresholds,
+        abandoned_after_seconds=None if times is None else times * limit,
+        abandoned_after_by_route={} if of_route is None else {"/b": of_route * limit},
+    )
+
+
 PLANS = st.builds(
-    lambda stages, thresholds, missing: Plan(
+    lambda stages, thresholds, patience, missing, judge: Plan(
         deployment=Deployment(
-            canary_stages=stages, rollback_thresholds=thresholds, missing_evidence=missing
+            canary_stages=stages,
+            rollback_thresholds=patient(thresholds, *patience),
+            missing_evidence=missing,
+            judge=judge,
         )
     ),
     stages=st.lists(
@@ -69,6 +93,9 @@ PLANS = st.builds(
         check_interval_seconds=st.sampled_from([0.3, 2.0, 5.0]),
         contract_budgets=st.sampled_from([{}, {"schema": 20.0}]),
     ),
+    # In latency limits: of all requests, and of those of one route.
+    patience=st.tuples(st.sampled_from([None, 1.0, 2.0, 7.0]), st.sampled_from([None, 1.0, 3.0])),
+    judge=st.sampled_from([FixedThresholds(), Sequential(alpha=0.2)]),
     missing=st.builds(
         MissingEvidence,
         deadline_seconds=st.sampled_from([0.0, 3.0, 5.0]),
@@ -108,8 +135,15 @@ def faults(servers: int) -> st.SearchStrategy[tuple[Fault, ...]]:
     """Of arms that have so many servers; 0 for no limit."""
     when = {"arm": ARM, "at": INSTANTS, "lasts": SPANS, "every": st.sampled_from([None, 9.0])}
     kinds: list[st.SearchStrategy[Fault]] = [
-        st.builds(Errors, rate=st.sampled_from([10.0, 90.0]), ramp=st.just(0.0) | SPANS, **when),
-        st.builds(Outage, **when),
+        st.builds(
+            Errors,
+            rate=st.sampled_from([10.0, 90.0]),
+            ramp=st.just(0.0) | SPANS,
+            failure_ms=st.sampled_from([None, 5.0]),
+            **when,
+        ),
+        st.builds(Outage, failure_ms=st.sampled_from([None, 100.0]), **when),
+        st.builds(Hang, **when),
         st.builds(AddedLatency, ms=st.sampled_from([100.0, 700.0]), **when),
         st.builds(MultipliedLatency, factor=st.sampled_from([0.5, 3.0]), **when),
         st.builds(SlowLeak, ms_per_second=st.just(80.0), **when),
@@ -200,6 +234,7 @@ OPEN_SERVICES = st.builds(
     latency=LATENCIES,
     error_rate=st.sampled_from([0.0, 2.0, 30.0]),
     servers=st.none() | st.integers(1, 6),
+    failure_ms=st.sampled_from([None, 5.0]),
     warm_up=st.none() | st.just(WarmUp(seconds=10, factor=3)),
 )
 
