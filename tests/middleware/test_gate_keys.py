@@ -321,6 +321,18 @@ def test_refused_keys_are_none_and_health_checks_need_none(
     assert len(warned(caplog)) == 1
 
 
+def test_a_key_that_is_no_text_is_refused_and_said_like_any_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    controller = Controller()
+    here = Gate(controller, key=lambda _: "\ud800")
+    for _ in range(100):
+        admit(here, Request())
+    (said,) = warned(caplog)
+    assert "had no key" in said
+    assert controller.counters == {"refused_key": 100}
+
+
 def test_a_stage_that_waits_says_how_many_had_no_key() -> None:
     controller = Controller(hold=10, routing=Routing(key_sources=("header:x-user-id",)))
     here = Gate(controller, key=lambda _: None)

@@ -151,7 +151,8 @@ def test_text_and_its_bytes_are_one_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "says"), [("", "empty"), ("x" * 513, "513 bytes"), ("ñ" * 257, "514")]
+    ("key", "says"),
+    [("", "empty"), ("x" * 513, "513 bytes"), ("ñ" * 257, "514"), ("a\ud800", "character 1")],
 )
 def test_a_key_that_is_none_is_refused(key: str, says: str) -> None:
     with pytest.raises(InvalidKeyError, match=says):

@@ -20,15 +20,21 @@ MAX_KEY_BYTES = 512
 
 
 class InvalidKeyError(ValueError):
-    """A key that cannot be routed: empty, longer than `MAX_KEY_BYTES`, or given twice."""
+    """A key that cannot be routed: empty, longer than `MAX_KEY_BYTES`, no text, or given twice."""
 
 
 def key_bytes(key: str | bytes) -> bytes:
     """The bytes that are hashed: UTF-8 for text, and what came from the wire unchanged.
 
-    Raises `InvalidKeyError` for an empty key and for one of over `MAX_KEY_BYTES` bytes.
+    Raises `InvalidKeyError` for an empty key, for one of over `MAX_KEY_BYTES` bytes, and for text
+    with half of a surrogate pair, which UTF-8 does not have.
     """
-    raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
+    try:
+        raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidKeyError(
+            f"the key is no text: character {error.start} is half of a surrogate pair"
+        ) from error
     if 0 < len(raw) <= MAX_KEY_BYTES:
         return raw
     if not raw:
