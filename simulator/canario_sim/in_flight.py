@@ -82,15 +82,18 @@ class GivenUp:
         return len(self.place)
 
 
+_NOBODY = GivenUp(np.empty(0, np.int64), np.empty(0))
+
+
 def given_up(flights: Flights, checks: Floats, patience: Patience) -> GivenUp:
     """Who is given up at which of the checks.
 
     That is the first at which they have waited for too long, if they have not ended before it.
     """
-    long = (flights.done - flights.at > patience.least) & (flights.code & GIVEN_UP == 0)
-    place = np.flatnonzero(long)
-    if not len(place):
-        return GivenUp(place, np.empty(0))
+    took = flights.done - flights.at
+    if not len(took) or took.max() <= patience.least:
+        return _NOBODY
+    place = np.flatnonzero((took > patience.least) & (flights.code & GIVEN_UP == 0))
     those = flights[place]
     after = patience.of_flights(those)
 

@@ -44,8 +44,14 @@ def bounds(start: float, instants: Sequence[float], width: float) -> Floats:
 
 
 def cells(flights: Flights, edges: Floats) -> Ints:
-    """In which cell each flight is done: 0 before the first edge, one more from each edge on."""
-    return np.searchsorted(edges, flights.done, "right")
+    """In which cell each flight is done, times `FLAGS`, and its flags.
+
+    The cell is 0 before the first edge, one more from each edge on.
+    """
+    cell = np.searchsorted(edges, flights.done, "right")
+    cell *= FLAGS
+    cell += flights.code & (FLAGS - 1)
+    return cell
 
 
 def tally(flights: Flights, edges: Floats, cell: Ints | None = None) -> Ints:
@@ -57,9 +63,7 @@ def tally(flights: Flights, edges: Floats, cell: Ints | None = None) -> Ints:
         Cells × arms (baseline, canary) × (requests, errors, slow, violations, bad requests).
     """
     cell = cells(flights, edges) if cell is None else cell
-    kind = cell * FLAGS
-    kind += flights.code & (FLAGS - 1)
-    numbers = np.bincount(kind, minlength=FLAGS * (len(edges) + 1))
+    numbers = np.bincount(cell, minlength=FLAGS * (len(edges) + 1))
     # Without those that were given up: they are counted already.
     inside = numbers.reshape(-1, 2, 2, CANARY)[1:-1, 0]
     table: Ints = inside @ _COLUMNS
@@ -73,12 +77,11 @@ def latest(flights: Flights, cell: Ints, edges: Floats, before: Sequence[float])
     Returns:
         Edges × arms.
     """
-    last = np.full((len(edges) + 1, len(ARMS)), -inf)
+    # Cells × (given up or not) × arms: the flags from `CANARY` on.
+    last = np.full((len(edges) + 1, 2, 2), -inf)
     last[0] = before
-    place = cell * len(ARMS)
-    place += flights.code & CANARY > 0
-    np.maximum.at(last.reshape(-1), place, flights.done)
-    latest: Floats = np.maximum.accumulate(last, axis=0)[:-1]
+    np.maximum.at(last.reshape(-1), cell >> (CANARY.bit_length() - 1), flights.done)
+    latest: Floats = np.maximum.accumulate(last.max(axis=1), axis=0)[:-1]
     return latest
 
 
