@@ -111,9 +111,12 @@ class Loop:
 
     def look(self, at: float, *, settle: bool) -> Seen:
         """See `canario.control.in_flight.Flights`."""
-        self._steps.look(self._state, self._rules, at, settle)
-        baseline, canary = np.array(self._state.seen, np.int64).reshape(-1, steps.LOOK).tolist()
-        return Seen(of_arm(*baseline), of_arm(*canary))
+        s, r = self._state, self._rules
+        self._steps.look(
+            s.n, s.jobs, s.times, s.answered, s.seen, r.patience, r.row, r.limit_ms, at, settle
+        )
+        seen = list(map(int, s.seen))
+        return Seen(of_arm(*seen[: steps.LOOK]), of_arm(*seen[steps.LOOK :]))
 
     def under_way(self) -> Attempts:
         """Attempts that have arrived and are not over, in no order; they are done at inf."""

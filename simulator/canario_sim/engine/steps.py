@@ -167,30 +167,43 @@ def advance(s: Any, r: Any, q: Any, until: float, weight: int) -> int:
             return BROKE
 
 
-def look(s: Any, r: Any, at: float, settle: bool) -> None:
-    """Count into `s.seen` what had arrived before the instant `at` and has not ended.
+def look(
+    n: Any,
+    jobs: Any,
+    times: Any,
+    answered: Any,
+    seen: Any,
+    patience: Any,
+    row: int,
+    limit_ms: float,
+    at: float,
+    settle: bool,
+) -> None:
+    """Count into `seen` what had arrived before the instant `at` and has not ended.
 
     With `settle`, who has been waited for too long is given up: their ends will be told as such.
+    The columns are the state's and the rules' that it takes: handing over all of them takes
+    longer than looking.
     """
     for place in range(2 * LOOK):
-        s.seen[place] = 0
-    for job in range(0, len(s.jobs), r.row):
-        if s.jobs[job + J_WHOSE] != CLIENT or s.jobs[job + J_NUMBER] == 0:
+        seen[place] = 0
+    for job in range(0, len(jobs), row):
+        if jobs[job + J_WHOSE] != CLIENT or jobs[job + J_NUMBER] == 0:
             continue
-        since = s.times[job + J_AT]
-        if s.jobs[job + J_FLAGS] & (OVER | GIVEN_UP) or since >= at:
+        since = times[job + J_AT]
+        if jobs[job + J_FLAGS] & (OVER | GIVEN_UP) or since >= at:
             continue
-        arm = s.jobs[job + J_ARM]
-        if settle and at - since > r.patience[s.jobs[job + J_ROUTE]]:
-            s.jobs[job + J_FLAGS] |= GIVEN_UP
-            s.n[UNDER_WAY + arm] -= 1
-            s.seen[LOOK * arm + L_GIVEN_UP] += 1
+        arm = jobs[job + J_ARM]
+        if settle and at - since > patience[jobs[job + J_ROUTE]]:
+            jobs[job + J_FLAGS] |= GIVEN_UP
+            n[UNDER_WAY + arm] -= 1
+            seen[LOOK * arm + L_GIVEN_UP] += 1
             continue
-        s.seen[LOOK * arm + L_NUMBER] += 1
-        if (at - since) * 1000 > r.limit_ms:
-            s.seen[LOOK * arm + L_OVERDUE] += 1
-        if since > s.answered[arm]:
-            s.seen[LOOK * arm + L_UNANSWERED] += 1
+        seen[LOOK * arm + L_NUMBER] += 1
+        if (at - since) * 1000 > limit_ms:
+            seen[LOOK * arm + L_OVERDUE] += 1
+        if since > answered[arm]:
+            seen[LOOK * arm + L_UNANSWERED] += 1
 
 
 # -- events, in a heap by instant and order
