@@ -38,7 +38,21 @@ class Thing:
         return "Thing()"
 
 
-NO_LATENCIES = [nan, inf, -inf, -1.0, -1e-9, 1e12, 1e308, 10**400, "12", b"12", 1j, [1.0], Thing()]
+NO_LATENCIES: list[Any] = [
+    nan,
+    inf,
+    -inf,
+    -1.0,
+    -1e-9,
+    1e12,
+    1e308,
+    10**400,
+    "12",
+    b"12",
+    1j,
+    [1.0],
+    Thing(),
+]
 NO_INSTANTS = [nan, inf, -inf, 1e300, -1e12, "12", Thing()]
 NO_ARMS = ["Canary", "CANARY", b"canary", "", None, 1, True, "canary ", Thing()]
 NO_OUTCOMES: list[Any] = ["good", "bad", "GOOD", None, False, True, 0, 1, Thing()]
