@@ -370,8 +370,6 @@ def test_what_is_no_regular_file_is_refused_without_a_wait(tmp_path: Path) -> No
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(JournalError, match="no regular file"):
             controller(tmp_path / "pipe").start()
-    with pytest.raises(OSError, match="irectory"):
-        controller(tmp_path).start()
     (tmp_path / "huge").touch()
     os.truncate(tmp_path / "huge", 1 << 40)
     with pytest.raises(JournalError, match="1099511627776 bytes"):
@@ -459,3 +457,13 @@ def test_a_journal_of_days_is_read_at_once(tmp_path: Path) -> None:
     again.start()
     assert time.process_time() - began < 5
     assert again.state.held_at == first.state.held_at
+
+
+@pytest.mark.parametrize(
+    ("name", "match"), [("", "is a folder; a journal is a file"), ("a\0b", "is no name of a file")]
+)
+def test_what_can_be_no_file_is_refused_in_words(name: str, match: str, tmp_path: Path) -> None:
+    made = create_canary_controller("x", journal=f"{tmp_path}/{name}", environ={})
+    with pytest.raises(JournalError, match=match):
+        made.start()
+    assert made.router.share == 0

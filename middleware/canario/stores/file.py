@@ -83,8 +83,13 @@ class JournalFile(Forkable):
             JournalError: When it is no journal.
             OSError: When it cannot be read or written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = _open(self.path)
+        if self.path.is_dir():
+            raise JournalError(f"{self.path} is a folder; a journal is a file: give its whole path")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = _open(self.path)
+        except ValueError as error:
+            raise JournalError(f"{str(self.path)!r} is no name of a file: {error}") from error
         try:
             mine = self._claim(fd)
             journal = self._read(fd)
