@@ -314,7 +314,7 @@ TRAFFIC: st.SearchStrategy[Traffic] = st.one_of(
     st.builds(
         SelfExciting,
         rate=RATES,
-        branching=st.floats(0, 0.9),
+        branching=st.just(0.0) | st.floats(1e-6, 0.9),
         decay_seconds=SPANS,
         sessions=SESSIONS,
     ),
