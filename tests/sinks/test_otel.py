@@ -160,7 +160,10 @@ def test_a_rollback_by_a_contract_is_in_the_span_of_the_request_that_broke_it(
 def test_a_rollback_by_errors_is_in_the_span_of_the_request_that_was_observed(
     records: Records,
 ) -> None:
-    spans, controller = Spans(), Controller(max_error_rate=10, min_samples=1)
+    spans, controller = (
+        Spans(),
+        Controller(max_error_rate=10, max_p95_latency_ms=60_000, min_samples=1),
+    )
     key = controller.a_key("canary")
 
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -193,7 +193,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from canario.tape import TapeRecorder
 from tests.tapes.test_recorder import controller_of, observe
-controller = controller_of(TapeRecorder({str(tmp_path / "a.tape.sqlite")!r}, flush_seconds=3600))
+controller = controller_of(TapeRecorder({str(tmp_path / "a.tape.sqlite")!r}, flush_seconds=3000))
 observe(controller, 1000)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
