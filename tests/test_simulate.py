@@ -386,7 +386,8 @@ def test_what_was_in_flight_is_said_beside_the_users_that_were_reached(tmp_path:
     assert reached.users <= reached.canary_requests + reached.in_flight
     words = (
         f"the canary served {reached.canary_requests} requests, {reached.bad_requests} of them "
-        f"bad, with {reached.in_flight} more in flight at the end; it reached {reached.users} of"
+        f"bad, with {reached.in_flight} more in flight at the end ({made.canary.overdue} of them "
+        f"overdue); it reached {reached.users} of"
     )
     markdown = tmp_path / "out.md"
     said = call("simulate", path, "--report", markdown)
