@@ -222,7 +222,9 @@ def test_without_a_span_a_broken_contract_has_no_trace() -> None:
 def test_a_decision_is_linked_to_the_request_at_whose_end_it_is_made() -> None:
     for status, raises in ((500, False), (200, True)):
         told, provider = Told(), Provider()
-        controller = Controller(max_error_rate=1, min_samples=1, sinks=[inline(told)])
+        controller = Controller(
+            max_error_rate=1, max_p95_latency_ms=60_000, min_samples=1, sinks=[inline(told)]
+        )
 
         async def app(
             scope: Scope,

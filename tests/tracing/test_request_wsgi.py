@@ -272,7 +272,9 @@ def test_a_decision_is_linked_to_the_request_at_whose_end_it_is_made() -> None:
         span = trace.get_current_span().get_span_context().span_id
         heard.append((type(event).__name__, span))
 
-    controller = Controller(max_error_rate=1, min_samples=1, sinks=[inline(sink)])
+    controller = Controller(
+        max_error_rate=1, max_p95_latency_ms=60_000, min_samples=1, sinks=[inline(sink)]
+    )
     provider = Provider()
     app = answers(status="500 Oh", then=lambda: controller.time.advance(6))
     guarded = CanaryMiddleware(app, controller, tracer_provider=provider)

@@ -83,7 +83,7 @@ def test_a_goal_that_is_missed_is_told_and_the_closest_plan_is_written(folder: P
         (["--at-most", "-1"], "-1 is not in the range"),
         (["--error-rates", "5,x"], "'5,x' is no list of numbers, such as 2,5,10"),
         (["--error-rates", "200"], "max_error_rate is 200; it must be"),
-        (["--latencies", "nan"], "max_p95_latency_ms is nan"),
+        (["--latencies", "nan"], "'nan' is no list of numbers"),
         (["--min-samples", "2.5"], "'2.5' is no list of whole numbers"),
         (["--alphas", "2"], "alpha is 2"),
         (["--false-rollback", "0.5", "--detect", "0.4"], "more of the bad releases"),
