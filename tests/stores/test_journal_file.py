@@ -100,6 +100,7 @@ except Exception as error: print(type(error).__name__, error, controller.router.
 def test_a_second_writer_with_another_plan_is_told_of_that(tmp_path: Path) -> None:
     first = controller(tmp_path / "journal")
     first.start()
+    assert first.drain(10)
     with pytest.raises(JournalError, match="another plan"):
         controller(tmp_path / "journal", canary_5_hold_seconds=1).start()
 
