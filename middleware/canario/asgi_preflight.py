@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .asgi_types import App, Message, Receive, Scope, Send
+from .both_arms import aside, settled
 from .context import present
 from .gate import Exchange
-from .preflight import Answer, choose
-from .routing.router import Arm
+from .preflight import Answer
 from .wire import readable, status_code, wire_pairs
 
 __all__ = ["BothArms"]
@@ -28,28 +28,13 @@ class BothArms:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._exchange
-        arm, wish, gate = exchange.arm, exchange.preflight, exchange.gate
-        assert wish is not None
-        exchange.body = None  # a contract is about what an arm answers, not about a choice
-        beside: Arm = "baseline" if arm == "canary" else "canary"
         # Copies, since an app may write into its scope.
-        other, _ = await _ask(self._other, {**scope}, receive, _exchange_of(beside, exchange))
+        other, _ = await _ask(self._other, {**scope}, receive, aside(exchange))
         mine, error = await _ask(self._mine, scope, receive, exchange)
-        answer, exchange.settled = choose(mine, other, arm, wish)
-        if answer.status is None:
-            raise error or RuntimeError("neither version has answered a preflight")
-        if error is not None and gate is not None:
-            gate.controller.warn(f"the {arm} raised {type(error).__name__} at a preflight")
-        start = {"type": "http.response.start", "status": answer.status}
+        status, answer = settled(exchange, mine, other, error)
+        start = {"type": "http.response.start", "status": status}
         await send({**start, "headers": list(answer.headers)})
         await send({"type": "http.response.body", "body": answer.body})
-
-
-def _exchange_of(arm: Arm, exchange: Exchange) -> Exchange:
-    """What `current_arm` asks while the other version answers; nobody observes it."""
-    beside = Exchange()
-    beside.arm, beside.outer, beside.observed = arm, exchange.outer, True
-    return beside
 
 
 async def _ask(

@@ -13,13 +13,26 @@ from weakref import WeakSet
 
 from .fork import Forkable, renew_in_child
 
-__all__ = ["BackgroundQueue", "flush"]
+__all__ = ["BackgroundQueue", "flush", "start_thread"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("canario")
 
 _queues: WeakSet[BackgroundQueue[Any]] = WeakSet()
+
+
+def start_thread(
+    name: str, target: Callable[..., object], *args: object
+) -> threading.Thread | None:
+    """A daemon thread that calls `target`; None where there can be none: the interpreter ends, or
+    the host allows no more of them."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 class BackgroundQueue(Forkable, Generic[T]):
@@ -110,13 +123,8 @@ class BackgroundQueue(Forkable, Generic[T]):
     def _work_begins(self) -> bool:
         if self._thread is not None and self._thread.is_alive():
             return True
-        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter ends, or the host allows no more threads
-            return False
-        self._thread = thread
-        return True
+        self._thread = start_thread(self._name, self._work)
+        return self._thread is not None
 
     def _work(self) -> None:
         while True:

@@ -311,12 +311,8 @@ class CanaryDeploymentController(Forkable):
     @property
     def admit(self) -> Callable[[Request], object]:
         """Called with each request that arrives and is to be watched from now on: `observe` with
-        that request ends it, or `forget`."""
+        that request ends it."""
         return self._rollout.open.add
-
-    def forget(self, request: Request) -> None:
-        """Watch a request no more, which says nothing."""
-        self._rollout.open.discard(request)
 
     def observe(
         self,

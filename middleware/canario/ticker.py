@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from weakref import WeakMethod
 
+from .background import start_thread
+
 __all__ = ["LONGEST_SECONDS", "Ticker"]
 
 logger = logging.getLogger("canario")
@@ -45,15 +47,8 @@ class Ticker:
             return False
         ended = self._ended = threading.Event()  # the last one's lock may be a parent's
         self._look = WeakMethod(look, lambda _: ended.set())
-        thread = threading.Thread(
-            target=_run, args=(self._look, ended), name="canario-ticker", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter ends, or the host allows no more threads
-            return False
-        self._thread = thread
-        return True
+        self._thread = start_thread("canario-ticker", _run, self._look, ended)
+        return self._thread is not None
 
     def stop(self) -> None:
         """Look no more."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from .both_arms import aside, settled
 from .context import present
 from .gate import Exchange
-from .preflight import Answer, choose
-from .routing.router import Arm
+from .preflight import Answer
 from .wire import readable, status_code, wire_pairs
 
 if TYPE_CHECKING:
@@ -34,22 +34,12 @@ class BothArms:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         exchange = self._exchange
-        arm, wish, gate = exchange.arm, exchange.preflight, exchange.gate
-        assert wish is not None
-        exchange.body = None  # a contract is about what an arm answers, not about a choice
-        beside: Arm = "baseline" if arm == "canary" else "canary"
-        aside = Exchange()  # what `current_arm` asks while the other version answers
-        aside.arm, aside.outer, aside.observed = beside, exchange.outer, True
         # Copies, since an app may write into its environ.
-        other, _ = _ask(self._other, {**environ}, aside)
+        other, _ = _ask(self._other, {**environ}, aside(exchange))
         mine, error = _ask(self._mine, environ, exchange)
-        answer, exchange.settled = choose(mine, other, arm, wish)
-        if answer.status is None:
-            raise error or RuntimeError("neither version has answered a preflight")
-        if error is not None and gate is not None:
-            gate.controller.warn(f"the {arm} raised {type(error).__name__} at a preflight")
+        status, answer = settled(exchange, mine, other, error)
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers]
-        start_response(_line(answer.status), headers)
+        start_response(_line(status), headers)
         return [answer.body]
 
 

@@ -13,8 +13,7 @@ from math import inf
 import numpy as np
 
 from canario.control.in_flight import patience
-from canario.metrics.counts import NOTHING, Counts
-from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
+from canario.metrics.in_flight import InFlight, Seen, SeenOfArm, abandoned
 from canario.plan import RollbackThresholds
 
 from .flights import CANARY, GIVEN_UP, SLOW, Flights
@@ -24,7 +23,6 @@ from .streams import Flags, Floats, Ints
 __all__ = [
     "GivenUp",
     "Patience",
-    "abandoned",
     "at_instant",
     "at_instants",
     "during",
@@ -205,13 +203,6 @@ def of_arm(number: int, overdue: int, unanswered: int, given_up: int) -> SeenOfA
     return SeenOfArm(
         InFlight(requests=number, overdue=overdue, unanswered=unanswered), abandoned(given_up)
     )
-
-
-def abandoned(number: int) -> Counts:
-    """What so many requests count as that are given up."""
-    if not number:
-        return NOTHING
-    return Counts(requests=number, errors=number, timed=number, slow=number, abandoned=number)
 
 
 def at_instant(

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, Protocol
 
 from canario.metrics.counts import NOTHING, Counts
-from canario.metrics.in_flight import NOTHING_SEEN, InFlight, Seen, SeenOfArm
+from canario.metrics.in_flight import NOTHING_SEEN, InFlight, Seen, SeenOfArm, abandoned
 from canario.plan import RollbackThresholds
 from canario.routing.router import Arm
 from canario.routing.template import normal_route
@@ -114,9 +114,6 @@ class OpenRequests:
         # One call of C on the request path: `add(request)` puts it there.
         self.add = self._open.setdefault
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def close(self, request: Request, at: float, *, answered: bool) -> None:
         """A request has ended at the instant `at`, which is not before any other's.
 
@@ -157,7 +154,7 @@ class OpenRequests:
                 self._open.pop(request, None)
                 request.abandoned_at = at
                 self.given_up.append(request)
-                given_up[request.arm] += _given_up(timed=request.still_timed())
+                given_up[request.arm] += abandoned(1, timed=request.still_timed())
             else:
                 mine[request.arm].append(request)
         return Seen(
@@ -211,7 +208,3 @@ class OpenRequests:
 def _stands(request: Request, at: float) -> bool:
     """Whether it is a socket or an event stream that had been answered before `at`."""
     return request.first_at is not None and request.first_at < at
-
-
-def _given_up(*, timed: bool) -> Counts:
-    return Counts(requests=1, errors=1, timed=timed, slow=timed, abandoned=1)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from .counts import NOTHING, Counts
 
-__all__ = ["NONE_IN_FLIGHT", "NOTHING_SEEN", "InFlight", "Seen", "SeenOfArm"]
+__all__ = ["NONE_IN_FLIGHT", "NOTHING_SEEN", "InFlight", "Seen", "SeenOfArm", "abandoned"]
 
 
 class InFlight(Struct, frozen=True, kw_only=True):
@@ -62,6 +62,14 @@ class Seen(Struct, frozen=True):
 
     baseline: SeenOfArm
     canary: SeenOfArm
+
+
+def abandoned(number: int, *, timed: bool = True) -> Counts:
+    """What so many requests count as that are given up: failed, and slow where they are timed."""
+    if not number:
+        return NOTHING
+    slow = number if timed else 0
+    return Counts(requests=number, errors=number, timed=slow, slow=slow, abandoned=number)
 
 
 NONE_IN_FLIGHT = InFlight()

@@ -8,7 +8,7 @@ import numpy as np
 
 from canario.control.in_flight import patience
 from canario.metrics.counts import NOTHING, Counts
-from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
+from canario.metrics.in_flight import InFlight, Seen, SeenOfArm, abandoned
 from canario.plan import RollbackThresholds
 from canario_sim.streams import Flags, Floats, Ints
 
@@ -112,12 +112,12 @@ class Aloft:
         self.given_up[lost] = True
         timed = recording.flight[self._assigned.fate[lost]] != UNTIMED
         for row, is_timed in zip(lost.tolist(), timed.tolist(), strict=True):
-            given_up[int(self._assigned.canary[row])] += _given_up(timed=is_timed)
+            given_up[int(self._assigned.canary[row])] += abandoned(1, timed=is_timed)
         still = []
         for each in self._never:
             arrived, arm, is_timed, after = each
             if arrived < at and at - arrived > after:
-                given_up[arm] += _given_up(timed=is_timed)
+                given_up[arm] += abandoned(1, timed=is_timed)
             else:
                 still.append(each)
         self._never = still
@@ -158,14 +158,21 @@ class Aloft:
         return found
 
 
+def _by_route(recording: Recording, thresholds: RollbackThresholds) -> Floats:
+    """How long each request may be in flight under a plan."""
+    by_route = list(map(patience(thresholds), recording.routes))
+    # The last place is where -1, no name, leads to.
+    after: Floats = np.array([*by_route, thresholds.abandoned_after])[recording.route]
+    return after
+
+
 def _patience(recording: Recording, thresholds: RollbackThresholds) -> Floats:
     """How long each request may be in flight, by its route.
 
     Where the tape's own plan is judged again, one that was given up is given up when it was: it
     may have been longer, as of a body that went on for a while and then stalled.
     """
-    by_route = list(map(patience(thresholds), recording.routes))
-    after = np.array([*by_route, thresholds.abandoned_after])[recording.route]
+    after = _by_route(recording, thresholds)
     if recording.plan is not None and _alike(recording, thresholds):
         gone = recording.flight == ABANDONED
         silent = np.nextafter(recording.ended - _watched_from(recording), -inf)
@@ -179,8 +186,7 @@ def _lasting(recording: Recording, thresholds: RollbackThresholds) -> Flags:
     if recording.plan is None:
         return np.zeros(len(recording), np.bool_)
     own = recording.plan.deployment.rollback_thresholds
-    by_route = list(map(patience(own), recording.routes))
-    after = np.array([*by_route, own.abandoned_after])[recording.route]
+    after = _by_route(recording, own)
     lasting: Flags = (
         (recording.ended - _watched_from(recording) > after)
         & (recording.flight != ABANDONED)
@@ -208,7 +214,3 @@ def _alike(recording: Recording, thresholds: RollbackThresholds) -> bool:
         thresholds.abandoned_after_by_route,
         thresholds.check_interval_seconds,
     )
-
-
-def _given_up(*, timed: bool) -> Counts:
-    return Counts(requests=1, errors=1, timed=timed, slow=timed, abandoned=1)

@@ -6,12 +6,12 @@ import csv
 import os
 import re
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from math import isnan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -350,11 +350,7 @@ class _Telling(Struct, frozen=True):
                 fitting = sum(match(line) is not None for line in lines)
                 if 2 * fitting > len(lines):
                     fits.append(known)
-        if len(fits) > 1:
-            raise AmbiguousError(
-                f"its lines fit {' and '.join(known.name for known in fits)}; --format says which"
-            )
-        return fits[0] if fits else None
+        return _only(fits, "lines")
 
     # -- records
 
@@ -412,11 +408,19 @@ class _Telling(Struct, frozen=True):
                 fitting = sum(all(get(one) is not None for get in gets) for one in sample)
                 if 2 * fitting > len(sample):
                     fits.append(known)
-        if len(fits) > 1:
-            raise AmbiguousError(
-                f"its records fit {' and '.join(known.name for known in fits)}; --format says which"
-            )
-        return fits[0] if fits else None
+        return _only(fits, "records")
+
+
+K = TypeVar("K", KnownLog, KnownRecords)
+
+
+def _only(fits: Sequence[K], what: str) -> K | None:
+    """The one format that fits. Raises `AmbiguousError` for several."""
+    if len(fits) > 1:
+        raise AmbiguousError(
+            f"its {what} fit {' and '.join(known.name for known in fits)}; --format says which"
+        )
+    return fits[0] if fits else None
 
 
 def _aliases(sample: list[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, str]:
