@@ -116,9 +116,11 @@ class _Lines(logging.Handler):
 def log() -> Iterator[list[str]]:
     handler, logger = _Lines(), logging.getLogger("canario")
     logger.addHandler(handler)
-    level, logger.level = logger.level, logging.DEBUG
+    # By `setLevel`, since loggers below remember which levels they are enabled for.
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
     yield handler.lines
-    logger.level = level
+    logger.setLevel(level)
     logger.removeHandler(handler)
 
 
