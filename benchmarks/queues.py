@@ -19,8 +19,8 @@ from canario_sim import Scenario, pool, run
 from canario_sim.capacity import Autoscaling, Pauses
 from canario_sim.clients import Clients, RetryBudget
 from canario_sim.dependencies import Breaker, Dependency, Trouble
+from canario_sim.distributions import Gamma
 from canario_sim.runner import closed_world_of
-from canario_sim.service import Gamma
 
 from .measure import Rounds, Row, Table, options, report, rounds_of, time_text
 from .simulation import (

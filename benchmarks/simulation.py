@@ -22,10 +22,11 @@ from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
 from canario.plan import Deployment, Plan, Stage
 from canario.routing.router import Arm
 from canario_sim import Run, Scenario, run
+from canario_sim.distributions import Lognormal
 from canario_sim.draws import Draws
 from canario_sim.faults import Errors, Fault
 from canario_sim.requests import CHUNK
-from canario_sim.service import Lognormal, Service
+from canario_sim.service import Service
 from canario_sim.traffic import Poisson
 
 from .measure import Rounds, Row, Table, Timer, options, ratio_text, report, rounds_of, time_text

@@ -11,11 +11,11 @@ from canario.routing.router import Arm
 
 from .calls import Calls, aim_of
 from .clustering import Clustering, Clusters
+from .distributions import Latency, Model
 from .faults import Errors, Fault
 from .models import Asked
 from .requests import Fates
 from .scenario import Scenario
-from .service import Latency, Model
 from .spec import ARMS
 from .streams import Bytes, Flags, Floats, Purpose, child, seed_of
 from .targets import Aim

@@ -13,7 +13,8 @@ from canario.config import ConfigError
 from canario.control.words import seconds_in_words
 from canario.terminal import complain, say, say_json
 
-from .cli_shared import INTERRUPTED, MANY, FiniteRange, make_folder, models_option, write_file
+from .cli_shared import INTERRUPTED, MANY, FiniteRange, models_option
+from .reports.output import make_folder, write_file
 from .reports.write import report_options
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from click.core import ParameterSource
 from canario.cli import EPILOG
 from canario.terminal import complain, say, say_json, say_text
 
-from .cli_shared import FiniteRange, write_file
+from .cli_shared import FiniteRange
 from .cli_source import FORMAT_HELP, clear_errors, log_options, log_settings, reading
+from .reports.output import write_file
 from .reports.write import report_options
 
 __all__ = ["calibrate"]

@@ -9,16 +9,9 @@ import click
 
 from canario.terminal import complain, say_json
 
-from .cli_shared import (
-    INTERRUPTED,
-    MANY,
-    FiniteRange,
-    make_folder,
-    policy_option,
-    with_named,
-    write_file,
-)
+from .cli_shared import INTERRUPTED, MANY, FiniteRange, policy_option, with_named
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
+from .reports.output import make_folder, write_file
 from .reports.write import report_options
 
 if TYPE_CHECKING:

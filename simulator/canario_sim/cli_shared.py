@@ -18,11 +18,9 @@ __all__ = [
     "INTERRUPTED",
     "MANY",
     "FiniteRange",
-    "make_folder",
     "models_option",
     "policy_option",
     "with_named",
-    "write_file",
 ]
 
 # What a shell reports of a program that Ctrl-C has ended.
@@ -46,24 +44,6 @@ class FiniteRange(click.FloatRange):
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Raises `ConfigError`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(str(folder), "", f"cannot be made: {error.strerror}") from error
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file, with its folders. Raises `ConfigError`."""
-    raw = content if isinstance(content, bytes) else content.encode("utf-8")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(raw)
-    except OSError as error:
-        raise ConfigError(str(path), "", f"cannot be written: {error.strerror}") from error
 
 
 def models_option(command: _Command) -> _Command:

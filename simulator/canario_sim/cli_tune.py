@@ -11,8 +11,9 @@ import click
 from canario.config import ConfigError
 from canario.terminal import complain, say, say_json
 
-from .cli_shared import INTERRUPTED, MANY, FiniteRange, make_folder
+from .cli_shared import INTERRUPTED, MANY, FiniteRange
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
+from .reports.output import make_folder
 from .reports.write import report_options
 
 if TYPE_CHECKING:

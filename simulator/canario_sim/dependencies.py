@@ -10,8 +10,8 @@ from msgspec import Meta, field
 
 from canario.routing.router import Arm
 
+from .distributions import BuiltIn
 from .onset import Onset
-from .service import BuiltIn
 from .spec import ArmOrBoth, Count, Percent, Positive, Seconds, Spec
 
 __all__ = ["Breaker", "Dependency", "Trouble"]

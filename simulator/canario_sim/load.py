@@ -16,18 +16,10 @@ from canario.config import ConfigError, decode, read_document
 from canario.limits import MOST
 from canario.plan import Plan
 
+from .distributions import AllowedModel, Empirical, Gamma, Latency, Lognormal, Mixture, Model
 from .mix import Answer, Route
 from .scenario import Scenario
-from .service import (
-    AllowedModel,
-    Empirical,
-    Gamma,
-    Latency,
-    Lognormal,
-    Mixture,
-    Model,
-    Service,
-)
+from .service import Service
 from .traffic.recording import read_recording
 from .traffic.tables import read_points
 

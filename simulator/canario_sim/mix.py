@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from canario.routing.router import Arm
 
-from .service import Latency, Service
+from .distributions import Latency
+from .service import Service
 from .spec import Percent, Positive, Spec
 from .streams import Ints, Purpose, generator, seed_of
 

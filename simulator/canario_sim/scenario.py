@@ -17,10 +17,11 @@ from .clients import Clients
 from .consistency import check
 from .contracts import ContractFailure
 from .dependencies import Dependency, Trouble
+from .distributions import Model
 from .expect import Expect
 from .faults import Fault
 from .mix import Payload, Route
-from .service import Model, Service
+from .service import Service
 from .spec import ARMS, Positive, Seconds, Spec
 from .streams import child, seed_of
 from .traffic import Traffic

@@ -22,8 +22,9 @@ from canario.plan import (
     Weights,
 )
 from canario_sim import Scenario, run
+from canario_sim.distributions import Lognormal
 from canario_sim.lab.intervals import wilson
-from canario_sim.service import Lognormal, Service
+from canario_sim.service import Service
 from canario_sim.traffic import Poisson
 
 STAGES = (Stage(10, 100), Stage(50, 100), Stage(100, 50))

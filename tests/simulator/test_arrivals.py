@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.stats import kstest
 
-from canario_sim.service import Gamma, Lognormal
+from canario_sim.distributions import Gamma, Lognormal
 from canario_sim.streams import Floats
 from canario_sim.traffic import (
     Bursts,

@@ -16,13 +16,14 @@ from canario_sim.clients import Clients, RetryBudget
 from canario_sim.closed import ClosedWorld
 from canario_sim.contracts import ByRate, Single
 from canario_sim.dependencies import Breaker, Dependency, Trouble
+from canario_sim.distributions import Gamma, Lognormal
 from canario_sim.engine import steps
 from canario_sim.engine.seen import Attempts
 from canario_sim.faults import AddedLatency, Errors, Hang, LostCapacity
 from canario_sim.flights import BROKEN, CANARY, FAILED, FLAGS, GIVEN_UP, SLOW
 from canario_sim.mix import Route
 from canario_sim.runner import closed_world_of, result_of
-from canario_sim.service import Gamma, Lognormal, Service
+from canario_sim.service import Service
 from canario_sim.spec import ARMS
 from canario_sim.traffic import Poisson, Population
 

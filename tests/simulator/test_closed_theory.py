@@ -25,13 +25,14 @@ from canario_sim.block import Flown
 from canario_sim.capacity import Autoscaling, ColdStart, Pauses
 from canario_sim.clients import Clients, RetryBudget
 from canario_sim.dependencies import Breaker, Dependency, Trouble
+from canario_sim.distributions import Empirical, Gamma
 from canario_sim.engine import jit, loop, steps
 from canario_sim.engine.columns import Columns
 from canario_sim.engine.setup import first_state, grown, rules_of
 from canario_sim.flights import CANARY
 from canario_sim.in_flight import Patience
 from canario_sim.runner import closed_world_of
-from canario_sim.service import Empirical, Gamma, Service
+from canario_sim.service import Service
 from canario_sim.streams import Floats
 from canario_sim.traffic import Constant, Poisson, Population
 

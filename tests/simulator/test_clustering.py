@@ -13,11 +13,12 @@ from canario_sim import Scenario, run
 from canario_sim.clients import Clients
 from canario_sim.clustering import Clustering
 from canario_sim.contracts import ByRate
+from canario_sim.distributions import Gamma
 from canario_sim.draws import Draws
 from canario_sim.faults import Errors
 from canario_sim.mix import Answer, Route
 from canario_sim.requests import Ahead, Requests
-from canario_sim.service import Gamma, Service
+from canario_sim.service import Service
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.traffic import Constant, Poisson, Population, Sessions
 

@@ -22,12 +22,13 @@ from canario.routing.router import TrafficRouter
 from canario_sim import Fate, RecordedRequest, Scenario, replay_tape, report, run
 from canario_sim.clustering import Clustering
 from canario_sim.contracts import ByRate, ByRoute
+from canario_sim.distributions import Component, Empirical, Gamma, Lognormal, Mixture
 from canario_sim.faults import AddedLatency, Errors, LostCapacity
 from canario_sim.flights import BROKEN, CANARY, FAILED, SLOW, Flights
 from canario_sim.mix import Answer, Payload, Route
 from canario_sim.onset import AfterWaiting, InAStage
 from canario_sim.scenario import default_horizon
-from canario_sim.service import Component, Empirical, Gamma, Lognormal, Mixture, Service
+from canario_sim.service import Service
 from canario_sim.spec import ARMS
 from canario_sim.tally import bounds, feeds, tally
 from canario_sim.traffic import (

@@ -14,10 +14,11 @@ from canario.config import ConfigError
 from canario_sim import Scenario, load_scenario, scenario_schema
 from canario_sim.clustering import Clustering
 from canario_sim.contracts import ByPayload, ByRate, ByRoute
+from canario_sim.distributions import Empirical, Gamma, Lognormal
 from canario_sim.faults import Errors, Outage
 from canario_sim.mix import Answer, Payload, Route
 from canario_sim.onset import AfterWaiting, InAStage, WithChance
-from canario_sim.service import Empirical, Gamma, Lognormal, Service
+from canario_sim.service import Service
 from canario_sim.traffic import (
     LognormalActivity,
     MarkovModulated,

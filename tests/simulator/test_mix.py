@@ -11,6 +11,8 @@ from scipy.stats import chisquare, kstest
 
 from canario_sim import Scenario, run
 from canario_sim.contracts import ByKey, ByPayload, ByRate, ByRoute
+from canario_sim.distributions import Component as Part
+from canario_sim.distributions import Gamma, Lognormal, Mixture
 from canario_sim.draws import Draws
 from canario_sim.faults import (
     AddedLatency,
@@ -23,8 +25,7 @@ from canario_sim.faults import (
 )
 from canario_sim.mix import Answer, Payload, Route
 from canario_sim.requests import Requests
-from canario_sim.service import Component as Part
-from canario_sim.service import Gamma, Lognormal, Mixture, Service
+from canario_sim.service import Service
 from canario_sim.streams import Flags
 from canario_sim.traffic import Poisson, Population
 

@@ -16,6 +16,7 @@ from canario.plan import (
 from canario_sim import Run, Scenario, run
 from canario_sim.clustering import Clustering
 from canario_sim.contracts import ByKey, ByPayload, ByRate, ByRoute, ContractFailure, Single
+from canario_sim.distributions import Empirical, Gamma, Lognormal
 from canario_sim.faults import (
     AddedLatency,
     Errors,
@@ -29,7 +30,7 @@ from canario_sim.faults import (
 from canario_sim.mix import Answer, Payload, Route
 from canario_sim.onset import AfterWaiting, WithChance
 from canario_sim.scenario import Order
-from canario_sim.service import Empirical, Gamma, Lognormal, Service, WarmUp
+from canario_sim.service import Service, WarmUp
 from canario_sim.traffic import (
     Bursts,
     Constant,

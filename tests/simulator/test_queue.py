@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
 from canario_sim import pool
+from canario_sim.distributions import Gamma
 from canario_sim.engine import jit, line
 from canario_sim.pool import Loss, Pool
-from canario_sim.service import Gamma
 from canario_sim.streams import Floats, generator
 from canario_sim.traffic import Poisson
 

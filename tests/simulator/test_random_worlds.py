@@ -29,6 +29,7 @@ from canario_sim import Scenario, run
 from canario_sim.clients import Clients
 from canario_sim.contracts import ByKey, ByRate, Single
 from canario_sim.dependencies import Dependency
+from canario_sim.distributions import Empirical, Gamma, Lognormal
 from canario_sim.faults import (
     AddedLatency,
     Errors,
@@ -42,7 +43,7 @@ from canario_sim.faults import (
 from canario_sim.mix import Route
 from canario_sim.runner import closed_world_of, result_of
 from canario_sim.scenario import Order
-from canario_sim.service import Empirical, Gamma, Lognormal, Service, WarmUp
+from canario_sim.service import Service, WarmUp
 from canario_sim.traffic import Bursts, Constant, Poisson, Population, Traffic
 
 HORIZON = 40.0

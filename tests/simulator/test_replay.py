@@ -15,11 +15,12 @@ from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
 from canario.tape import TapeRecorder
 from canario_sim import Scenario, load_scenario, run
+from canario_sim.distributions import Gamma
 from canario_sim.draws import Draws
 from canario_sim.faults import Outage
 from canario_sim.mix import Payload, Route
 from canario_sim.requests import Ahead, Requests
-from canario_sim.service import Gamma, Service
+from canario_sim.service import Service
 from canario_sim.traffic import Population, Replay, Schedule, Sessions
 from canario_sim.traffic.recording import read_recording
 

@@ -24,13 +24,14 @@ from canario_sim import (
     timeline,
 )
 from canario_sim.contracts import ByKey, ByRate, Single
+from canario_sim.distributions import Empirical, Lognormal
 from canario_sim.draws import Draws
 from canario_sim.expect import Expect
 from canario_sim.faults import AddedLatency, Errors, Outage
 from canario_sim.requests import Requests
 from canario_sim.runner import world_of
 from canario_sim.scenario import Order
-from canario_sim.service import Empirical, Lognormal, Service
+from canario_sim.service import Service
 from canario_sim.traffic import Constant, Poisson, Population, Ramp
 from canario_sim.world import Steps, World
 

@@ -13,9 +13,10 @@ from numpy.random import SeedSequence
 
 from canario.config import ConfigError
 from canario_sim import Run, load_scenario, report, run
+from canario_sim.distributions import AllowedModel, Empirical, Model
 from canario_sim.draws import Draws
 from canario_sim.models import BATCH
-from canario_sim.service import AllowedModel, Empirical, Model, Service
+from canario_sim.service import Service
 
 MODELS = '''
 import numpy as np

@@ -9,10 +9,10 @@ import pytest
 from numpy.random import SeedSequence
 from scipy import special, stats
 
+from canario_sim.distributions import Component, Empirical, Gamma, Latency, Lognormal, Mixture
 from canario_sim.fitting.latency import LatencyFit, choose, fit_all
 from canario_sim.fitting.samples import Binned, Sample, sample_of
 from canario_sim.fitting.special import digamma, gamma_cdf, normal_cdf, trigamma
-from canario_sim.service import Component, Empirical, Gamma, Latency, Lognormal, Mixture
 from canario_sim.streams import Floats
 
 Z95 = float(stats.norm.ppf(0.95))

@@ -26,9 +26,9 @@ from canario.cli import cli
 from canario.tape.schema import TapeError
 from canario.testing import ManualClock
 from canario.wsgi import CanaryMiddleware as WSGICanaryMiddleware
+from canario_sim.distributions import Lognormal
 from canario_sim.fitting import calibrate, observe
 from canario_sim.fitting.otlp import Spans, read_spans
-from canario_sim.service import Lognormal
 from canario_sim.tapes import read_tape
 from canario_sim.tapes.recording import BAD, GOOD, NEUTRAL, Recording
 

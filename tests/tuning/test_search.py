@@ -12,11 +12,12 @@ from canario import create_canary_controller
 from canario.config import ConfigError, load_plan
 from canario.plan import Deployment, Plan, RollbackThresholds, Routing, Sequential, Stage
 from canario_sim import run
+from canario_sim.distributions import Lognormal
 from canario_sim.lab import Policy, Progress, Workers, processes
 from canario_sim.lab.conditions import Conditions, Contracts, Errors, Latency, Profile
 from canario_sim.lab.experiment import seed_number
 from canario_sim.lab.intervals import wilson
-from canario_sim.service import Lognormal, Service
+from canario_sim.service import Service
 from canario_sim.tuning import (
     Goals,
     Grid,

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 from msgspec import Struct
 
-from canario_sim.service import Component, Empirical, Gamma, Latency, Lognormal, Mixture
+from canario_sim.distributions import Component, Empirical, Gamma, Latency, Lognormal, Mixture
 from canario_sim.streams import Floats
 
 from .better import ranked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from canario.control.words import seconds_in_words
-from canario_sim.service import Empirical, Gamma, Latency, Lognormal, Mixture, Model
+from canario_sim.distributions import Empirical, Gamma, Latency, Lognormal, Mixture, Model
 from canario_sim.traffic import Diurnal, MarkovModulated, Poisson, Schedule, Traffic, Weekly
 
 __all__ = ["latency_in_words", "traffic_in_words"]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from canario.config import ConfigError
-from canario_sim.cli_shared import write_file
+from canario_sim.reports.output import write_file
 
 from .model import Report
 from .slugs import Slugs

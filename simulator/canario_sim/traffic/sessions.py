@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.random import Generator
 
-from canario_sim.service import Gamma, Lognormal, Sampler
+from canario_sim.distributions import Gamma, Lognormal, Sampler
 from canario_sim.spec import Spec
 from canario_sim.streams import Floats, Ints, child, generator, seed_of
 

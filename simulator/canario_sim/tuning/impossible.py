@@ -10,12 +10,13 @@ import numpy as np
 
 from canario.control.words import seconds_in_words
 from canario.plan import Deployment
+from canario_sim.distributions import Empirical, Gamma, Lognormal, Mixture
 from canario_sim.draws import Draws
 from canario_sim.faults import AddedLatency, Errors, MultipliedLatency
 from canario_sim.lab.experiment import Condition, seed_number
 from canario_sim.requests import CHUNK, Fates
 from canario_sim.scenario import Scenario
-from canario_sim.service import Empirical, Gamma, Lognormal, Mixture, Service
+from canario_sim.service import Service
 from canario_sim.streams import Flags
 
 from .goals import Goals
