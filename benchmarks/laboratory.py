@@ -27,10 +27,10 @@ from canario_sim.lab.agenda import Task
 from canario_sim.lab.experiment import Row as LabRow
 from canario_sim.lab.experiment import seed_number
 from canario_sim.lab.replicate import Result, run_task
-from canario_sim.lab.sheet import Sheet
+from canario_sim.lab.rows import Sheet
 from canario_sim.lab.workers import TASK_SECONDS
 from canario_sim.peers import Argo, Flagger
-from canario_sim.runner import run
+from canario_sim.world.rehearsal import run
 
 from .measure import Rounds, Row, Table, bytes_text, options, report, rounds_of, time_text
 from .simulation import (

@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from tests.simulator.closed_oracle import ClosedOracle
 
 from canario.plan import Stage
-from canario_sim import Scenario, pool, run
-from canario_sim.capacity import Autoscaling, Pauses
-from canario_sim.clients import Clients, RetryBudget
-from canario_sim.dependencies import Breaker, Dependency, Trouble
+from canario_sim import Scenario, run
 from canario_sim.distributions import Gamma
-from canario_sim.runner import closed_world_of
+from canario_sim.scenario.capacity import Autoscaling, Pauses
+from canario_sim.scenario.clients import Clients, RetryBudget
+from canario_sim.scenario.dependencies import Breaker, Dependency, Trouble
+from canario_sim.world import pool
+from canario_sim.world.rehearsal import closed_world_of
 
 from .measure import Rounds, Row, Table, options, report, rounds_of, time_text
 from .simulation import (
@@ -37,7 +38,7 @@ from .simulation import (
 SERVERS = (8, 64)
 
 # What a process pays once: the difference between these two.
-_BARE = "import canario_sim.pool, numpy"
+_BARE = "import canario_sim.world.pool, numpy"
 _LOADED = (
     "import numpy as np; from canario_sim.engine import jit, line; "
     "jit.compiled(line).serve(np.zeros(8), np.zeros(1), np.ones(1), np.empty(1))"

@@ -22,11 +22,11 @@ from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
 from canario.plan import Deployment, Plan, Stage
 from canario.routing.router import Arm
 from canario_sim import Run, Scenario, run
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import CHUNK
 from canario_sim.distributions import Lognormal
-from canario_sim.draws import Draws
-from canario_sim.faults import Errors, Fault
-from canario_sim.requests import CHUNK
-from canario_sim.service import Service
+from canario_sim.scenario.faults import Errors, Fault
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson
 
 from .measure import Rounds, Row, Table, Timer, options, ratio_text, report, rounds_of, time_text

@@ -22,7 +22,7 @@ from canario_sim.lab.experiment import Policy
 from canario_sim.tapes import false_alarms, judge_tape, read_tape
 from canario_sim.tapes.importing import import_log
 from canario_sim.tapes.recording import Recording
-from canario_sim.tapes.write import write_tape
+from canario_sim.tapes.save import write_tape
 
 from .apps import PLAN, starlette
 from .measure import Row, Table, Timer, options, report, rounds_of, time_text

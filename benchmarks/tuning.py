@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from canario.plan import Deployment
 from canario_sim import Scenario, run
-from canario_sim.faults import Errors
+from canario_sim.scenario.faults import Errors
 from canario_sim.tuning import Grid
 from canario_sim.tuning.crossings import crossings
 from canario_sim.tuning.judged import judge_all

@@ -25,14 +25,14 @@ from rich.text import Text
 import canario
 import canario_sim
 from canario import CanaryDeploymentController, Deployment, Plan, create_canary_controller
-from canario.cli import cli
-from canario.cli import run as run_cli
+from canario.cli.main import cli
+from canario.cli.main import run as run_cli
 from canario.control.events import Event, RollbackReason, RolledBack, StageEntered, Started
 from canario.control.journal import dump_journal
 from canario.control.violation import Violation
 from canario.control.words import describe
+from canario.host.logger import _printable_record
 from canario.judges.verdict import Verdict, VerdictKind
-from canario.logger import _printable_record
 from canario.printable import code_escapes, printable, printable_lines
 from canario.sinks import LogSink, message_of
 from canario.slo.yaml_text import dump_yaml, load_yaml

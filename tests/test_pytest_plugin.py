@@ -105,7 +105,7 @@ def test_a_test_may_write_a_scenario(tmp_path: Path) -> None:
         tmp_path / "test_release.py",
         "from msgspec.structs import replace\n"
         "from canario_sim import Scenario, load_scenario\n"
-        "from canario_sim.expect import Expect\n"
+        "from canario_sim.scenario.expect import Expect\n"
         "def test_passes(rehearse):\n"
         "    run = rehearse('mine.toml')\n"
         "    assert run.outcome == 'completed'\n"

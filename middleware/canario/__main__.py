@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; says what to install where its packages are missing."""
     try:
-        from canario.cli import run
+        from canario.cli.main import run
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .routing.router import Arm
 
 if TYPE_CHECKING:
-    from .gate import Exchange
+    from .gate.gate import Exchange
 
 __all__ = ["current_arm", "present"]
 

@@ -24,18 +24,19 @@ from .clock import Clock, ManualClock, system_clock
 from .config import load_plan
 from .control import machine
 from .control.events import Event, Held, RollbackReason, RolledBack, StageEntered, Started
-from .control.in_flight import Flights, Request
 from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
+from .control.open_requests import Flights, Request
 from .control.rollout import MetricsSnapshot, Outcome, Rollout, refuse_no_observation
 from .control.state import Phase, State, replay
 from .control.violation import Violation
 from .control.words import describe
-from .fork import Forkable, renew_in_child
-from .interrupts import pass_on
+from .host.fork import Forkable, renew_in_child
+from .host.interrupts import pass_on
+from .host.logger import guarded, information
+from .host.ticker import LONGEST_SECONDS, Ticker
 from .judges.verdict import Judge
 from .limits import LATEST, duration_ms, refuse_arm, refuse_instant, truth
-from .logger import guarded, information
 from .metrics.counts import Counts
 from .metrics.histogram import DurationTotals
 from .metrics.in_flight import InFlight
@@ -45,7 +46,6 @@ from .routing.router import Arm, TrafficRouter
 from .sinks.listeners import Listeners
 from .sinks.otel import OpenTelemetryEvents
 from .stores import JournalFile, JournalStore
-from .ticker import LONGEST_SECONDS, Ticker
 
 if TYPE_CHECKING:
     from .tape import Mark, TapeRecorder

@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from .clock import Clock
-from .fork import ForkSafeLock
-from .interrupts import pass_on
+from .host.fork import ForkSafeLock
+from .host.interrupts import pass_on
 
 __all__ = ["FaultRecovery", "RecoveryMonitor", "breaker_listener", "on_retry"]
 

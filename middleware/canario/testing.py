@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .alerts.model import Alert
+from .alerts.alert import Alert
 from .clock import ManualClock
 from .control.events import Event
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from .lazy import lazy
 
 if TYPE_CHECKING:
-    from .expect import Expectation
-    from .load import find_scenarios, library_path, load_scenario, scenario_schema
-    from .reporting import report, timeline
-    from .runner import ArmTotals, Exposure, Run, replay_tape, run
-    from .scenario import Order, Scenario
-    from .tape import Fate, RecordedRequest
-    from .world import Note
+    from .chance.given import Fate, RecordedRequest
+    from .reports.timeline import report, timeline
+    from .scenario.expect import Expectation
+    from .scenario.load import find_scenarios, library_path, load_scenario, scenario_schema
+    from .scenario.scenario import Order, Scenario
+    from .world.rehearsal import ArmTotals, Exposure, Run, replay_tape, run
+    from .world.world import Note
 
 __all__ = [
     "ArmTotals",
@@ -40,13 +40,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "expect": ("Expectation",),
-    "load": ("find_scenarios", "library_path", "load_scenario", "scenario_schema"),
-    "reporting": ("report", "timeline"),
-    "runner": ("ArmTotals", "Exposure", "Run", "replay_tape", "run"),
-    "scenario": ("Order", "Scenario"),
-    "tape": ("Fate", "RecordedRequest"),
-    "world": ("Note",),
+    "scenario.expect": ("Expectation",),
+    "scenario.load": ("find_scenarios", "library_path", "load_scenario", "scenario_schema"),
+    "reports.timeline": ("report", "timeline"),
+    "world.rehearsal": ("ArmTotals", "Exposure", "Run", "replay_tape", "run"),
+    "scenario.scenario": ("Order", "Scenario"),
+    "chance.given": ("Fate", "RecordedRequest"),
+    "world.world": ("Note",),
 }
 __getattr__ = lazy(__name__, _MODULES)
 

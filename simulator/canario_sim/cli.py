@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from canario.cli import EPILOG
+from canario.cli.main import EPILOG
+from canario.cli.printing import complain, say, say_json
 from canario.config import ConfigError
 from canario.control.words import seconds_in_words
-from canario.terminal import complain, say, say_json
 
 from .cli_shared import INTERRUPTED, MANY, FiniteRange, models_option
 from .reports.output import make_folder, write_file
 from .reports.write import report_options
 
 if TYPE_CHECKING:
-    from .runner import Run
-    from .scenario import Scenario
-    from .shares import Share
+    from .lab.over_seeds import Share
+    from .scenario.scenario import Scenario
+    from .world.rehearsal import Run
 
 __all__ = ["scenario", "simulate"]
 
@@ -74,9 +74,9 @@ def simulate(
 ) -> None:
     """Rehearse releases: each SCENARIO_OR_FOLDER through the controller that guards the app."""
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
-    from .reporting import report
-    from .reporting import reports as document
-    from .runner import run
+    from .reports.timeline import report
+    from .reports.timeline import reports as document
+    from .world.rehearsal import run
 
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other", ctx)
@@ -90,7 +90,7 @@ def simulate(
     if seeds is not None:
         shares = _shares(scenarios, seeds, seed, out, as_json=as_json, verbose=verbose)
         if reports:
-            from .reports.shared import sharing
+            from .reports.seeds import sharing
             from .reports.write import write_reports
 
             write_reports(sharing(scenarios, shares), reports)
@@ -132,7 +132,7 @@ def _shares(
     verbose: bool,
 ) -> list[Share]:
     """Each scenario under many seeds, told as they come."""
-    from .shares import share_document, share_of, shares_document, told
+    from .lab.over_seeds import share_document, share_of, shares_document, told
 
     shares: list[Share] = []
     for scenario in scenarios:
@@ -163,8 +163,8 @@ def _watched(
     ctx: click.Context, show: Show, scenario: Scenario, seed: int | None, speed: float | None
 ) -> Run:
     """A rehearsal that is shown as it goes. Ctrl-C ends the command, with what a shell reports."""
-    from .runner import run
-    from .watch import Watch
+    from .reports.watch import Watch
+    from .world.rehearsal import run
 
     # What a terminal draws goes when it is over, and the timeline comes; lines stay.
     lines = not show.in_terminal
@@ -199,14 +199,14 @@ def check(paths: tuple[Path, ...], *, allow_models: bool) -> None:
 @scenario.command(epilog=EPILOG)
 def schema() -> None:
     """Print the JSON Schema of a scenario file, for editors to complete it."""
-    from .load import scenario_schema
+    from .scenario.load import scenario_schema
 
     say_json(scenario_schema())
 
 
 def _load(paths: Iterable[Path], *, models: bool) -> list[Scenario]:
     """All scenarios, checked before the first one runs. Raises `ConfigError`."""
-    from .load import find_scenarios, load_scenario
+    from .scenario.load import find_scenarios, load_scenario
 
     scenarios: dict[str, tuple[Path, Scenario]] = {}
     for path in find_scenarios(paths):
@@ -219,10 +219,10 @@ def _load(paths: Iterable[Path], *, models: bool) -> list[Scenario]:
 
 
 def _shower(*, verbose: bool) -> Show:
-    from .show import Show
+    from .reports.show_simulation import Show
 
     return Show(verbose=verbose)
 
 
 if TYPE_CHECKING:
-    from .show import Show
+    from .reports.show_simulation import Show

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from canario.cli import EPILOG
-from canario.terminal import complain, say, say_json, say_text
+from canario.cli.main import EPILOG
+from canario.cli.printing import complain, say, say_json, say_text
 
 from .cli_shared import FiniteRange
 from .cli_source import FORMAT_HELP, clear_errors, log_options, log_settings, reading
@@ -127,19 +127,19 @@ def calibrate(
     if out is not None:
         write_file(out, text)
     if as_json:
-        from .fitting.reporting import json_text
+        from .reports.calibrated import json_text
 
         say_json(json_text(made))
     elif out is None:
         say_text(text)
     else:
-        from .fitting.show import show_calibration
+        from .reports.show_calibration import show_calibration
 
         show_calibration(made)
         say()
         say(f"the scenario is in {out}; rehearse it with: canario simulate {out}")
     if reports:
-        from .fitting.reporting import calibrating
+        from .reports.calibrated import calibrating
         from .reports.write import write_reports
 
         for file in write_reports(calibrating(made), reports):

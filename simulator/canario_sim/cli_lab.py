@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from canario.terminal import complain, say_json
+from canario.cli.printing import complain, say_json
 
 from .cli_shared import INTERRUPTED, MANY, FiniteRange, policy_option, with_named
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from canario.plan import Plan
 
     from .lab import Condition, Conditions, Experiment, Policy, Replications, Workers
-    from .scenario import Scenario
+    from .scenario.scenario import Scenario
 
 __all__ = ["assess"]
 
@@ -96,7 +96,7 @@ def assess(
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
     from .lab import Experiment, load_conditions
     from .lab.assessment import assessment, csv_text, json_text
-    from .lab.show import show
+    from .reports.show_assessment import show
 
     plans, scenarios = inputs_of(paths, models=allow_models)
     if graded and not scenarios:

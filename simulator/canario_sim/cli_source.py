@@ -165,7 +165,7 @@ def log_settings(options: Mapping[str, object]) -> dict[str, Any]:
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """What is wrong with recorded traffic is one line, like what is wrong with a plan."""
-    from canario.tape.schema import TapeError
+    from canario.tape.format import TapeError
 
     try:
         yield

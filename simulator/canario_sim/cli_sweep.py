@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from canario.cli import EPILOG
+from canario.cli.main import EPILOG
 from canario.config import ConfigError
 
 from .cli_shared import INTERRUPTED, MANY, FiniteRange, models_option
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from canario.plan import Plan
 
     from .lab import Workers
-    from .scenario import Scenario
+    from .scenario.scenario import Scenario
 
 __all__ = ["SWEEP_EPILOG", "crew_of", "go_on", "inputs_of", "sweep_options"]
 
@@ -131,7 +131,7 @@ def inputs_of(
     """Plans by name, and scenarios, all checked. Raises `ConfigError`."""
     from canario.config import load_plan, read_document
 
-    from .load import find_scenarios, load_scenario
+    from .scenario.load import find_scenarios, load_scenario
 
     plans: dict[str, tuple[Path, Plan]] = {}
     scenarios: dict[str, tuple[Path, Scenario]] = {}

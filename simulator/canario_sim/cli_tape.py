@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from canario.cli import EPILOG
+from canario.cli.main import EPILOG
+from canario.cli.printing import complain, say_json
 from canario.config import ConfigError
-from canario.terminal import complain, say_json
 
 from .cli_calibrate import calibrate
 from .cli_shared import FiniteRange, policy_option, with_named
@@ -140,11 +140,11 @@ def backtest(
                     recording, policies, every_seconds=every_seconds, seed=seed, progress=progress
                 )
     if as_json:
-        from .tapes.texts import json_text
+        from .reports.json_text import json_text
 
         say_json(json_text(made))
     else:
-        from .tapes.show import show_backtest
+        from .reports.show_backtest import show_backtest
 
         show_backtest(made, verbose=verbose)
     if reports:
@@ -168,10 +168,10 @@ def tape() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON for a program.")
 def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what a tape holds, and how its rollout ended."""
+    from .backtest.judging import facts_of, happened_of
+    from .reports.json_text import json_text
+    from .reports.show_backtest import show_facts, show_happened
     from .tapes import read_tape
-    from .tapes.judging import facts_of, happened_of
-    from .tapes.show import show_facts, show_happened
-    from .tapes.texts import json_text
 
     with clear_errors():
         recording = read_tape(*paths)
@@ -204,9 +204,9 @@ def import_(log: Path, *, out: Path, kind: Format | None, salt: str, **settings:
     read in several ways is refused. Users' keys are hashed, and paths become templates without
     queries, numbers, tokens and addresses: nothing else of a line is kept.
     """
+    from .reports.show_backtest import show_imported
     from .tapes.importing import import_log
-    from .tapes.show import show_imported
-    from .tapes.write import write_tape
+    from .tapes.save import write_tape
 
     options = log_settings(settings)
     with clear_errors(), reading(log) as progress:
@@ -241,8 +241,8 @@ def _policies(recording: Recording, plans: list[Path], named: dict[str, str]) ->
     """
     from canario.config import load_plan
 
+    from .backtest.backtest import OWN
     from .lab.experiment import Policy
-    from .tapes.backtest import OWN
 
     policies = [Policy(name=OWN)] if recording.plan is not None else []
     policies += [Policy(name=path.stem, deployment=load_plan(path).deployment) for path in plans]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from canario.cli.printing import complain, say, say_json
 from canario.config import ConfigError
-from canario.terminal import complain, say, say_json
 
 from .cli_shared import INTERRUPTED, MANY, FiniteRange
 from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from canario.plan import Plan
 
     from .lab import Condition, Workers
-    from .scenario import Scenario
+    from .scenario.scenario import Scenario
     from .tuning import Search, Tuning
 
 __all__ = ["tune"]
@@ -205,9 +205,9 @@ def tune(
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
     from msgspec.structs import replace
 
+    from .reports.show_tuning import show
     from .tuning import Goals, Grid, Search, json_text
     from .tuning.plan_file import plan_text
-    from .tuning.show import show
 
     if rates and table is not None:
         raise click.UsageError(
@@ -334,7 +334,7 @@ def _writable(out: Path) -> None:
 
 
 def _write(out: Path, tuning: Tuning, plan: str) -> None:
-    from canario.files import write_whole
+    from canario.host.whole_files import write_whole
 
     from .tuning import json_text
 

@@ -13,9 +13,9 @@ from numpy.random import SeedSequence
 
 from canario.config import ConfigError
 from canario.limits import MOST
+from canario.spec import Positive, Spec
 
 from .models import Modelled, load_model
-from .spec import Positive, Spec
 from .streams import Floats, child, generator
 
 __all__ = [

@@ -16,8 +16,8 @@ from canario.config import ConfigError
 from canario.printable import printable, printable_lines
 
 if TYPE_CHECKING:
-    from .runner import Run
-    from .scenario import Scenario
+    from .scenario.scenario import Scenario
+    from .world.rehearsal import Run
 
 __all__ = ["Rehearse", "rehearse"]
 
@@ -124,7 +124,7 @@ class ScenarioItem(pytest.Item):
 
     def runtest(self) -> None:
         """Rehearse it. Raises for a wrong file and for an end that it does not expect."""
-        from .load import load_scenario
+        from .scenario.load import load_scenario
 
         scenario = load_scenario(self.path, models=self.config.getoption("--scenario-models"))
         self.add_report_section("call", "teaches", printable_lines(scenario.teaches))
@@ -152,7 +152,7 @@ def rehearse(request: pytest.FixtureRequest) -> Rehearse:
     """
 
     def do(scenario: Scenario | str | Path, seed: int | None = None) -> Run:
-        from .load import load_scenario
+        from .scenario.load import load_scenario
 
         if isinstance(scenario, str | Path):
             models = request.config.getoption("--scenario-models")
@@ -167,7 +167,7 @@ def rehearse(request: pytest.FixtureRequest) -> Rehearse:
 
 def _rehearse(item: pytest.Item, scenario: Scenario, seed: int | None) -> Run:
     """Once by a seed that is given; otherwise as the options say."""
-    from .runner import run
+    from .world.rehearsal import run
 
     seeds: int | None = item.config.getoption("--scenario-seeds")
     if seed is None:
@@ -185,7 +185,7 @@ def _rehearse(item: pytest.Item, scenario: Scenario, seed: int | None) -> Run:
 
 
 def _test_share(scenario: Scenario, seeds: int, first_seed: int | None) -> None:
-    from .shares import share_of, told
+    from .lab.over_seeds import share_of, told
 
     share = share_of(scenario, seeds, first_seed)
     if not share.ok:
@@ -196,8 +196,8 @@ def _story(run: Run) -> str:
     """Expected against actual, then what happened when."""
     from canario.control.words import seconds_in_words
 
-    from .expect import under
-    from .reporting import timeline
+    from .reports.timeline import timeline
+    from .scenario.expect import under
 
     by_chance = f", by chance: {under(run.chance)} it is" if run.by_chance else ""
     lines = [f"scenario {run.scenario}, seed {run.seed}: not as expected{by_chance}", ""]

@@ -26,7 +26,7 @@ from canario.context import present
 from canario.contracts import FlowContract
 from canario.contracts.digest import UndigestibleError, digest
 from canario.control.violation import Violation
-from canario.gate import Exchange, Gate
+from canario.gate.gate import Exchange, Gate
 
 FLOW = "decalogo_evaluation"
 

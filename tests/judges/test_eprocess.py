@@ -20,7 +20,7 @@ from canario.judges.eprocess import (
     log_e_values,
     metric_paths,
 )
-from canario.judges.logs import log_add, log_sum
+from canario.judges.logarithms import log_add, log_sum
 from canario.judges.mixture import Mixture
 from canario.judges.promotion import at_least, log_e_good
 from canario.metrics.counts import Counts

@@ -24,7 +24,7 @@ from canario.plan import (
 from canario_sim import Scenario, run
 from canario_sim.distributions import Lognormal
 from canario_sim.lab.intervals import wilson
-from canario_sim.service import Service
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson
 
 STAGES = (Stage(10, 100), Stage(50, 100), Stage(100, 50))

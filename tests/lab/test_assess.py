@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from tests.lab.worlds import here
 
 from canario.__main__ import main
-from canario.cli import cli
+from canario.cli.main import cli
 from canario_sim import library_path
 
 PLAN = """

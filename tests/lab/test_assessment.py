@@ -17,7 +17,7 @@ from canario_sim.lab import Condition, Policy, Replications, Row, replicate
 from canario_sim.lab.assessment import Assessment, assessment, csv_text, json_text
 from canario_sim.lab.experiment import rehearse
 from canario_sim.lab.intervals import bootstrap_quantile, paired_difference, quantile, wilson
-from canario_sim.lab.show import show
+from canario_sim.reports.show_assessment import show
 
 
 def row(policy: int, number: int, **values: Any) -> Row:

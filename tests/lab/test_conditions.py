@@ -11,10 +11,6 @@ from tests.lab.worlds import DEPLOYMENT, SERVICE, scenario
 from canario.config import ConfigError
 from canario.plan import Deployment, Plan
 from canario_sim import find_scenarios, load_scenario, run
-from canario_sim.contracts import ByRate
-from canario_sim.expect import Expect
-from canario_sim.faults import AddedLatency, MultipliedLatency
-from canario_sim.faults import Errors as Failing
 from canario_sim.lab import (
     Condition,
     Conditions,
@@ -24,7 +20,11 @@ from canario_sim.lab import (
     Profile,
     load_conditions,
 )
-from canario_sim.service import Service
+from canario_sim.scenario.broken_contracts import ByRate
+from canario_sim.scenario.expect import Expect
+from canario_sim.scenario.faults import AddedLatency, MultipliedLatency
+from canario_sim.scenario.faults import Errors as Failing
+from canario_sim.scenario.service import Service
 
 PLAN = Plan(deployment=DEPLOYMENT)
 

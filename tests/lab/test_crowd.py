@@ -17,16 +17,9 @@ import pytest
 from tests.lab.worlds import here, jumbled
 from tests.waiting import until
 
-from canario_sim.lab import (
-    Interruption,
-    Progress,
-    Workers,
-    crowd,
-    interruptible,
-    processes,
-    run_all,
-)
-from canario_sim.lab.crowd import fitting
+from canario_sim.lab import Interruption, Progress, Workers, interruptible, processes, run_all
+from canario_sim.lab import executor as crowd
+from canario_sim.lab.executor import fitting
 from canario_sim.lab.workers import TASK_SECONDS
 
 NUMBERS = list(range(200))

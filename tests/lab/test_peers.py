@@ -17,10 +17,10 @@ from canario.metrics.counts import Counts
 from canario.plan import Plan
 from canario.testing import ManualClock
 from canario_sim import Fate, RecordedRequest, replay_tape
-from canario_sim.contracts import ByRate
 from canario_sim.lab import Condition, Policy, replicate
 from canario_sim.lab.intervals import wilson
 from canario_sim.peers import PRESETS, Argo, Flagger, Kayenta, Peer, peer_named
+from canario_sim.scenario.broken_contracts import ByRate
 
 # A healthy service with 0.5 % errors, checks of 50 requests that ask for 99 % of successes, ten
 # passes needed.

@@ -22,8 +22,7 @@ from tests.lab.worlds import (
 )
 
 from canario.plan import Deployment, Stage
-from canario_sim.draws import Draws
-from canario_sim.faults import Errors as Failing
+from canario_sim.chance.draws import Draws
 from canario_sim.lab import (
     Condition,
     Experiment,
@@ -36,9 +35,10 @@ from canario_sim.lab import (
 )
 from canario_sim.lab.experiment import met, rehearse, seed_number
 from canario_sim.lab.intervals import wilson
-from canario_sim.onset import InAStage
 from canario_sim.peers import Argo, Flagger
-from canario_sim.runner import run
+from canario_sim.scenario.faults import Errors as Failing
+from canario_sim.scenario.onset import InAStage
+from canario_sim.world.rehearsal import run
 
 
 def rows_of(tried: Experiment, workers: Workers | None = None, most: int = 12) -> tuple[Row, ...]:

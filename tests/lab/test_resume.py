@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE, until
 
 from canario.config import ConfigError
 from canario_sim.lab import Policy, replicate
-from canario_sim.lab.sheet import Sheet
+from canario_sim.lab.rows import Sheet
 
 PLAN = """
 [deployment]

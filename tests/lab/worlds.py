@@ -12,9 +12,9 @@ from typing import Any
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage
 from canario_sim import Scenario
 from canario_sim.distributions import Lognormal
-from canario_sim.faults import Errors
 from canario_sim.lab import Condition, Experiment, Policy, Workers
-from canario_sim.service import Service
+from canario_sim.scenario.faults import Errors
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson
 
 SERVICE = Service(latency=Lognormal(p50_ms=80, p95_ms=160), error_rate=2)

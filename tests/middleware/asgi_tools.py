@@ -16,7 +16,7 @@ from canario import (
     Routing,
     Stage,
 )
-from canario.control.in_flight import Request
+from canario.control.open_requests import Request
 from canario.plan import ForcedArms, MissingEvidence
 from canario.routing import Arm
 from canario.tape import Mark

@@ -21,7 +21,7 @@ from tests.middleware.asgi_tools import (
 )
 
 from canario.asgi import CanaryMiddleware
-from canario.asgi_route import RouteNames
+from canario.asgi.route import RouteNames
 
 
 async def index(request: Request) -> Response:

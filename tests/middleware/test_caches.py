@@ -16,7 +16,7 @@ from tests.middleware.wsgi_tools import ask as ask_wsgi
 
 from canario import Routing
 from canario.asgi import CanaryMiddleware as OverASGI
-from canario.caching import adapt, varies_by
+from canario.gate.caching import adapt, varies_by
 from canario.plan import ForcedArms
 from canario.wsgi import CanaryMiddleware as OverWSGI
 

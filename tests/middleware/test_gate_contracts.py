@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from canario.background import BackgroundQueue
 from canario.contracts import Contract, ContractChecker, Response, breach_of
 from canario.control.violation import Violation
+from canario.host.background import BackgroundQueue
 
 RESPONSE = Response("canary", "/a", 200, [(b"a", b"b")], b"body")
 

@@ -11,7 +11,7 @@ from tests.middleware.asgi_tools import Controller, forced
 from tests.middleware.test_gate_keys import Request, admit
 
 from canario import ConfigError, Routing
-from canario.gate import Gate
+from canario.gate.gate import Gate
 from canario.plan import ForcedArms
 from canario.routing import Arm
 from canario.routing.forced import Choice, sign_choice

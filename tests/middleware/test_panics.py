@@ -27,7 +27,7 @@ from tests.middleware.asgi_tools import (
 from canario import CanaryDeploymentController, Deployment, Outcome, Plan, Stage
 from canario.asgi import CanaryMiddleware
 from canario.contracts import FlowContract, ResponseContract
-from canario.interrupts import is_interrupt
+from canario.host.interrupts import is_interrupt
 from canario.judges.make import make_judge
 from canario.judges.verdict import Evidence
 from canario.recovery import FaultRecovery

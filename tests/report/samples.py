@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from canario.control.events import Started
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage
 from canario_sim import Run, Scenario, load_scenario, run
-from canario_sim.expect import Expect
+from canario_sim.backtest.backtest import Alarms, Backtest, Happened, Judged, TapeFacts, Window
 from canario_sim.lab.assessment import Assessment, Described, assessment
 from canario_sim.lab.experiment import Condition, Experiment, Policy, Row
 from canario_sim.lab.replicate import Replications
 from canario_sim.lab.summary import Estimate
-from canario_sim.tapes.backtest import Alarms, Backtest, Happened, Judged, TapeFacts, Window
+from canario_sim.scenario.expect import Expect
 from canario_sim.tuning.goals import Goals
 from canario_sim.tuning.result import (
     Check,

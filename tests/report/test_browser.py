@@ -23,8 +23,8 @@ from tests.report.samples import (
 
 from canario_sim.reports.assessing import assessing
 from canario_sim.reports.backtested import backtested
-from canario_sim.reports.model import Report
 from canario_sim.reports.palette import DARK, LIGHT, contrast
+from canario_sim.reports.report import Report
 from canario_sim.reports.simulation import simulation
 from canario_sim.reports.tuned import tuned
 from canario_sim.reports.write import write_reports

@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE
 from canario_sim import Run, load_scenario, run
 from canario_sim.cli import simulate
 from canario_sim.reports import write
-from canario_sim.watch import Watch, default_speed
+from canario_sim.reports.watch import Watch, default_speed
 
 SMALL = """
 teaches = "a \\u001b[31msmall\\u001b[0m one"
@@ -107,7 +107,7 @@ def test_a_missing_extra_is_one_line(
     gone: set[str],
     says: str,
 ) -> None:
-    from canario_sim.reports import files
+    from canario_sim.reports import table_files as files
 
     for module in (write, files):
         monkeypatch.setattr(module, "find_spec", lambda name: None if name in gone else object())
@@ -123,7 +123,7 @@ def test_text_and_numbers_need_no_library_of_charts(small: Path, tmp_path: Path)
         "import sys\n"
         "for name in ('altair', 'vl_convert', 'jinja2', 'markupsafe', 'polars', 'pyarrow'):\n"
         "    sys.modules[name] = None\n"
-        "from canario.cli import run\n"
+        "from canario.cli.main import run\n"
         "sys.exit(run())\n"
     )
     options = [f"--report={tmp_path / 'out'}.{each}" for each in ("xml", "md", "json", "csv")]

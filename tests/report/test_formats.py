@@ -33,15 +33,16 @@ from tests.waiting import PATIENCE
 
 from canario.config import ConfigError
 from canario.printable import printable_lines as printable
-from canario_sim.reports import files, write
+from canario_sim.reports import table_files as files
+from canario_sim.reports import write
 from canario_sim.reports.assessing import assessing
 from canario_sim.reports.backtested import backtested
 from canario_sim.reports.html import html
 from canario_sim.reports.images import png, svg
 from canario_sim.reports.junit import junit
 from canario_sim.reports.markdown import escaped, markdown
-from canario_sim.reports.model import Case, Column, Report, Section, Suite, Table
 from canario_sim.reports.plain import printable_report
+from canario_sim.reports.report import Case, Column, Report, Section, Suite, Table
 from canario_sim.reports.simulation import simulation
 from canario_sim.reports.tuned import tuned
 from canario_sim.reports.write import write_reports

@@ -16,7 +16,7 @@ from tests.report.samples import SCENARIOS, alarms, odds, rehearsal, tape, tunin
 from tests.waiting import PATIENCE
 
 from canario_sim.reports import report_of, show, write_reports
-from canario_sim.reports.model import Report
+from canario_sim.reports.report import Report
 from canario_sim.reports.write import FORMATS
 
 # Without types.

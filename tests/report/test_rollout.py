@@ -15,8 +15,8 @@ from canario.control.events import StageEntered
 from canario_sim.reports.assessing import assessing
 from canario_sim.reports.backtested import backtested
 from canario_sim.reports.charts import CONFIG, Clock, fixed, responsive, top
-from canario_sim.reports.model import Report
-from canario_sim.reports.rollout import rollout
+from canario_sim.reports.report import Report
+from canario_sim.reports.rollout_picture import rollout
 from canario_sim.reports.simulation import simulation
 from canario_sim.reports.tuned import tuned
 

@@ -36,16 +36,16 @@ from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
 from canario.plan import Plan
 from canario.routing.router import Arm
-from canario_sim.clients import Clients
-from canario_sim.contracts import Single
-from canario_sim.dependencies import Dependency
-from canario_sim.draws import Draws
-from canario_sim.engine.draws import CallDraws
-from canario_sim.faults import LostCapacity
-from canario_sim.requests import Fates, Requests
-from canario_sim.scenario import Order, Scenario
-from canario_sim.spec import ARMS
+from canario.spec import ARMS
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import Fates, Requests
+from canario_sim.scenario.broken_contracts import Single
+from canario_sim.scenario.clients import Clients
+from canario_sim.scenario.dependencies import Dependency
+from canario_sim.scenario.faults import LostCapacity
+from canario_sim.scenario.scenario import Order, Scenario
 from canario_sim.streams import Floats
+from canario_sim.world.closed.call_draws import CallDraws
 
 __all__ = ["ClosedOracle", "Seen"]
 

@@ -12,9 +12,9 @@ import simpy
 from simpy.events import EventPriority
 
 from canario.routing.router import Arm
-from canario_sim.dependencies import Breaker as Rule
-from canario_sim.service import Service
-from canario_sim.spec import ARMS
+from canario.spec import ARMS
+from canario_sim.scenario.dependencies import Breaker as Rule
+from canario_sim.scenario.service import Service
 from canario_sim.streams import child, seed_of
 
 __all__ = [

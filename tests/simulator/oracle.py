@@ -24,11 +24,11 @@ from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
 from canario.plan import Plan, RollbackThresholds
 from canario.routing.router import Arm
-from canario_sim.contracts import Single
-from canario_sim.draws import Draws
-from canario_sim.faults import LostCapacity
-from canario_sim.requests import Fates, Requests
-from canario_sim.scenario import Scenario
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import Fates, Requests
+from canario_sim.scenario.broken_contracts import Single
+from canario_sim.scenario.faults import LostCapacity
+from canario_sim.scenario.scenario import Scenario
 
 __all__ = ["OpenOnes", "Oracle", "Waiting", "Window", "windows"]
 

@@ -10,22 +10,22 @@ from tests.simulator.test_oracle import SCENARIOS as OPEN
 
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage
 from canario.routing.router import Arm
+from canario.spec import ARMS
 from canario_sim import Run, Scenario, report, run
-from canario_sim.capacity import Autoscaling, ColdStart, Pauses
-from canario_sim.clients import Clients, RetryBudget
-from canario_sim.closed import ClosedWorld
-from canario_sim.contracts import ByRate, Single
-from canario_sim.dependencies import Breaker, Dependency, Trouble
 from canario_sim.distributions import Gamma, Lognormal
-from canario_sim.engine import steps
-from canario_sim.engine.seen import Attempts
-from canario_sim.faults import AddedLatency, Errors, Hang, LostCapacity
-from canario_sim.flights import BROKEN, CANARY, FAILED, FLAGS, GIVEN_UP, SLOW
-from canario_sim.mix import Route
-from canario_sim.runner import closed_world_of, result_of
-from canario_sim.service import Service
-from canario_sim.spec import ARMS
+from canario_sim.scenario.broken_contracts import ByRate, Single
+from canario_sim.scenario.capacity import Autoscaling, ColdStart, Pauses
+from canario_sim.scenario.clients import Clients, RetryBudget
+from canario_sim.scenario.dependencies import Breaker, Dependency, Trouble
+from canario_sim.scenario.faults import AddedLatency, Errors, Hang, LostCapacity
+from canario_sim.scenario.request_kinds import Route
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson, Population
+from canario_sim.world.closed import steps
+from canario_sim.world.closed.attempts import Attempts
+from canario_sim.world.closed.world import ClosedWorld
+from canario_sim.world.flights import BROKEN, CANARY, FAILED, FLAGS, GIVEN_UP, SLOW
+from canario_sim.world.rehearsal import closed_world_of, result_of
 
 STAGES = (Stage(20, 40), Stage(50, 40), Stage(100, 40))
 

@@ -21,20 +21,21 @@ from tests.simulator.test_queue import erlang_c
 from canario.control.events import StageEntered
 from canario.routing.router import TrafficRouter
 from canario_sim import Scenario, report, run
-from canario_sim.block import Flown
-from canario_sim.capacity import Autoscaling, ColdStart, Pauses
-from canario_sim.clients import Clients, RetryBudget
-from canario_sim.dependencies import Breaker, Dependency, Trouble
 from canario_sim.distributions import Empirical, Gamma
-from canario_sim.engine import jit, loop, steps
-from canario_sim.engine.columns import Columns
-from canario_sim.engine.setup import first_state, grown, rules_of
-from canario_sim.flights import CANARY
-from canario_sim.in_flight import Patience
-from canario_sim.runner import closed_world_of
-from canario_sim.service import Service
+from canario_sim.scenario.capacity import Autoscaling, ColdStart, Pauses
+from canario_sim.scenario.clients import Clients, RetryBudget
+from canario_sim.scenario.dependencies import Breaker, Dependency, Trouble
+from canario_sim.scenario.service import Service
 from canario_sim.streams import Floats
 from canario_sim.traffic import Constant, Poisson, Population
+from canario_sim.world import jit
+from canario_sim.world.block import Flown
+from canario_sim.world.closed import loop, steps
+from canario_sim.world.closed.columns import Columns
+from canario_sim.world.closed.first_state import first_state, grown, rules_of
+from canario_sim.world.flights import CANARY
+from canario_sim.world.rehearsal import closed_world_of
+from canario_sim.world.unfinished import Patience
 
 
 def flown(made: Scenario, seed: int) -> Flown:

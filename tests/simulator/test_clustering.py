@@ -10,15 +10,15 @@ from scipy.stats import betabinom, chisquare
 
 from canario.plan import Deployment, Plan, RollbackThresholds
 from canario_sim import Scenario, run
-from canario_sim.clients import Clients
-from canario_sim.clustering import Clustering
-from canario_sim.contracts import ByRate
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import Ahead, Requests
 from canario_sim.distributions import Gamma
-from canario_sim.draws import Draws
-from canario_sim.faults import Errors
-from canario_sim.mix import Answer, Route
-from canario_sim.requests import Ahead, Requests
-from canario_sim.service import Service
+from canario_sim.scenario.broken_contracts import ByRate
+from canario_sim.scenario.clients import Clients
+from canario_sim.scenario.clustering import Clustering
+from canario_sim.scenario.faults import Errors
+from canario_sim.scenario.request_kinds import Answer, Route
+from canario_sim.scenario.service import Service
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.traffic import Constant, Poisson, Population, Sessions
 

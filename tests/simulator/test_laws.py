@@ -19,18 +19,16 @@ from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
 from canario.plan import Deployment, FixedThresholds, Plan, RollbackThresholds, Sequential, Stage
 from canario.routing.router import TrafficRouter
+from canario.spec import ARMS
 from canario_sim import Fate, RecordedRequest, Scenario, replay_tape, report, run
-from canario_sim.clustering import Clustering
-from canario_sim.contracts import ByRate, ByRoute
 from canario_sim.distributions import Component, Empirical, Gamma, Lognormal, Mixture
-from canario_sim.faults import AddedLatency, Errors, LostCapacity
-from canario_sim.flights import BROKEN, CANARY, FAILED, SLOW, Flights
-from canario_sim.mix import Answer, Payload, Route
-from canario_sim.onset import AfterWaiting, InAStage
-from canario_sim.scenario import default_horizon
-from canario_sim.service import Service
-from canario_sim.spec import ARMS
-from canario_sim.tally import bounds, feeds, tally
+from canario_sim.scenario.broken_contracts import ByRate, ByRoute
+from canario_sim.scenario.clustering import Clustering
+from canario_sim.scenario.faults import AddedLatency, Errors, LostCapacity
+from canario_sim.scenario.onset import AfterWaiting, InAStage
+from canario_sim.scenario.request_kinds import Answer, Payload, Route
+from canario_sim.scenario.scenario import default_horizon
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import (
     Bursts,
     Constant,
@@ -47,6 +45,8 @@ from canario_sim.traffic import (
     Traffic,
     Weekly,
 )
+from canario_sim.world.flights import BROKEN, CANARY, FAILED, SLOW, Flights
+from canario_sim.world.tally import bounds, feeds, tally
 
 # Instants and latencies on a coarse grid, so that ties and slice edges are met all the time.
 TICKS = st.integers(0, 160).map(lambda quarter: quarter / 4)

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from canario.plan import FixedThresholds, Judgement, Sequential
 from canario_sim import Scenario, library_path, load_scenario, run
-from canario_sim.clients import Clients
-from canario_sim.faults import AddedLatency, Hang, Outage
+from canario_sim.scenario.clients import Clients
+from canario_sim.scenario.faults import AddedLatency, Hang, Outage
 from canario_sim.traffic import Poisson
 
 

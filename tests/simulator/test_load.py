@@ -11,12 +11,12 @@ import pytest
 
 from canario.config import ConfigError
 from canario_sim import Scenario, find_scenarios, library_path, load_scenario, scenario_schema
-from canario_sim.contracts import ByKey, ByRate, Single
 from canario_sim.distributions import Component, Empirical, Gamma, Lognormal, Mixture
-from canario_sim.expect import Expect
-from canario_sim.faults import Errors, LostCapacity, SlowLeak
-from canario_sim.scenario import Order
-from canario_sim.service import Service, WarmUp
+from canario_sim.scenario.broken_contracts import ByKey, ByRate, Single
+from canario_sim.scenario.expect import Expect
+from canario_sim.scenario.faults import Errors, LostCapacity, SlowLeak
+from canario_sim.scenario.scenario import Order
+from canario_sim.scenario.service import Service, WarmUp
 from canario_sim.traffic import Bursts, Poisson, Population
 
 LEAST = """

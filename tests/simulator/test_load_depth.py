@@ -12,13 +12,13 @@ import pytest
 
 from canario.config import ConfigError
 from canario_sim import Scenario, load_scenario, scenario_schema
-from canario_sim.clustering import Clustering
-from canario_sim.contracts import ByPayload, ByRate, ByRoute
 from canario_sim.distributions import Empirical, Gamma, Lognormal
-from canario_sim.faults import Errors, Outage
-from canario_sim.mix import Answer, Payload, Route
-from canario_sim.onset import AfterWaiting, InAStage, WithChance
-from canario_sim.service import Service
+from canario_sim.scenario.broken_contracts import ByPayload, ByRate, ByRoute
+from canario_sim.scenario.clustering import Clustering
+from canario_sim.scenario.faults import Errors, Outage
+from canario_sim.scenario.onset import AfterWaiting, InAStage, WithChance
+from canario_sim.scenario.request_kinds import Answer, Payload, Route
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import (
     LognormalActivity,
     MarkovModulated,

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from scipy.stats import chisquare, kstest
 
 from canario_sim import Scenario, run
-from canario_sim.contracts import ByKey, ByPayload, ByRate, ByRoute
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import Requests
 from canario_sim.distributions import Component as Part
 from canario_sim.distributions import Gamma, Lognormal, Mixture
-from canario_sim.draws import Draws
-from canario_sim.faults import (
+from canario_sim.scenario.broken_contracts import ByKey, ByPayload, ByRate, ByRoute
+from canario_sim.scenario.faults import (
     AddedLatency,
     Errors,
     Fault,
@@ -23,9 +24,8 @@ from canario_sim.faults import (
     Outage,
     SlowLeak,
 )
-from canario_sim.mix import Answer, Payload, Route
-from canario_sim.requests import Requests
-from canario_sim.service import Service
+from canario_sim.scenario.request_kinds import Answer, Payload, Route
+from canario_sim.scenario.service import Service
 from canario_sim.streams import Flags
 from canario_sim.traffic import Poisson, Population
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
 from canario_sim.distributions import Component, Empirical, Gamma, Latency, Lognormal, Mixture
-from canario_sim.faults import (
+from canario_sim.scenario.faults import (
     AddedLatency,
     Errors,
     Fault,
@@ -22,7 +22,7 @@ from canario_sim.faults import (
     Outage,
     SlowLeak,
 )
-from canario_sim.service import WarmUp
+from canario_sim.scenario.service import WarmUp
 from canario_sim.streams import Floats
 from canario_sim.traffic import Bursts, Constant, Diurnal, Poisson, Population, Ramp, Traffic
 

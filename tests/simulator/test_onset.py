@@ -14,13 +14,13 @@ from scipy.stats import kstest
 
 from canario.plan import Deployment, Plan, Stage
 from canario_sim import Scenario, run
-from canario_sim.contracts import Single
-from canario_sim.dependencies import Dependency, Trouble
+from canario_sim.chance.draws import Draws
 from canario_sim.distributions import Gamma
-from canario_sim.draws import Draws
-from canario_sim.faults import Errors, LostCapacity, Outage
-from canario_sim.onset import AfterWaiting, InAStage, Onset, WithChance
-from canario_sim.service import Service
+from canario_sim.scenario.broken_contracts import Single
+from canario_sim.scenario.dependencies import Dependency, Trouble
+from canario_sim.scenario.faults import Errors, LostCapacity, Outage
+from canario_sim.scenario.onset import AfterWaiting, InAStage, Onset, WithChance
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson
 
 STAGES = (Stage(5, 100), Stage(25, 300), Stage(100, 200))

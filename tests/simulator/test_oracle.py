@@ -14,10 +14,17 @@ from canario.plan import (
     Stage,
 )
 from canario_sim import Run, Scenario, run
-from canario_sim.clustering import Clustering
-from canario_sim.contracts import ByKey, ByPayload, ByRate, ByRoute, ContractFailure, Single
 from canario_sim.distributions import Empirical, Gamma, Lognormal
-from canario_sim.faults import (
+from canario_sim.scenario.broken_contracts import (
+    ByKey,
+    ByPayload,
+    ByRate,
+    ByRoute,
+    ContractFailure,
+    Single,
+)
+from canario_sim.scenario.clustering import Clustering
+from canario_sim.scenario.faults import (
     AddedLatency,
     Errors,
     Fault,
@@ -27,10 +34,10 @@ from canario_sim.faults import (
     Outage,
     SlowLeak,
 )
-from canario_sim.mix import Answer, Payload, Route
-from canario_sim.onset import AfterWaiting, WithChance
-from canario_sim.scenario import Order
-from canario_sim.service import Service, WarmUp
+from canario_sim.scenario.onset import AfterWaiting, WithChance
+from canario_sim.scenario.request_kinds import Answer, Payload, Route
+from canario_sim.scenario.scenario import Order
+from canario_sim.scenario.service import Service, WarmUp
 from canario_sim.traffic import (
     Bursts,
     Constant,

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
-from canario_sim import pool
 from canario_sim.distributions import Gamma
-from canario_sim.engine import jit, line
-from canario_sim.pool import Loss, Pool
 from canario_sim.streams import Floats, generator
 from canario_sim.traffic import Poisson
+from canario_sim.world import fifo as line
+from canario_sim.world import jit, pool
+from canario_sim.world.pool import Loss, Pool
 
 MEAN_MS = 100.0
 REPLICATIONS = 40

@@ -26,11 +26,11 @@ from canario.plan import (
     Stage,
 )
 from canario_sim import Scenario, run
-from canario_sim.clients import Clients
-from canario_sim.contracts import ByKey, ByRate, Single
-from canario_sim.dependencies import Dependency
 from canario_sim.distributions import Empirical, Gamma, Lognormal
-from canario_sim.faults import (
+from canario_sim.scenario.broken_contracts import ByKey, ByRate, Single
+from canario_sim.scenario.clients import Clients
+from canario_sim.scenario.dependencies import Dependency
+from canario_sim.scenario.faults import (
     AddedLatency,
     Errors,
     Fault,
@@ -40,11 +40,11 @@ from canario_sim.faults import (
     Outage,
     SlowLeak,
 )
-from canario_sim.mix import Route
-from canario_sim.runner import closed_world_of, result_of
-from canario_sim.scenario import Order
-from canario_sim.service import Service, WarmUp
+from canario_sim.scenario.request_kinds import Route
+from canario_sim.scenario.scenario import Order
+from canario_sim.scenario.service import Service, WarmUp
 from canario_sim.traffic import Bursts, Constant, Poisson, Population, Traffic
+from canario_sim.world.rehearsal import closed_world_of, result_of
 
 HORIZON = 40.0
 

@@ -15,14 +15,14 @@ from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
 from canario.tape import TapeRecorder
 from canario_sim import Scenario, load_scenario, run
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import Ahead, Requests
 from canario_sim.distributions import Gamma
-from canario_sim.draws import Draws
-from canario_sim.faults import Outage
-from canario_sim.mix import Payload, Route
-from canario_sim.requests import Ahead, Requests
-from canario_sim.service import Service
+from canario_sim.scenario.faults import Outage
+from canario_sim.scenario.request_kinds import Payload, Route
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Population, Replay, Schedule, Sessions
-from canario_sim.traffic.recording import read_recording
+from canario_sim.traffic.recorded import read_recording
 
 WHOLE = """at,who,key,route,payload,session
 12.5,x,ana,/upload,large,s1

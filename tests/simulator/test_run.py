@@ -23,17 +23,17 @@ from canario_sim import (
     run,
     timeline,
 )
-from canario_sim.contracts import ByKey, ByRate, Single
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import Requests
 from canario_sim.distributions import Empirical, Lognormal
-from canario_sim.draws import Draws
-from canario_sim.expect import Expect
-from canario_sim.faults import AddedLatency, Errors, Outage
-from canario_sim.requests import Requests
-from canario_sim.runner import world_of
-from canario_sim.scenario import Order
-from canario_sim.service import Service
+from canario_sim.scenario.broken_contracts import ByKey, ByRate, Single
+from canario_sim.scenario.expect import Expect
+from canario_sim.scenario.faults import AddedLatency, Errors, Outage
+from canario_sim.scenario.scenario import Order
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Constant, Poisson, Population, Ramp
-from canario_sim.world import Steps, World
+from canario_sim.world.rehearsal import world_of
+from canario_sim.world.world import Steps, World
 
 CALM = Service(latency=Lognormal(p50_ms=80, p95_ms=250))
 SHORT = Plan(deployment=Deployment(canary_stages=(Stage(10, 60), Stage(100, 60))))

@@ -11,9 +11,9 @@ from scipy.stats import kstest
 
 from canario.plan import Deployment, Plan, Stage
 from canario_sim import Scenario, run
+from canario_sim.chance.draws import Draws
 from canario_sim.distributions import Gamma, Lognormal
-from canario_sim.draws import Draws
-from canario_sim.service import Service
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Arrivals, Diurnal, Poisson, Population, Sessions, Traffic
 
 THINK = Lognormal(p50_ms=4000, p95_ms=20_000)

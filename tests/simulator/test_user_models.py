@@ -13,10 +13,10 @@ from numpy.random import SeedSequence
 
 from canario.config import ConfigError
 from canario_sim import Run, load_scenario, report, run
+from canario_sim.chance.draws import Draws
 from canario_sim.distributions import AllowedModel, Empirical, Model
-from canario_sim.draws import Draws
 from canario_sim.models import BATCH
-from canario_sim.service import Service
+from canario_sim.scenario.service import Service
 
 MODELS = '''
 import numpy as np

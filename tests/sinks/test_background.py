@@ -9,7 +9,7 @@ import threading
 import pytest
 from tests.waiting import PATIENCE
 
-from canario.background import BackgroundQueue
+from canario.host.background import BackgroundQueue
 
 
 def test_items_are_handled_in_order_beside_whoever_submits() -> None:
@@ -97,7 +97,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 FLUSH = """
 import threading, time
-from canario.background import BackgroundQueue
+from canario.host.background import BackgroundQueue
 def handle(item):
     time.sleep(0.05)
     print(item, flush=True)
@@ -108,7 +108,7 @@ for item in range(3):
 
 HANG = """
 import threading
-from canario.background import BackgroundQueue
+from canario.host.background import BackgroundQueue
 queues = [
     BackgroundQueue(lambda _: threading.Event().wait(), name="hangs", exit_seconds=0.3)
     for _ in range(20)
@@ -127,7 +127,7 @@ def test_a_forked_child_begins_anew_whatever_its_parent_was_doing() -> None:
     """Even with the lock held and an item under way at the fork."""
     said = run("""
 import os, threading, warnings
-from canario.background import BackgroundQueue
+from canario.host.background import BackgroundQueue
 warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tested
 go, busy = threading.Event(), threading.Event()
 handled = []

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 from canario_sim import load_scenario, run
 from canario_sim.distributions import Gamma, Lognormal
 from canario_sim.fitting import Observed, calibrate, observe
 from canario_sim.fitting.calibration import scenario_text
 from canario_sim.fitting.observed import of_recording
-from canario_sim.fitting.prometheus import read_prometheus
+from canario_sim.fitting.prometheus_answers import read_prometheus
 from canario_sim.fitting.toml_text import toml_text
 from canario_sim.streams import Floats
 from canario_sim.tapes.recording import Recording
-from canario_sim.tapes.write import write_tape
+from canario_sim.tapes.save import write_tape
 from canario_sim.traffic import Poisson
 
 

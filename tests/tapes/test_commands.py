@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.tapes.live import live, plan, traffic
 
-from canario.cli import cli, run
+from canario.cli.main import cli, run
 from canario_sim import load_scenario
 
 STRICT = """

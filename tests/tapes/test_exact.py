@@ -16,11 +16,11 @@ from tests.tapes.live import START, Asked, GoesOn, live, plan, traffic
 from canario.control.events import StageEntered, Unwatched
 from canario.control.journal import dump_journal
 from canario.plan import Sequential
+from canario_sim.backtest.assign import AsRecorded, Matched
+from canario_sim.backtest.fates import Donors
+from canario_sim.backtest.replay import Replay
 from canario_sim.tapes import read_sessions, read_tape
-from canario_sim.tapes.assign import AsRecorded, Matched
-from canario_sim.tapes.fates import Donors
 from canario_sim.tapes.recording import Recording
-from canario_sim.tapes.replay import Replay
 
 
 def replayed(recording: Recording, matched: bool = False) -> bytes:

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canario_sim.tapes.assign import Assignment, Matched, Shares
-from canario_sim.tapes.fates import NOBODY, Donors
+from canario_sim.backtest.assign import Assignment, Matched, Shares
+from canario_sim.backtest.fates import NOBODY, Donors
 from canario_sim.tapes.recording import Recording
 
 

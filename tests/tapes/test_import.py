@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from canario.routing.bucket import bucket_of
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 from canario_sim.tapes import read_tape
 from canario_sim.tapes.importing import Imported, import_log
 from canario_sim.tapes.parsed import route_of
-from canario_sim.tapes.write import write_tape
+from canario_sim.tapes.save import write_tape
 
 # 10 October 2000, 13:55:36 in San Francisco.
 AT = datetime(2000, 10, 10, 20, 55, 36, tzinfo=UTC).timestamp()

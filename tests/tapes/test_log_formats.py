@@ -22,7 +22,7 @@ from tests.tapes.logs import (
     took,
 )
 
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 from canario_sim.cli_source import FORMAT_HELP
 from canario_sim.tapes.formats import NAMES
 from canario_sim.tapes.importing import Imported, import_log

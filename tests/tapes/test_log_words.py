@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.tapes.logs import AT, KNOWN, clf, client, took
 
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 from canario_sim.tapes.access_log import explain, learn
 from canario_sim.tapes.importing import Imported, import_log
 from canario_sim.tapes.parsed import Line, route_of

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from tests.middleware.asgi_tools import Controller
 
 from canario import Outcome
-from canario.cli import cli
+from canario.cli.main import cli
 from canario.tape import TapeRecorder
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 from canario_sim import load_scenario
 from canario_sim.tapes.read import read_tape
 

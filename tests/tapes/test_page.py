@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tests.tapes.live import live, plan, traffic
 from tests.tapes.test_commands import STRICT
 
-from canario.cli import cli
+from canario.cli.main import cli
 from canario_sim.tapes.records import FIELDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tapes.md").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canario.cli import cli
-from canario.tape.schema import TapeError
+from canario.cli.main import cli
+from canario.tape.format import TapeError
 from canario_sim.fitting import Observed, observe
-from canario_sim.fitting.prometheus import read_prometheus
+from canario_sim.fitting.prometheus_answers import read_prometheus
 
 NAME = "http_request_duration_seconds_bucket"
 AT = 1_795_000_000

@@ -31,12 +31,12 @@ from canario.asgi import CanaryMiddleware
 from canario.plan import Deployment, Routing, Stage
 from canario.routing.bucket import bucket_of
 from canario.tape import Mark, TapeError, TapeRecorder
-from canario.tape.files import family
+from canario.tape.rotation import family
 from canario.testing import ManualClock
 from canario.wsgi import CanaryMiddleware as WSGIMiddleware
+from canario_sim.backtest.assign import AsRecorded
+from canario_sim.backtest.replay import Replay
 from canario_sim.tapes import read_sessions, read_tape
-from canario_sim.tapes.assign import AsRecorded
-from canario_sim.tapes.replay import Replay
 
 
 def controller_of(recorder: TapeRecorder, clock: ManualClock | None = None) -> Any:

@@ -22,10 +22,10 @@ from canario import CanaryDeploymentController
 from canario.asgi import CanaryMiddleware
 from canario.control.events import Event
 from canario.control.journal import dump_journal
+from canario_sim.backtest.assign import AsRecorded, Matched
+from canario_sim.backtest.fates import Donors
+from canario_sim.backtest.replay import Replay
 from canario_sim.tapes import read_tape
-from canario_sim.tapes.assign import AsRecorded, Matched
-from canario_sim.tapes.fates import Donors
-from canario_sim.tapes.replay import Replay
 
 
 class App:

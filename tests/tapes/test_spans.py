@@ -22,14 +22,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from canario import create_canary_controller
 from canario.asgi import CanaryMiddleware
-from canario.cli import cli
-from canario.tape.schema import TapeError
+from canario.cli.main import cli
+from canario.tape.format import TapeError
 from canario.testing import ManualClock
 from canario.wsgi import CanaryMiddleware as WSGICanaryMiddleware
 from canario_sim.distributions import Lognormal
 from canario_sim.fitting import calibrate, observe
-from canario_sim.fitting.otlp import Spans, read_spans
 from canario_sim.tapes import read_tape
+from canario_sim.tapes.otlp import Spans, read_spans
 from canario_sim.tapes.recording import BAD, GOOD, NEUTRAL, Recording
 
 NS = 1_000_000_000

@@ -19,7 +19,7 @@ from tests.tracing.traces import Spans, traced
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
 from canario.context import present
-from canario.gate import Exchange
+from canario.gate.gate import Exchange
 from canario.tracing import TracingManager, get_tracing_manager, trace_flow
 
 # The example of the W3C recommendation.

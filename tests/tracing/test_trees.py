@@ -16,7 +16,7 @@ from tests.tracing.traces import Tree, traced
 from tests.waiting import PATIENCE
 
 from canario.context import current_arm, present
-from canario.gate import Exchange
+from canario.gate.gate import Exchange
 from canario.tracing import ContextThreadPoolExecutor, carry_context, trace_component, trace_flow
 
 KINDS = ("plain", "coroutine", "generator", "async generator")

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.trace import format_trace_id
 from tests.tracing.traces import Spans, traced
 
-from canario.contracts.flow import FlowContract
+from canario.contracts.functions import FlowContract
 from canario.control.violation import Violation
 from canario.tracing import FlowType, trace_component, trace_flow
 from canario.tracing.current import current

@@ -20,12 +20,12 @@ from canario.plan import (
     Stage,
 )
 from canario_sim import Scenario, load_scenario, run
-from canario_sim.contracts import ByRate, Single
 from canario_sim.distributions import Lognormal
-from canario_sim.faults import AddedLatency, Errors, Fault, Hang
-from canario_sim.load import library_path
-from canario_sim.scenario import Order
-from canario_sim.service import Service
+from canario_sim.scenario.broken_contracts import ByRate, Single
+from canario_sim.scenario.faults import AddedLatency, Errors, Fault, Hang
+from canario_sim.scenario.load import library_path
+from canario_sim.scenario.scenario import Order
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson
 from canario_sim.tuning.grid import Grid
 from canario_sim.tuning.judged import Ended, Judged, judge_all

@@ -17,7 +17,7 @@ from canario_sim.lab import Policy, Progress, Workers, processes
 from canario_sim.lab.conditions import Conditions, Contracts, Errors, Latency, Profile
 from canario_sim.lab.experiment import seed_number
 from canario_sim.lab.intervals import wilson
-from canario_sim.service import Service
+from canario_sim.scenario.service import Service
 from canario_sim.tuning import (
     Goals,
     Grid,

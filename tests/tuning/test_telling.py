@@ -12,7 +12,7 @@ from scipy import stats
 
 from canario_sim.tuning.goals import Goals
 from canario_sim.tuning.impossible import cannot_be_told
-from canario_sim.tuning.telling import divergence, requests_to_see_one, requests_to_tell
+from canario_sim.tuning.sample_sizes import divergence, requests_to_see_one, requests_to_tell
 
 shares = st.floats(0.001, 0.999)
 

@@ -1,8 +1,8 @@
 """Alerts: what fires, and how long it lives."""
 
+from .alert import Alert, AlertState, AlertType, Condition, Resolution, Severity
 from .book import AlertBook, Silence, UnknownAlertError
-from .model import Alert, AlertState, AlertType, Condition, Resolution, Severity
-from .steps import look_at
+from .runbook import look_at
 
 __all__ = [
     "Alert",

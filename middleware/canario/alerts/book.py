@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from canario.control.words import seconds_in_words
 
+from .alert import Alert, AlertState, AlertType, Condition, Resolution
 from .life import (
     Key,
     Life,
@@ -24,7 +25,6 @@ from .life import (
     seconds,
     urgency,
 )
-from .model import Alert, AlertState, AlertType, Condition, Resolution
 
 __all__ = ["AlertBook", "Silence", "UnknownAlertError"]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from canario.background import BackgroundQueue
+from canario.host.background import BackgroundQueue
 
 __all__ = ["AlertEvaluator"]
 

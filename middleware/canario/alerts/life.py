@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from .model import Alert, AlertState, AlertType, Condition, Severity
-from .steps import look_at
+from .alert import Alert, AlertState, AlertType, Condition, Severity
+from .runbook import look_at
 
 __all__ = [
     "Key",

@@ -2,13 +2,13 @@
 
 from canario.control.violation import Violation
 
+from .body_schema import json_schema_contract, model_contract
+from .by_route import contract_of, contracts_by_route
 from .checker import ContractChecker, breach_of
-from .flow import FlowContract
+from .functions import FlowContract
 from .openapi import OpenAPIContract, openapi_contract
 from .report import report_contract_violation
 from .response import NOT_ABOUT, Contract, NotChecked, Response, ResponseContract
-from .routes import contract_of, contracts_by_route
-from .schema import json_schema_contract, model_contract
 
 __all__ = [
     "NOT_ABOUT",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from canario.background import BackgroundQueue
 from canario.control.violation import Violation
+from canario.host.background import BackgroundQueue
 
 from .body import NotDecodableError, decoded
 from .response import (

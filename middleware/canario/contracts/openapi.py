@@ -13,10 +13,10 @@ from canario.control.violation import Violation
 from canario.routing.template import normal_route
 
 from .body import is_json, media_type
+from .body_schema import violation_of_body
+from .by_route import Lookup
 from .openapi_document import OpenAPIDocument, read_openapi
 from .response import Answer, NotChecked, Response, ResponseContract, bodiless, header
-from .routes import Lookup
-from .schema import violation_of_body
 from .shape import Shape
 from .wording import brief
 

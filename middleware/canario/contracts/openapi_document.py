@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from .body_schema import read_json
 from .openapi_schemas import for_responses, foreign_keywords
-from .schema import read_json
 from .shape import Shape, jsonschema_rs, schema_shape
 from .wording import brief
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from canario.context import present
 from canario.control.violation import Violation
-from canario.interrupts import pass_on
+from canario.host.interrupts import pass_on
 from canario.routing.router import Arm
 
 from .wording import brief

@@ -34,7 +34,7 @@ from canario.routing.router import Arm
 
 from . import machine
 from .events import Event, Restarted, StageEntered
-from .in_flight import Flights, OpenRequests, Request
+from .open_requests import Flights, OpenRequests, Request
 from .state import Phase, State, apply, replay
 from .violation import Violation
 

@@ -36,7 +36,7 @@ from canario.plan import Deployment, Sequential
 
 from .alternatives import Bets, Odds
 from .change import Change
-from .logs import log_of, log_sum
+from .logarithms import log_of, log_sum
 from .mixture import Mixture
 
 __all__ = ["METRICS", "EProcess", "Increment", "first_crossing", "log_e_values", "metric_paths"]

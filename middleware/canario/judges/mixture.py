@@ -19,7 +19,7 @@ from math import inf, log
 from operator import add
 
 from .alternatives import DELTAS, Alternatives, Odds
-from .logs import log_add, log_of, log_sum
+from .logarithms import log_add, log_of, log_sum
 
 __all__ = ["Mixture"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import ceil, expm1, inf, log, log1p
 
 from .alternatives import DELTAS
-from .logs import log_sum
+from .logarithms import log_sum
 
 __all__ = ["at_least", "log_e_good"]
 

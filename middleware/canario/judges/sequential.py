@@ -10,7 +10,7 @@ from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import Deployment, Sequential
 
 from .alternatives import Odds
-from .contracts import ContractRule
+from .budgets import ContractRule
 from .eprocess import METRICS, EProcess, Increment
 from .promotion import at_least, log_e_good
 from .verdict import Evidence, Trigger, Verdict, VerdictKind

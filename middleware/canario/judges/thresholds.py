@@ -10,7 +10,7 @@ from canario.metrics.counts import Counts
 from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import RollbackThresholds
 
-from .contracts import ContractRule
+from .budgets import ContractRule
 from .verdict import Evidence, Trigger, Verdict, VerdictKind
 from .waiting import unanswered, waiting_words
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from canario.alerts.model import Alert, AlertState
+from canario.alerts.alert import Alert, AlertState
 from canario.control.events import Event, Held, RolledBack, Started, Unwatched
 from canario.control.violation import Violation
 from canario.judges.verdict import Verdict

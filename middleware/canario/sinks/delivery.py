@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from canario.fork import Forkable, renew_in_child
+from canario.host.fork import Forkable, renew_in_child
 
 if TYPE_CHECKING:
     import urllib3

@@ -11,11 +11,11 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from canario.alerts.model import Alert
-from canario.background import BackgroundQueue
+from canario.alerts.alert import Alert
 from canario.control.events import Event
-from canario.fork import Forkable, renew_in_child
-from canario.interrupts import pass_on
+from canario.host.background import BackgroundQueue
+from canario.host.fork import Forkable, renew_in_child
+from canario.host.interrupts import pass_on
 from canario.plan import Deployment
 
 from .otel import OpenTelemetryEvents

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from canario.alerts.model import Alert
+from canario.alerts.alert import Alert
 from canario.control.events import Event
 from canario.plan import Deployment
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from canario.alerts.model import Alert, AlertState, Severity
+from canario.alerts.alert import Alert, AlertState, Severity
 from canario.control.events import Event, Held, RolledBack, StageEntered
 from canario.control.words import describe
 from canario.plan import Deployment

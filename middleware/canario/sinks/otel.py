@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from canario._version import __version__
-from canario.alerts.model import Alert
+from canario.alerts.alert import Alert
 from canario.control.events import Event
 from canario.control.violation import Violation
 from canario.plan import Deployment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from canario.alerts.model import Alert, AlertState
+from canario.alerts.alert import Alert, AlertState
 from canario.control.words import seconds_in_words
 from canario.printable import printable_lines
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import json
 
 from canario._version import __version__
-from canario.alerts.model import Alert
-from canario.background import BackgroundQueue
+from canario.alerts.alert import Alert
 from canario.config import ConfigError
 from canario.control.events import Event
+from canario.host.background import BackgroundQueue
 from canario.plan import Deployment
 
 from .delivery import Poster, Undeliverable

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta, Struct
 
 from canario.config.decode import ConfigError, decode, read_document
-from canario.files import write_whole
+from canario.host.whole_files import write_whole
 
 __all__ = ["Baseline", "Comparison", "compare", "read_baselines", "write_baselines"]
 

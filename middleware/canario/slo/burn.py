@@ -13,7 +13,7 @@ from math import inf
 
 from msgspec import Struct
 
-from canario.alerts.model import Severity
+from canario.alerts.alert import Severity
 from canario.metrics.flow import RETENTION_SECONDS
 
 __all__ = [

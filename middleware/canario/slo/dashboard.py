@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from canario._version import __version__
 from canario.clock import Clock
-from canario.files import write_whole
+from canario.host.whole_files import write_whole
 
 from .dashboard_parts import (
     alert_part,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from canario.alerts.alert import Alert, AlertState, AlertType, Condition
 from canario.alerts.book import AlertBook, Silence
-from canario.alerts.model import Alert, AlertState, AlertType, Condition
 from canario.clock import Clock, system_clock
 from canario.control.state import Phase
 from canario.control.violation import Violation
-from canario.fork import ForkSafeLock
+from canario.host.fork import ForkSafeLock
+from canario.host.logger import guarded
 from canario.limits import LONGEST_MS, duration_ms, truth
-from canario.logger import guarded
 from canario.metrics.flow import Point
 from canario.metrics.histogram import BATCH
 from canario.plan import Objectives
@@ -26,7 +26,7 @@ from canario.sinks.listeners import Listeners
 
 from .baseline import Baseline, Comparison, read_baselines, write_baselines
 from .burn import BurnRate, BurnWindows, ErrorBudget, scaled_windows
-from .flow import Flow
+from .measured import Flow
 from .rules import Example, conditions_of
 from .status import FlowTotals, Limits, SLOStatus, judge
 from .table import FlowTable

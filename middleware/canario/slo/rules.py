@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from canario.alerts.model import AlertType, Condition, Severity
+from canario.alerts.alert import AlertType, Condition, Severity
 from canario.control.violation import Violation
 from canario.control.words import seconds_in_words
 

@@ -13,7 +13,7 @@ from canario.plan import Objectives
 
 from .baseline import Baseline, Comparison, compare
 from .burn import CLEAR_SHARE
-from .recovery import RecoverySummary, beside_limit
+from .recoveries import RecoverySummary, beside_limit
 
 __all__ = ["FlowTotals", "Limits", "Measure", "SLOStatus", "judge"]
 

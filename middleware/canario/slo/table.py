@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from threading import Lock
 
-from canario.fork import Forkable, ForkSafeLock, renew_in_child
+from canario.host.fork import Forkable, ForkSafeLock, renew_in_child
 
-from .checks import plain_name
-from .flow import Flow
+from .measured import Flow
+from .recordable import plain_name
 from .status import Limits
 
 __all__ = ["OTHER", "FlowTable"]

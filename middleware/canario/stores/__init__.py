@@ -1,6 +1,6 @@
 """Where a rollout is kept beyond its process."""
 
 from .file import JournalFile, JournalLockedError
-from .journal import JournalStore, MemoryJournal
+from .protocol import JournalStore, MemoryJournal
 
 __all__ = ["JournalFile", "JournalLockedError", "JournalStore", "MemoryJournal"]

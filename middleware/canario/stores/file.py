@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from canario.control.events import Event
 from canario.control.journal import Journal, JournalError, Watched, dump_journal, parse_journal
-from canario.fork import Forkable, renew_in_child
+from canario.host.fork import Forkable, renew_in_child
 
 from .lock import NoLocksError, lock
 
 if TYPE_CHECKING:
-    from .journal import Check
+    from .protocol import Check
 
 __all__ = ["JournalFile", "JournalLockedError"]
 

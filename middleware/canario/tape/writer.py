@@ -17,9 +17,7 @@ from canario.control.events import Event
 from canario.plan import Plan
 from canario.routing.bucket import bucket_of
 
-from .files import begin_file, remove_oldest
-from .items import Began, Item, Row, Unfinished, Violated
-from .schema import (
+from .format import (
     FORMAT,
     INSERT_EVENT,
     INSERT_REQUEST,
@@ -30,6 +28,8 @@ from .schema import (
     put_meta,
     reopen,
 )
+from .items import Began, Item, Row, Unfinished, Violated
+from .rotation import begin_file, remove_oldest
 
 __all__ = ["TapeWriter", "identity"]
 

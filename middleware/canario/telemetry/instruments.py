@@ -20,7 +20,7 @@ from opentelemetry.metrics import (
 )
 
 from canario._version import __version__
-from canario.fork import ForkSafeLock
+from canario.host.fork import ForkSafeLock
 from canario.metrics.histogram import DurationTotals
 
 from .metrics import METRICS, Metric

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from canario.interrupts import pass_on
+from canario.host.interrupts import pass_on
 
 from .readings import (
     Reading,

@@ -3,8 +3,8 @@
 from .contrib import instrument_asgi, instrument_wsgi
 from .decorators import trace_component, trace_flow
 from .flows import COMPONENTS, FLOWS, ComponentType, FlowType
-from .logs import SpanLogger, TraceContextFilter, add_trace_context, create_span_logger
 from .manager import TracingManager, get_tracing_manager, initialize_tracing
+from .span_logger import SpanLogger, TraceContextFilter, add_trace_context, create_span_logger
 from .threads import ContextThreadPoolExecutor, carry_context
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.trace import Span, Status, StatusCode, format_trace_id
 
-from canario.interrupts import pass_on
+from canario.host.interrupts import pass_on
 
 __all__ = ["record_error", "size_of", "size_of_input", "trace_id_of", "wrapper_codes"]
 

@@ -14,15 +14,15 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Tracer, TracerProvider
 
 from canario.config import load_plan
-from canario.fork import ForkSafeLock
-from canario.interrupts import pass_on
+from canario.host.fork import ForkSafeLock
+from canario.host.interrupts import pass_on
 from canario.plan import Plan
 
 from . import propagation
 from .current import FlowMonitor, current, tracer_of
+from .providers import set_up
 from .run import end_collected
 from .settings import TracingSettings, read_settings
-from .setup import set_up
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor

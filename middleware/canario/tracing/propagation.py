@@ -10,7 +10,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import Getter, Setter
 
 from canario.context import present
-from canario.interrupts import pass_on
+from canario.host.interrupts import pass_on
 
 from .run import tell_once
 

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 )
 
 from canario._version import __version__
-from canario.interrupts import pass_on
+from canario.host.interrupts import pass_on
 
 from .fastapi import share_with_fastapi
 from .feature_flag import FlagAttributes, key_id
@@ -36,7 +36,7 @@ from .request_span import CLAIM, RequestSpan
 
 if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController
-    from canario.gate import Exchange
+    from canario.gate.gate import Exchange
 
 __all__ = ["RequestSpan", "RequestTracer", "as_current"]
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span, StatusCode, format_trace_id
 from canario.control.rollout import Outcome
 
 if TYPE_CHECKING:
-    from canario.gate import Exchange
+    from canario.gate.gate import Exchange
 
     from .request import RequestTracer
 

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 
 from canario.control.violation import Violation
-from canario.interrupts import pass_on
+from canario.host.interrupts import pass_on
 
 from .collecting import collecting, collector
 from .current import FlowMonitor, SpanSource

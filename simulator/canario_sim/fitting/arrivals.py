@@ -22,7 +22,7 @@ from canario_sim.traffic import (
     Weekly,
 )
 
-from .better import ranked
+from .ranking import ranked
 
 __all__ = ["ARRIVALS", "ArrivalFit", "Counts", "counts_of", "fit_arrivals"]
 
@@ -90,7 +90,7 @@ def counts_of(at: Floats, span: float | None = None) -> Counts:
 
 
 def fit_arrivals(counts: Counts, *, period_seconds: float | None = None) -> tuple[ArrivalFit, ...]:
-    """Every kind that the counts allow, the best first; see `canario_sim.fitting.better`.
+    """Every kind that the counts allow, the best first; see `canario_sim.fitting.ranking`.
 
     Args:
         counts: What is fitted.

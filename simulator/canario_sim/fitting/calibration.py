@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from canario.plan import Plan
 from canario_sim.lab.intervals import wilson
-from canario_sim.mix import Answer, Route
-from canario_sim.scenario import Scenario
-from canario_sim.service import Service
+from canario_sim.scenario.request_kinds import Answer, Route
+from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.service import Service
 from canario_sim.streams import Floats, Ints
 from canario_sim.traffic import Population, Schedule
 

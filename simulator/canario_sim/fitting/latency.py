@@ -18,7 +18,7 @@ from msgspec import Struct
 from canario_sim.distributions import Component, Empirical, Gamma, Latency, Lognormal, Mixture
 from canario_sim.streams import Floats
 
-from .better import ranked
+from .ranking import ranked
 from .samples import Binned, Latencies, Sample
 from .special import digamma, gamma_cdf, normal_cdf, quantiles, trigamma
 

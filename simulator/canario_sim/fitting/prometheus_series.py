@@ -13,11 +13,10 @@ import numpy as np
 from msgspec import Struct
 
 from canario.contracts.wording import brief
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 from canario_sim.streams import Floats
-
-from .left_out import LeftOut
-from .otlp_documents import unpacked
+from canario_sim.tapes.left_out import LeftOut
+from canario_sim.tapes.otlp_documents import unpacked
 
 __all__ = ["Series", "read_series"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from canario_sim.tapes.importing import FORMATS, format_of, import_log, times_of
+from canario_sim.tapes.otlp import read_spans
+from canario_sim.tapes.otlp_documents import head_of
 from canario_sim.tapes.read import is_tape, read_tape
 
 from .observed import Observed, of_recording
-from .otlp import read_spans
-from .otlp_documents import head_of
-from .prometheus import read_prometheus
+from .prometheus_answers import read_prometheus
 
 __all__ = ["KINDS", "Kind", "kind_of", "observe", "taken_of"]
 

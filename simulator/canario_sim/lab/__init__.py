@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cluster import cluster
 from .conditions import Conditions, Contracts, Errors, Latency, Profile, load_conditions
-from .crowd import Jobs, Progress, Results, run_all, work
+from .executor import Jobs, Progress, Results, run_all, work
 from .experiment import Condition, Experiment, Policy, Row
 from .replicate import Replications, replicate
 from .summary import (

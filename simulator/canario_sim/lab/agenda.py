@@ -6,10 +6,10 @@ from collections import deque
 
 from msgspec import Struct
 
-from .crowd import fitting
+from .executor import fitting
 from .experiment import Experiment
 from .intervals import wilson
-from .sheet import Sheet
+from .rows import Sheet
 
 __all__ = ["FIRST_LOOK", "Agenda", "Task"]
 

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from canario.config import decode, read_document
 from canario.plan import Plan
-from canario_sim import faults
-from canario_sim.contracts import ByRate
+from canario.spec import Positive, Seconds, Spec
 from canario_sim.distributions import Lognormal
-from canario_sim.load import filled
-from canario_sim.mix import Answer
-from canario_sim.scenario import Scenario
-from canario_sim.service import Service
-from canario_sim.spec import Positive, Seconds, Spec
+from canario_sim.scenario import faults
+from canario_sim.scenario.broken_contracts import ByRate
+from canario_sim.scenario.load import filled
+from canario_sim.scenario.request_kinds import Answer
+from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson
 
 from .experiment import Condition

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from canario import __version__
 from canario.judges.verdict import Judge
 from canario.plan import Deployment, Plan
-from canario_sim.expect import Outcome
 from canario_sim.peers import Peer
-from canario_sim.runner import Run, run
-from canario_sim.scenario import Scenario, default_horizon
+from canario_sim.scenario.expect import Outcome
+from canario_sim.scenario.scenario import Scenario, default_horizon
 from canario_sim.streams import child
+from canario_sim.world.rehearsal import Run, run
 
 __all__ = ["Condition", "Experiment", "Kind", "Policy", "Row", "met", "rehearse", "seed_number"]
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from canario_sim.terminal import Terminal
 
-from .crowd import Progress
+from .executor import Progress
 
 __all__ = ["ProgressBar"]
 

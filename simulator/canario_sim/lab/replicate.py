@@ -11,9 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .agenda import Agenda, Task
-from .crowd import Progress, work
+from .executor import Progress, work
 from .experiment import Condition, Experiment, Policy, Row, rehearse
-from .sheet import Sheet
+from .rows import Sheet
 from .workers import Workers, processes
 
 __all__ = ["Replications", "replicate", "run_task"]

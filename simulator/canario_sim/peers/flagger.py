@@ -10,9 +10,9 @@ from msgspec import Meta
 from canario.judges.verdict import Evidence, Trigger, Verdict
 from canario.metrics.counts import NOTHING, Counts
 from canario.plan import Deployment, RollbackThresholds, Stage
-from canario_sim.spec import Count, Percent, Positive, Spec
+from canario.spec import Count, Percent, Positive, Spec
 
-from .checks import healthy, slower, succeeds, undecided, unhealthy
+from .measures import healthy, slower, succeeds, undecided, unhealthy
 
 __all__ = ["Flagger"]
 

@@ -10,9 +10,9 @@ from msgspec import Meta, Struct
 from canario.judges.verdict import Evidence, Trigger, Verdict
 from canario.metrics.counts import Counts
 from canario.plan import Deployment, RollbackThresholds, Stage
-from canario_sim.spec import Percent, Positive, Spec
+from canario.spec import Percent, Positive, Spec
 
-from .checks import healthy, undecided, unhealthy
+from .measures import healthy, undecided, unhealthy
 
 __all__ = ["Classification", "Kayenta", "classify"]
 

@@ -3,8 +3,8 @@
 What imports a library of charts is imported when it is used.
 """
 
-from .model import Report
 from .notebook import report_of, show
+from .report import Report
 from .write import report_options, write_reports
 
 __all__ = ["Report", "report_of", "report_options", "show", "write_reports"]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from canario_sim.lab.assessment import Assessment, json_text
-from canario_sim.lab.show import in_words
 from canario_sim.lab.summary import Characteristics, Difference, Estimate, Quantile
-from canario_sim.runner import COUNTED
+from canario_sim.reports.show_assessment import in_words
+from canario_sim.world.rehearsal import COUNTED
 
-from .conditions import conditions_section
-from .model import Cell, Column, Fact, Panel, Picture, Report, Section, Table
+from .report import Cell, Column, Fact, Panel, Picture, Report, Section, Table
+from .tried import conditions_section
 
 __all__ = ["assessing"]
 

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from canario.control.events import Event, StageEntered
 from canario.control.words import seconds_in_words
-from canario_sim.runner import COUNTED, Run
-from canario_sim.tapes.backtest import OWN, Alarms, Backtest, Happened, Judged, TapeFacts
-from canario_sim.tapes.texts import json_text
+from canario_sim.backtest.backtest import OWN, Alarms, Backtest, Happened, Judged, TapeFacts
+from canario_sim.reports.json_text import json_text
+from canario_sim.world.rehearsal import COUNTED, Run
 
-from .model import Case, Cell, Column, Fact, Panel, Picture, Report, Section, Suite, Table, Tone
-from .rollout import rollout
+from .report import Case, Cell, Column, Fact, Panel, Picture, Report, Section, Suite, Table, Tone
+from .rollout_picture import rollout
 from .simulation import exposure_columns, moments, reach
 from .slugs import Slugs
 

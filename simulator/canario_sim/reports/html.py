@@ -19,9 +19,9 @@ from msgspec import json
 from canario.control.words import seconds_in_words
 
 from .charts import CONFIG
-from .model import Cell, Panel, Report, Table
 from .palette import DARK, LIGHT, css
 from .plain import shown
+from .report import Cell, Panel, Report, Table
 from .slugs import Slugs
 
 __all__ = ["html"]

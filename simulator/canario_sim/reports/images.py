@@ -9,9 +9,9 @@ import re
 from typing import Any
 
 from .charts import CONFIG, fixed
-from .model import Picture
 from .palette import LIGHT, resolved
 from .plain import printable_report
+from .report import Picture
 
 __all__ = ["png", "svg"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from .model import Report, Suite
+from .report import Report, Suite
 
 __all__ = ["junit"]
 

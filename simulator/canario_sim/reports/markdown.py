@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .model import Report, Suite, Table
 from .plain import shown
+from .report import Report, Suite, Table
 
 __all__ = ["markdown"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from .model import Report
+from .report import Report
 
 if TYPE_CHECKING:
+    from canario_sim.backtest.backtest import Backtest
     from canario_sim.lab.assessment import Assessment
-    from canario_sim.runner import Run
-    from canario_sim.scenario import Scenario
-    from canario_sim.tapes.backtest import Backtest
+    from canario_sim.scenario.scenario import Scenario
     from canario_sim.tuning.result import Tuning
+    from canario_sim.world.rehearsal import Run
 
 __all__ = ["Shown", "report_of", "show"]
 
@@ -57,7 +57,7 @@ def report_of(
     """
     if isinstance(found, Report):
         return found
-    from canario_sim.runner import Run
+    from canario_sim.world.rehearsal import Run
 
     if isinstance(found, Run):
         from .simulation import simulation
@@ -75,7 +75,7 @@ def report_of(
         from .tuned import tuned
 
         return tuned(found)
-    from canario_sim.tapes.backtest import Backtest
+    from canario_sim.backtest.backtest import Backtest
 
     if isinstance(found, Backtest):
         from .backtested import backtested

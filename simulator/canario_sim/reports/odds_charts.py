@@ -8,8 +8,8 @@ from typing import Any
 import altair as alt
 
 from .charts import inline, named, names, responsive, specification, top
-from .model import Panel, Table
 from .palette import SERIES, var
+from .report import Panel, Table
 
 __all__ = ["curves", "differences", "odds", "policies", "ranges"]
 

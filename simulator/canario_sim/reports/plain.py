@@ -9,7 +9,7 @@ from msgspec.structs import fields, replace
 
 from canario.printable import printable_lines
 
-from .model import Cell, Column
+from .report import Cell, Column
 
 __all__ = ["printable_report", "shown"]
 

@@ -11,11 +11,11 @@ import altair as alt
 from canario.control.events import StageEntered, Started
 from canario.control.words import seconds_in_words
 from canario.plan import Sequential
-from canario_sim.runner import Run
+from canario_sim.world.rehearsal import Run
 
 from .charts import Clock, inline, named, specification, top, x_at, y_at
-from .model import Panel, Table
 from .palette import var
+from .report import Panel, Table
 
 __all__ = ["RolloutCharts"]
 

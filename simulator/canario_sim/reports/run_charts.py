@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import altair as alt
 
 from canario.control.words import seconds_in_words
-from canario_sim.runner import Run
+from canario_sim.world.rehearsal import Run
 
 from .charts import RIGHT, Clock, named, names, specification, x_at
-from .model import Panel, Table
 from .palette import var
+from .report import Panel, Table
 from .simulation import BAD_ONES, tone_of
 
 __all__ = ["exposure", "overview"]

@@ -16,25 +16,13 @@ from canario.control.events import (
 )
 from canario.control.words import describe, seconds_in_words
 from canario.judges.verdict import VerdictKind
-from canario_sim.expect import under
-from canario_sim.reporting import reports, timeline
-from canario_sim.runner import COUNTED, FIGURES, Exposure, Run
-from canario_sim.scenario import Scenario
+from canario_sim.reports.timeline import reports, timeline
+from canario_sim.scenario.expect import under
+from canario_sim.scenario.scenario import Scenario
+from canario_sim.world.rehearsal import COUNTED, FIGURES, Exposure, Run
 
-from .model import (
-    Case,
-    Column,
-    Fact,
-    Moment,
-    Panel,
-    Picture,
-    Report,
-    Section,
-    Suite,
-    Table,
-    Tone,
-)
-from .rollout import Span, rollout
+from .report import Case, Column, Fact, Moment, Panel, Picture, Report, Section, Suite, Table, Tone
+from .rollout_picture import Span, rollout
 
 __all__ = [
     "BAD_ONES",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import altair as alt
 
 from .charts import Clock, named, names, specification
-from .model import Panel, Table
 from .odds_charts import odds
 from .palette import var
+from .report import Panel, Table
 
 __all__ = ["alarms", "decisions", "windows"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from canario.control.words import seconds_in_words
+from canario_sim.reports.show_tuning import in_words, values_of
 from canario_sim.tuning.plan_file import plan_text
 from canario_sim.tuning.result import Check, GoalName, Point, Scores, Tuning, json_text
-from canario_sim.tuning.show import in_words, values_of
 
-from .conditions import conditions_section
-from .model import Case, Cell, Column, Fact, Panel, Picture, Report, Section, Suite, Table
+from .report import Case, Cell, Column, Fact, Panel, Picture, Report, Section, Suite, Table
+from .tried import conditions_section
 
 __all__ = ["tuned"]
 

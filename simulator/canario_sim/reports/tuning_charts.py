@@ -7,8 +7,8 @@ from typing import Any, Literal
 import altair as alt
 
 from .charts import named, names, responsive, specification
-from .model import Panel, Table
 from .palette import SERIES, STEPS, var
+from .report import Panel, Table
 
 __all__ = ["checks", "front", "heat_map"]
 

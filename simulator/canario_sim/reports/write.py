@@ -12,7 +12,7 @@ import click
 from canario.config import ConfigError
 from canario_sim.reports.output import write_file
 
-from .model import Report
+from .report import Report
 from .slugs import Slugs
 
 __all__ = ["FORMATS", "report_options", "write_reports"]
@@ -98,7 +98,7 @@ def _need(suffix: str) -> None:
             "pip install 'canario[report]'"
         )
     if suffix == ".parquet":
-        from .files import parquet_is_there
+        from .table_files import parquet_is_there
 
         if not parquet_is_there():
             raise click.ClickException(
@@ -124,11 +124,11 @@ def _contents(report: Report, path: Path) -> list[tuple[Path, str | bytes]]:
         case ".json":
             return [(path, report.document)] if report.document else []
         case ".csv":
-            from .files import csv
+            from .table_files import csv
 
             return _each(path, [(table.name, csv(table)) for table in report.all_tables])
         case ".parquet":
-            from .files import parquet
+            from .table_files import parquet
 
             return _each(path, [(table.name, parquet(table)) for table in report.all_tables])
         case _:

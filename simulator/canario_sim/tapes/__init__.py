@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from canario_sim.lazy import lazy
 
 if TYPE_CHECKING:
-    from .alarms import false_alarms
-    from .backtest import Alarms, Backtest, Judged
-    from .judging import judge_tape
+    from canario_sim.backtest.alarms import false_alarms
+    from canario_sim.backtest.backtest import Alarms, Backtest, Judged
+    from canario_sim.backtest.judging import judge_tape
+
     from .read import read_sessions, read_tape
     from .recording import Recording
 
@@ -28,9 +29,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "alarms": ("false_alarms",),
-    "backtest": ("Alarms", "Backtest", "Judged"),
-    "judging": ("judge_tape",),
+    ".backtest.alarms": ("false_alarms",),
+    ".backtest.backtest": ("Alarms", "Backtest", "Judged"),
+    ".backtest.judging": ("judge_tape",),
     "read": ("read_sessions", "read_tape"),
     "recording": ("Recording",),
 }

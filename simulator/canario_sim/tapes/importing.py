@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from canario.tape.schema import ARMS, OUTCOMES, TapeError
+from canario.tape.format import ARMS, OUTCOMES, TapeError
 
 from .access_log import KEYS, NO_TIME, AmbiguousError, Learned, explain, learn
 from .doubts import doubts

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 
 __all__ = ["Lines"]
 

@@ -14,15 +14,15 @@ from msgspec import Struct
 
 from canario.control.rollout import Outcome
 from canario.control.worth import worth
-from canario.gate import HEALTH_PATHS
+from canario.gate.gate import HEALTH_PATHS
 from canario.limits import LONGEST_MS
 from canario.plan import RollbackThresholds
 from canario.routing.bucket import MAX_KEY_BYTES, bucket_of
 from canario.tape.writer import identity
 from canario_sim.streams import Floats
 
+from .paths import OTHER, named, route_of
 from .recording import BAD, GOOD, NEUTRAL, Recording
-from .routes import OTHER, named, route_of
 
 __all__ = [
     "LEFT",

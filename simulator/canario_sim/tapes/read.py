@@ -17,7 +17,7 @@ from canario.control.violation import Violation
 from canario.limits import LATEST, LONGEST_MS
 from canario.plan import Plan
 from canario.routing.bucket import BUCKETS
-from canario.tape.schema import FORMAT, VERSIONS, TapeError
+from canario.tape.format import FORMAT, VERSIONS, TapeError
 from canario_sim.streams import Ints
 
 from .join import joined

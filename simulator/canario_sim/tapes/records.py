@@ -7,7 +7,7 @@ from math import isnan, nan
 from typing import Any
 
 from canario.limits import LONGEST_MS
-from canario.tape.schema import ARMS, OUTCOMES
+from canario.tape.format import ARMS, OUTCOMES
 
 from .parsed import (
     LEFT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .base import Arrivals
 from .modulated import MarkovModulated, State
 from .population import LognormalActivity, ParetoActivity, Population
-from .replay import Replay
+from .replayed import Replay
 from .self_exciting import SelfExciting
 from .sessions import Sessions
 from .steady import Bursts, Constant, Diurnal, Poisson, Ramp

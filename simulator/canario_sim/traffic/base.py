@@ -10,7 +10,7 @@ from typing import Annotated, Self
 import numpy as np
 from msgspec import Meta
 
-from canario_sim.spec import Spec
+from canario.spec import Spec
 from canario_sim.streams import Bytes, Floats, Ints, Numbers, generator, seed_of
 
 from .population import Population

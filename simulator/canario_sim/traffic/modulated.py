@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from canario_sim.spec import Positive, Spec
+from canario.spec import Positive, Spec
 from canario_sim.streams import Floats, child, generator, seed_of
 
 from .base import TrafficBase, poisson

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from canario_sim.spec import Spec
+from canario.spec import Spec
 from canario_sim.streams import Floats, Ints, generator, seed_of
 
 from .lookup import Lookup

@@ -12,7 +12,7 @@ import numpy as np
 from canario.config import ConfigError
 from canario.limits import LATEST
 
-from .recording import Named, Recording, recording_of
+from .recorded import Named, Recording, recording_of
 
 __all__ = ["COLUMNS", "from_csv"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from canario.config import ConfigError
-from canario.tape.schema import TapeError
+from canario.tape.format import TapeError
 from canario_sim.tapes.read import read_tape
 
-from .recording import Recording, recording_of
+from .recorded import Recording, recording_of
 
 __all__ = ["from_tape"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from canario_sim.spec import Positive
+from canario.spec import Positive
 from canario_sim.streams import Floats, generator, seed_of
 
 from .base import Rate, TrafficBase

@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.random import Generator
 
+from canario.spec import Spec
 from canario_sim.distributions import Gamma, Lognormal, Sampler
-from canario_sim.spec import Spec
 from canario_sim.streams import Floats, Ints, child, generator, seed_of
 
 __all__ = ["Sessions", "gathered"]

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from canario_sim.spec import Positive, Seconds
+from canario.spec import Positive, Seconds
 from canario_sim.streams import Floats
 
 from .base import Rate, TrafficBase, poisson

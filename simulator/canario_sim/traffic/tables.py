@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from canario.config import ConfigError
 from canario.limits import MOST
-from canario_sim.spec import Positive
+from canario.spec import Positive
 from canario_sim.streams import Floats
 
 from .base import Rate, TrafficBase

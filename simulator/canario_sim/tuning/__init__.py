@@ -13,8 +13,8 @@ from .result import (
     Tuning,
     json_text,
 )
+from .sample_sizes import requests_to_tell
 from .search import Search, tune
-from .telling import requests_to_tell
 
 __all__ = [
     "Check",

@@ -17,7 +17,7 @@ import numpy as np
 from canario.judges.alternatives import DELTAS
 from canario.judges.change import Change
 from canario.judges.eprocess import EProcess, Increment
-from canario.judges.logs import log_of
+from canario.judges.logarithms import log_of
 from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight
 from canario.plan import Deployment

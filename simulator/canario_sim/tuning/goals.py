@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from canario_sim.spec import Positive, Spec
+from canario.spec import Positive, Spec
 
 __all__ = ["Goals", "duration"]
 

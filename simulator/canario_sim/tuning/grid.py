@@ -12,7 +12,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from canario.plan import Deployment, FixedThresholds, RollbackThresholds, Sequential
-from canario_sim.spec import Count, Percent, Positive, Spec
+from canario.spec import Count, Percent, Positive, Spec
 
 __all__ = ["Grid", "Place"]
 

@@ -17,7 +17,7 @@ from .goals import Goals
 from .grid import Grid
 from .judged import judge_all
 from .result import Check, GoalName
-from .tally import begins
+from .sums import begins
 
 __all__ = ["FIRST", "Trial", "checks", "rehearse", "under"]
 

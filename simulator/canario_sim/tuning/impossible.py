@@ -10,20 +10,20 @@ import numpy as np
 
 from canario.control.words import seconds_in_words
 from canario.plan import Deployment
+from canario_sim.chance.draws import Draws
+from canario_sim.chance.requests import CHUNK, Fates
 from canario_sim.distributions import Empirical, Gamma, Lognormal, Mixture
-from canario_sim.draws import Draws
-from canario_sim.faults import AddedLatency, Errors, MultipliedLatency
 from canario_sim.lab.experiment import Condition, seed_number
-from canario_sim.requests import CHUNK, Fates
-from canario_sim.scenario import Scenario
-from canario_sim.service import Service
+from canario_sim.scenario.faults import AddedLatency, Errors, MultipliedLatency
+from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.service import Service
 from canario_sim.streams import Flags
 
 from .goals import Goals
 from .result import Impossible
+from .sample_sizes import divergence, requests_to_see_one, requests_to_tell
 from .scores import Asked, Scored
-from .tally import begins
-from .telling import divergence, requests_to_see_one, requests_to_tell
+from .sums import begins
 
 __all__ = ["cannot_be_told", "impossible"]
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from canario.plan import Deployment
-from canario_sim.expect import Outcome
-from canario_sim.scenario import Scenario
+from canario_sim.scenario.expect import Outcome
+from canario_sim.scenario.scenario import Scenario
 from canario_sim.streams import Floats, Ints
 
 from .crossings import REASONS, Crossings, Why, crossings

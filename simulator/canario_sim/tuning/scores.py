@@ -16,7 +16,7 @@ from canario_sim.streams import Floats, Ints
 from .goals import Goals
 from .grid import Grid, Place
 from .result import GoalName, Point, Scores
-from .tally import Sums
+from .sums import Sums
 
 __all__ = ["Asked", "Scored", "asked"]
 

@@ -16,22 +16,22 @@ from canario import __version__
 from canario.config import ConfigError
 from canario.plan import Deployment, Plan
 from canario_sim.lab.assessment import Described
-from canario_sim.lab.crowd import Progress, run_all
+from canario_sim.lab.executor import Progress, run_all
 from canario_sim.lab.experiment import Condition, Experiment, Policy, Row
 from canario_sim.lab.summary import characteristics
 from canario_sim.lab.workers import Interruption, Workers, interruptible, processes
 
 from . import held_out
 from .choose import best, front, recommended
+from .counted import Notes
 from .goals import Goals
 from .grid import Grid, Place
 from .impossible import impossible
-from .notes import Notes
 from .reasons import reasons
 from .result import HeatMap, Tuning
 from .scores import Scored
 from .shapes import as_it_is, shape_of, suggest
-from .tally import Sums, Tally, Task, add_up, count
+from .sums import Sums, Tally, Task, add_up, count
 
 __all__ = ["Search", "tune"]
 

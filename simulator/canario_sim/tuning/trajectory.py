@@ -22,13 +22,13 @@ from canario.judges.verdict import Evidence, Trigger, Verdict, VerdictKind
 from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight
 from canario.metrics.window import SlidingWindow
-from canario_sim.block import Flown
-from canario_sim.expect import Outcome
-from canario_sim.flights import CANARY, FAILED, FLAGS, GIVEN_UP, NO_FLIGHTS, Flights
-from canario_sim.in_flight import Patience, during, given_up, waited
-from canario_sim.runner import outcome_of, world_of
-from canario_sim.scenario import Scenario
+from canario_sim.scenario.expect import Outcome
+from canario_sim.scenario.scenario import Scenario
 from canario_sim.streams import Flags, Floats, Ints
+from canario_sim.world.block import Flown
+from canario_sim.world.flights import CANARY, FAILED, FLAGS, GIVEN_UP, NO_FLIGHTS, Flights
+from canario_sim.world.rehearsal import outcome_of, world_of
+from canario_sim.world.unfinished import Patience, during, given_up, waited
 
 __all__ = ["Baseline", "End", "Look", "Trajectory", "record"]
 

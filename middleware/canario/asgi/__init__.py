@@ -1,0 +1,5 @@
+"""Over ASGI: the middleware, and what only this protocol has."""
+
+from .middleware import CanaryMiddleware
+
+__all__ = ["CanaryMiddleware"]

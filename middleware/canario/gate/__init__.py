@@ -1,0 +1,1 @@
+"""What the ASGI and the WSGI middleware share, request by request."""

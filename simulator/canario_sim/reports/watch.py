@@ -1,0 +1,183 @@
+"""A rehearsal drawn in the terminal as it goes: its share, both arms, and what has happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from canario.control.events import Started
+from canario.control.rollout import ArmSnapshot, MetricsSnapshot
+from canario.control.words import describe, seconds_in_words
+from canario_sim.scenario.scenario import Scenario
+from canario_sim.terminal import Terminal
+from canario_sim.world.world import World
+
+from .show_simulation import COLOURS, block, columns_of, line_of, strip, style_of
+
+__all__ = ["Watch", "default_speed"]
+
+_LINES = 10  # of what has happened, the latest
+_FRAME = 1 / 20  # seconds between two drawings, at least
+_LONGEST = 20.0  # seconds that a rollout without a hitch is watched
+_SLOW_LIMIT = 5.0  # percent of the requests: the p95 rule
+
+
+def default_speed(scenario: Scenario) -> float:
+    """Rehearsed seconds for each second of watching."""
+    return max(1.0, scenario.plan.deployment.hold_seconds / _LONGEST)
+
+
+class Watch:
+    """Is called with a world at each of its steps, and shows it.
+
+    In a terminal it draws, at a pace that eyes can follow; elsewhere it prints each line as it
+    happens, at once unless a speed is given.
+
+    Args:
+        scenario: What is rehearsed.
+        speed: Rehearsed seconds for each second; None for `default_speed` in a terminal, and for
+            no waiting elsewhere.
+        console: Where.
+        clock: Seconds of the watcher's time.
+        sleep: Waits so many of them.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        speed: float | None,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._console = console or Terminal()
+        self._draws = self._console.is_terminal
+        self._speed = speed or (default_speed(scenario) if self._draws else None)
+        self._scenario = scenario
+        self._clock = clock
+        self._sleep = sleep
+        self._live: Live | None = None
+        self._started = self._drawn = 0.0
+        self._lines: list[tuple[float, str, str]] = []
+        self._told = self._noted = 0
+        self.now = 0.0
+
+    def __enter__(self) -> Self:
+        self._started = self._clock()
+        self._drawn = -_FRAME
+        if self._draws:
+            # What it has drawn goes when it is over: the timeline that stays tells the whole.
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, world: World) -> None:
+        """Show the world as it is now, when the watcher's time has come."""
+        self.now = world.now
+        if self._speed is not None:
+            ahead = self.now / self._speed - (self._clock() - self._started)
+            if ahead > 0:
+                self._sleep(ahead)
+        fresh = self._news(world)
+        self._lines += fresh
+        if self._live is None:
+            for at, text, style in fresh:
+                self._console.print(line_of(at, text, style))
+            return
+        over = world.controller.state.phase.terminal
+        if over or self._clock() - self._drawn >= _FRAME:
+            self._drawn = self._clock()
+            self._live.update(self._frame(world), refresh=True)
+
+    def _news(self, world: World) -> list[tuple[float, str, str]]:
+        """What has happened since the last call."""
+        events = world.controller.events
+        started = events[0]
+        assert isinstance(started, Started)
+        fresh = [(note.at, note.text, "magenta") for note in world.notes[self._noted :]]
+        fresh += [
+            (event.at, describe(event, started.deployment), style_of(event))
+            for event in events[self._told :]
+        ]
+        self._told, self._noted = len(events), len(world.notes)
+        return sorted(fresh, key=lambda line: line[0])
+
+    def _frame(self, world: World) -> Group:
+        history = world.controller.metrics_history
+        limits = world.controller.deployment.rollback_thresholds
+        stage = world.controller.deployment.canary_stages[world.controller.state.stage]
+        columns = max(10, min(self._console.width - 44, 100))
+        rows = [
+            Text.assemble(
+                (self._scenario.name, "bold"),
+                f"   {stage.name}   {seconds_in_words(round(world.now))}   × {self._speed:g}",
+            )
+        ]
+        if history:
+            latest = history[-1]
+            rows += [
+                strip(history, columns, title="share        "),
+                *_arms(history, "error rate", limits.max_error_rate, _error_rate, columns),
+                *_arms(
+                    history,
+                    f"over {limits.max_p95_latency_ms:g} ms",
+                    _SLOW_LIMIT,
+                    _slow_share,
+                    columns,
+                ),
+                Text.assemble("verdict      ", (latest.verdict, COLOURS[latest.verdict])),
+            ]
+        rows.append(Text())
+        rows += [line_of(*line) for line in self._lines[-_LINES:]]
+        for row in rows:
+            row.truncate(self._console.width, overflow="ellipsis")
+        return Group(*rows)
+
+
+def _arms(
+    history: Sequence[MetricsSnapshot],
+    title: str,
+    limit: float,
+    rate: Callable[[ArmSnapshot], float | None],
+    columns: int,
+) -> list[Text]:
+    """A line of blocks for each arm, a full one where the canary's limit is reached."""
+    lines = []
+    for arm in ("canary", "baseline"):
+        line = Text(f"{title if arm == 'canary' else '':<13}")
+        for part in columns_of(history, columns):
+            known = [value for each in part if (value := rate(getattr(each, arm))) is not None]
+            most = max(known, default=None)
+            above = arm == "canary" and most is not None and most > limit
+            style = "red" if above else "yellow" if arm == "canary" else "blue"
+            line.append(" " if most is None else block(most, limit), style=style)
+        now = rate(getattr(history[-1], arm))
+        line.append(f"  {arm} " + ("no requests" if now is None else f"{now:.3g} %"))
+        if arm == "canary":
+            line.append(f", limit {limit:g} %", style="dim")
+        lines.append(line)
+    return lines
+
+
+def _error_rate(arm: ArmSnapshot) -> float | None:
+    return arm.error_rate
+
+
+def _slow_share(arm: ArmSnapshot) -> float | None:
+    return arm.slow_rate

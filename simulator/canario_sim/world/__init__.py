@@ -1,0 +1,1 @@
+"""The rehearsed world: what carries the requests while the controller looks on."""

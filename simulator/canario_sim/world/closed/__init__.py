@@ -1,0 +1,1 @@
+"""A world in which requests act on each other: queues, retries, shared dependencies."""
