@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from canario.asgi import CanaryMiddleware
-from canario.context import current_arm
 from canario.controller import CanaryDeploymentController
+from canario.exchange import current_arm
 from canario.plan import Deployment, Plan, Stage
 
 __all__ = ["VARIANTS", "Variant", "make"]

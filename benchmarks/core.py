@@ -19,7 +19,8 @@ from typing import TypeVar
 
 from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
-from canario.gate.gate import Exchange, Gate
+from canario.exchange import Exchange
+from canario.gate.gate import Gate
 from canario.judges.thresholds import ThresholdJudge
 from canario.metrics.recorder import ArmMetrics
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage

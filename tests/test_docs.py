@@ -119,7 +119,7 @@ def test_every_option_of_the_middleware_is_documented() -> None:
     from inspect import signature
 
     from canario.asgi import CanaryMiddleware as Asgi
-    from canario.gate.gate import GateOptions
+    from canario.gate.options import GateOptions
     from canario.wsgi import CanaryMiddleware as Wsgi
 
     text = (ROOT / "docs" / "middleware.md").read_text(encoding="utf-8")

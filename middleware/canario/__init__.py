@@ -2,7 +2,6 @@
 
 from ._version import __version__
 from .config import ConfigError, load_plan
-from .context import current_arm
 from .contracts.report import report_contract_violation
 from .control.events import RollbackReason
 from .control.journal import JournalError
@@ -14,6 +13,7 @@ from .controller import (
     DeploymentResult,
     create_canary_controller,
 )
+from .exchange import current_arm
 from .plan import Deployment, Plan, RollbackThresholds, Routing, Stage
 from .routing import InvalidKeyError, TrafficRouter
 

@@ -124,7 +124,8 @@ def test_an_evaluation_that_takes_for_ever_delays_no_request(stuck: threading.Ev
         asked.append(threading.get_ident())
         stuck.wait(PATIENCE)
 
-    guarded.app.gate.alerts = AlertEvaluator(evaluate, interval=15)
+    assert guarded.app.gate._objectives is not None
+    guarded.app.gate._objectives.alerts = AlertEvaluator(evaluate, interval=15)
 
     async def main() -> None:
         for _ in range(30):

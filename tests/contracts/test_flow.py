@@ -22,11 +22,11 @@ from tests.middleware.asgi_tools import Controller
 from tests.waiting import PATIENCE
 
 from canario import Phase
-from canario.context import present
 from canario.contracts import FlowContract
 from canario.contracts.digest import UndigestibleError, digest
 from canario.control.violation import Violation
-from canario.gate.gate import Exchange, Gate
+from canario.exchange import Exchange, present
+from canario.gate.gate import Gate
 
 FLOW = "decalogo_evaluation"
 

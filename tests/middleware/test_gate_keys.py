@@ -17,7 +17,8 @@ from canario.config import ConfigError
 from canario.control.events import Held
 from canario.control.journal import dump_journal, parse_journal
 from canario.control.words import describe
-from canario.gate.gate import Exchange, Gate
+from canario.exchange import Exchange
+from canario.gate.gate import Gate
 from canario.routing.keys import cookie_value, key_source
 
 

@@ -37,7 +37,7 @@ from tests.report.browsers import Browser, browser
 from canario import Routing, current_arm
 from canario.asgi import CanaryMiddleware as OverASGI
 from canario.config import ConfigError
-from canario.gate.preflight import Answer, Asked, choose
+from canario.preflight import Answer, Asked, choose
 from canario.wsgi import CanaryMiddleware as OverWSGI
 
 ORIGIN = "https://app.example"

@@ -172,9 +172,9 @@ async def alive(app: App) -> AsyncIterator[None]:
 async def named(middleware: OverASGI, *paths: str, lives: bool = True) -> list[str]:
     """The routes that a contract is told for requests of these paths."""
     seen: list[str] = []
-    checker = middleware.gate._checker
+    checker = middleware.gate._checking
     assert checker is not None
-    checker.contract = lambda route, *_: seen.append(route)
+    checker.checker.contract = lambda route, *_: seen.append(route)
     async with AsyncExitStack() as stack:
         if lives:
             await stack.enter_async_context(alive(middleware))

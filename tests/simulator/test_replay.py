@@ -22,7 +22,7 @@ from canario_sim.scenario.faults import Outage
 from canario_sim.scenario.request_kinds import Payload, Route
 from canario_sim.scenario.service import Service
 from canario_sim.traffic import Population, Replay, Schedule, Sessions
-from canario_sim.traffic.recorded import read_recording
+from canario_sim.traffic.recorded_file import read_recording
 
 WHOLE = """at,who,key,route,payload,session
 12.5,x,ana,/upload,large,s1

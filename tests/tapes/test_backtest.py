@@ -17,7 +17,7 @@ from tests.tapes.live import START, live, plan, traffic
 from canario.control.events import Promoted, RolledBack
 from canario.control.rollout import Outcome, Rollout
 from canario.control.violation import Violation
-from canario.gate.gate import Exchange
+from canario.exchange import Exchange
 from canario.plan import Deployment
 from canario_sim.backtest.backtest import OWN
 from canario_sim.lab.experiment import Policy

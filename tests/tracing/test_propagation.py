@@ -18,8 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from tests.tracing.traces import Spans, traced
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
-from canario.context import present
-from canario.gate.gate import Exchange
+from canario.exchange import Exchange, present
 from canario.tracing import TracingManager, get_tracing_manager, trace_flow
 
 # The example of the W3C recommendation.

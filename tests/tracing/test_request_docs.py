@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from canario.tracing.feature_flag import Reason
+from canario.exchange import Reason
 
 PAGE = (Path(__file__).parents[2] / "docs" / "request-spans.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"<!-- run -->\s*```python\n(.*?)```", PAGE, re.DOTALL)

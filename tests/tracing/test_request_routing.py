@@ -32,7 +32,7 @@ from canario import Plan, Stage
 from canario.asgi import CanaryMiddleware
 from canario.config import ConfigError, load_plan
 from canario.control.violation import Violation
-from canario.gate.gate import Exchange
+from canario.exchange import Exchange
 from canario.plan import Routing, Tracing
 from canario.sinks import inline
 from canario.slo import SLOMonitor

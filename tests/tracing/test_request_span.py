@@ -47,7 +47,7 @@ from tests.middleware.asgi_tools import (
 from tests.tracing.request_tools import Provider, attributes, ids
 
 from canario.asgi import CanaryMiddleware
-from canario.context import present
+from canario.exchange import present
 
 BODY: Message = {"type": "http.response.body", "body": b"x"}
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from tests.tracing.traces import Tree, traced
 from tests.waiting import PATIENCE
 
-from canario.context import current_arm, present
-from canario.gate.gate import Exchange
+from canario.exchange import Exchange, current_arm, present
 from canario.tracing import ContextThreadPoolExecutor, carry_context, trace_component, trace_flow
 
 KINDS = ("plain", "coroutine", "generator", "async generator")

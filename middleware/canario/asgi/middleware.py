@@ -10,10 +10,11 @@ from typing import Any, Unpack
 from opentelemetry.context import detach
 
 from canario.asgi_types import App, Message, Receive, Scope, Send
-from canario.context import present
 from canario.controller import CanaryDeploymentController
+from canario.exchange import Exchange, present
 from canario.gate.caching import concerns_caches
-from canario.gate.gate import Exchange, Gate, GateOptions
+from canario.gate.gate import Gate
+from canario.gate.options import GateOptions
 from canario.routing.keys import path_below
 from canario.routing.router import Arm
 from canario.tracing.http_attributes import ASGI
@@ -181,6 +182,7 @@ class CanaryMiddleware:
 class _Call(Exchange):
     """One request: the carrier of its key, and the `receive` and `send` that its app is given."""
 
+    span: RequestSpan | None = None
     extra: Headers = ()  # added to the headers of the response
     _route: str | None = None  # once it is named
     _named = False

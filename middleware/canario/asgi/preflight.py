@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from canario.asgi_types import App, Message, Receive, Scope, Send
-from canario.context import present
+from canario.exchange import Exchange, present
 from canario.gate.both_arms import aside, settled
-from canario.gate.gate import Exchange
-from canario.gate.preflight import Answer
+from canario.preflight import Answer
 from canario.wire import readable, status_code, wire_pairs
 
 __all__ = ["BothArms"]

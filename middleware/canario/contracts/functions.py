@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from canario.context import current_arm
 from canario.control.violation import Violation
+from canario.exchange import current_arm
 from canario.host.fork import ForkSafeLock
 from canario.host.interrupts import pass_on
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from canario.context import present
 from canario.control.violation import Violation
+from canario.exchange import present
 from canario.host.interrupts import pass_on
 from canario.routing.router import Arm
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .gate import Exchange
-from .preflight import Answer, choose
+from canario.exchange import Exchange
+from canario.preflight import Answer, choose
 
 __all__ = ["aside", "settled"]
 

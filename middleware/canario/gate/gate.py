@@ -7,224 +7,61 @@ request. An exception in here is counted as a fault, and the request is served b
 from __future__ import annotations
 
 import os
-import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec.structs import replace
-from opentelemetry.trace import format_trace_id
-
-from canario.alerts.evaluator import AlertEvaluator
 from canario.clock import ManualClock
 from canario.config import ConfigError
-from canario.context import present
-from canario.contracts import ContractChecker, Response, contract_of
-from canario.contracts.by_route import Lookup, RouteContracts, may_be_about
-from canario.contracts.response import ResponseContract
 from canario.control.journal import JournalError
 from canario.control.rollout import Outcome
 from canario.control.state import Phase
 from canario.control.violation import Violation
 from canario.control.worth import worth
 from canario.controller import CanaryDeploymentController
-from canario.gate.caching import adapt, varies_by
-from canario.gate.preflight import Asked, asked
-from canario.gate.route_watch import RouteWatch
+from canario.exchange import Exchange, Finished, present
 from canario.host.fork import Forkable, renew_in_child
 from canario.host.interrupts import pass_on
 from canario.host.ticker import LONGEST_SECONDS, Ticker
 from canario.limits import LONGEST_MS
-from canario.plan import check_token
-from canario.routing.bucket import BUCKETS, InvalidKeyError, key_bytes
-from canario.routing.forced import ClaimRefusedError, ForcedArmReader
-from canario.routing.keys import Carrier, KeySource, cookie_value, key_source
+from canario.preflight import asked
+from canario.routing.bucket import InvalidKeyError
+from canario.routing.keys import Carrier
 from canario.routing.router import Arm
-from canario.routing.template import normal_route
 from canario.stores import JournalLockedError
-from canario.tracing.request import RequestSpan, RequestTracer, as_current
+from canario.tracing.request import RequestTracer
+
+from .caching import adapt, varies_by
+from .checking import Checking
+from .chooser import Chooser
+from .objectives import Objectives
+from .options import (
+    HEALTH_PATHS,
+    KeyFunction,
+    by_route,
+    check_arm_header,
+    forced_arms,
+    recorder_of,
+    user_key_secret,
+)
+from .route_watch import watch_of
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext, TracerProvider
+    from opentelemetry.trace import TracerProvider
 
     from canario.slo import SLOMonitor
-    from canario.tape import Mark, TapeRecorder
-    from canario.tracing.feature_flag import Reason
+    from canario.tape import TapeRecorder
+    from canario.tape.mark import Mark
 
-__all__ = ["HEALTH_PATHS", "Exchange", "Gate", "GateOptions"]
+__all__ = ["Gate"]
 
-# Given the scope or the environ.
-KeyFunction = Callable[[Any], "str | bytes | None"]
-
-HEALTH_PATHS = ("/health", "/healthz", "/livez", "/readyz", "/ping")
+# Told of each request that has ended, after the controller.
+Observer = Callable[[Exchange, Finished], object]
 
 # These answer without doing the work that a latency limit is about.
 _UNTIMED_METHODS = frozenset({"HEAD", "OPTIONS"})
-
-# So many requests are looked at before a release to nobody is warned of.
-_FIRST_KEYS = 50
-
-# A year: an anonymous user should stay in one bucket for as long as releases go on.
-_COOKIE_SECONDS = 365 * 24 * 3600
-
-
-# Response headers that a server, a client or a cache acts upon: the arm's name would break it.
-_TAKEN = frozenset(
-    {"cache-control", "connection", "content-encoding", "content-length", "content-type", "date"}
-    | {"keep-alive", "location", "set-cookie", "trailer", "transfer-encoding", "upgrade", "vary"}
-)
-
-# The flow of requests whose route has no name.
-_UNNAMED = "other"
-
-
-class Exchange:
-    """One request from its arrival to the end of its response.
-
-    The middleware that carries the request fills in what it sees: `status` and
-    `response_headers` when the response starts, `first_at` for a response that is timed to its
-    first message, `complete` with the last message, `left` when the client went away before it,
-    `failed` when the app raised, or its status is none. `body` collects what a contract is to
-    see; None when none is. `reason` says why the request has its arm, and `span` is what it is
-    traced by.
-    """
-
-    # How every exchange begins; most need no more than a few of these changed.
-    gate: Gate | None = None  # once it is admitted
-    arm: Arm = "baseline"
-    started_at = 0.0
-    timed = True
-    perhaps_health = False  # its path may be a health check's once a router has shortened it
-    set_cookie: str | None = None
-    preflight: Asked | None = None  # what it asks for, if it is a preflight of CORS
-    asks_both: bool = False  # whether both versions are to answer it
-    settled: Outcome | None = None  # what it says of the service, where that is known already
-    given: tuple[str, bytes] | None = None  # the cookie's name and the key in it, once given
-    status: int | None = None
-    response_headers: Sequence[tuple[bytes, bytes]] = ()
-    first_at: float | None = None
-    complete = False
-    left = False
-    failed = False
-    observed = False
-    method = ""  # known only where a contract may ask for it
-    body: list[bytes] | None = None
-    body_bytes = 0
-    reason: Reason = "disabled"  # until a share is there to be part of
-    key: bytes | None = None  # kept only where it is to be hashed, for the span or a tape
-    span: RequestSpan | None = None
-    outer: Exchange | None = None  # the same request's, in a release around this one
-    noted_route: str | None = None  # by a framework that tells of it while it serves the request
-    mark: Mark | None = None  # what a tape says of it, where one is recorded
-    abandoned_at: float | None = None  # when it was counted as failed, since nobody was answered
-    pieces = 0  # of a body that has more of them, to tell one that goes on from one that stalls
-    _pieces_seen = 0
-    _silent_since: float | None = None
-    _arrived_at: float | None = None  # where that is not `started_at`
-
-    @property
-    def arrived_at(self) -> float:
-        """See `canario.control.open_requests.Request`."""
-        return self.started_at if self._arrived_at is None else self._arrived_at
-
-    def unwatched(self, seconds: float) -> None:
-        """See `canario.control.open_requests.Request`."""
-        self._arrived_at = self.arrived_at
-        self.started_at += seconds
-        if self.first_at is not None:
-            self.first_at += seconds
-        if self._silent_since is not None:
-            self._silent_since += seconds
-
-    @property
-    def trace_id(self) -> str | None:
-        """Id of the trace that the request belongs to, 32 hex digits; None without one."""
-        return None if self.span is None else self.span.trace_id
-
-    @property
-    def span_context(self) -> SpanContext | None:
-        """What links to the request's span; None without one."""
-        return None if self.span is None else self.span.span.get_span_context()
-
-    def path(self) -> str:
-        """The path below where the app is mounted that serves it, as far as is known by now."""
-        return ""
-
-    def find_route(self) -> str | None:
-        """Template of the route, while the request is being served; None when it has no name."""
-        return None
-
-    def still_timed(self) -> bool:
-        """See `canario.control.open_requests.Request`."""
-        if self.gate is not None:
-            try:
-                self.gate.know_health(self)
-            except BaseException as error:
-                self.gate.fault("reading a path", error)
-        return self.timed
-
-    def silent_since(self, at: float) -> float:
-        """See `canario.control.open_requests.Request`."""
-        if self.pieces != self._pieces_seen:
-            self._pieces_seen, self._silent_since = self.pieces, at
-        return self.started_at if self._silent_since is None else self._silent_since
-
-    def tape_mark(self) -> Mark | None:
-        """See `canario.control.open_requests.Request`."""
-        return None if self.gate is None else self.gate.mark_of(self)
-
-    def given_up(self) -> None:
-        """See `canario.control.open_requests.Request`."""
-        if self.gate is not None:
-            self.gate.give_up(self)
-
-    def see_head(self, status: int | None, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Keep the headers for the contract, or stop where it can say nothing of the response."""
-        if self.gate is not None and self.gate.may_check(status or 0, headers):
-            self.response_headers = headers
-        else:
-            self.body = None
-
-    def collect(self, chunk: Any, limit: int) -> None:
-        """Keep a piece of the body for the contract, as long as the whole fits in `limit`."""
-        if self.body is None:
-            return
-        if type(chunk) is not bytes:
-            try:
-                chunk = memoryview(chunk).tobytes()
-            except TypeError:  # what is not bytes no contract can be shown
-                self.body = None
-                if self.gate is not None:
-                    self.gate.pass_over(f"its body is not bytes but {type(chunk).__name__}")
-                return
-        self.body_bytes += len(chunk)
-        if self.body_bytes <= limit:
-            self.body.append(chunk)
-        else:
-            self.body.clear()  # nobody will look at it
-
-
-class GateOptions(TypedDict, total=False):
-    """The options that both middlewares take; `Gate` says what they mean."""
-
-    key: KeyFunction | None
-    contract: Any
-    contract_routes: Collection[str] | None
-    contract_max_body: int
-    errors: Mapping[str, Collection[int]] | None
-    health_paths: Collection[str]
-    arm_header: str | None
-    monitor: SLOMonitor | None
-    flows: Mapping[str, str] | None
-    tape: str | os.PathLike[str] | TapeRecorder | None
-    spans: bool
-    tracer_provider: TracerProvider | None
-    environ: Mapping[str, str] | None
-    caches: bool
-    preflight: Literal["key", "both"]
 
 
 class Gate(Forkable):
@@ -288,59 +125,55 @@ class Gate(Forkable):
         if preflight not in ("key", "both"):
             raise ConfigError("middleware", "preflight", f"is {preflight!r}; valid: key, both")
         if arm_header is not None:
-            _check_arm_header(arm_header)
-        routing = controller.deployment.routing
+            check_arm_header(arm_header)
         self.controller = controller
         self.max_body = contract_max_body
         self.arm_header = arm_header
-        self.monitor = monitor
-        if monitor is not None:
-            monitor.follow(controller)  # burn rates over windows that fit the present stage
-        self.alerts = None if monitor is None else self._evaluator(monitor)
-        self._flows = _by_route("flows", {r: str(flow) for r, flow in (flows or {}).items()})
-        self._sources = [key_source(spec) for spec in routing.key_sources]
-        self._anonymous = routing.anonymous_cookie
-        self._asked = routing.key_sources
-        if key is not None:
-            self._sources.insert(0, self._function_source(key))
-            self._asked = ("key=", *self._asked)
-        self._caches = caches
-        self._asks_both = preflight == "both"
-        self._varies = varies_by(routing, key is not None)
-        self._keys_seen: list[bool] | None = []  # until they were looked at
+        self._objectives = (
+            None
+            if monitor is None
+            else Objectives(
+                monitor, controller, flows, partial(self._note_fault, "evaluating alerts")
+            )
+        )
         environ = os.environ if environ is None else environ
-        self._forced = _forced_arms(controller, environ)
+        forced = forced_arms(controller, environ)
         self.tracer = (
-            RequestTracer(controller, tracer_provider, _user_key_secret(controller, environ))
+            RequestTracer(controller, tracer_provider, user_key_secret(controller, environ))
             if spans
             else None
         )
-        self.tape = None if tape is None else _recorder(tape)
+        self.tape = None if tape is None else recorder_of(tape)
         self._mark: type[Mark] | None = None
         if self.tape is not None:
             controller.record_to(self.tape)
             self._mark = self.tape.mark
-        self._keeps_keys = self.tape is not None or (
-            self.tracer is not None and self.tracer.names_keys
+        names_keys = self.tracer is not None and self.tracer.names_keys
+        self._chooser = Chooser(
+            controller,
+            key,
+            forced,
+            asks_both=preflight == "both",
+            keeps_keys=self.tape is not None or names_keys,
+            fault=self.fault,
         )
-        self._checker: ContractChecker | None = None
-        if contract is not None:
-            self._checker = ContractChecker(
-                contract_of(contract),
-                self._report,
+        self._caches = caches
+        self._varies = varies_by(controller.deployment.routing, key is not None)
+        self._checking = (
+            None
+            if contract is None
+            else Checking(
+                contract,
+                contract_routes,
+                max_body=contract_max_body,
+                tell=self.report_violation,
                 count=controller.count,
-                limit=contract_max_body,
             )
-        self._contract_routes = (
-            None if contract_routes is None else Lookup(dict.fromkeys(contract_routes, True))
         )
-        self._errors = _by_route("errors", {r: frozenset(c) for r, c in (errors or {}).items()})
+        self._errors = by_route("errors", {r: frozenset(c) for r, c in (errors or {}).items()})
         self._health_paths = frozenset(health_paths)
         self._health_ends = tuple(self._health_paths)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
-        self._telling_ms = self._slow_ms
-        if monitor is not None:
-            self._telling_ms = min(self._slow_ms, monitor.objectives.p95_latency_ms)
         self._begun = False
         self._refused = False  # the journal is another one's; perhaps not for ever
         self._ticker = Ticker(self._look)
@@ -351,10 +184,21 @@ class Gate(Forkable):
         # Requests that the garbage collector ended, with what names their route, and when.
         self._dropped: deque[tuple[Exchange, Callable[[], str | None], float]] = deque()
         self._open = controller.admit
-        self._watch = self._route_watch(errors, flows, contract_routes)
+        watch = watch_of(
+            controller,
+            contract=None if self._checking is None else self._checking.checker.contract,
+            contract_routes=contract_routes,
+            errors=errors,
+            flows=flows,
+            monitored=monitor is not None,
+            taped=self.tape is not None,
+        )
         # Nobody else asks for the name of a route.
-        self.names_routes = self._watch is not None or self._checker is not None
-        self._watching = self._watch is not None
+        self.names_routes = watch is not None or self._checking is not None
+        parts = (self._objectives, watch, self._checking)
+        self._observers: tuple[Observer, ...] = tuple(
+            part.observe for part in parts if part is not None
+        )
 
     def start(self) -> None:
         """Begin the rollout if it has not begun: at the server's start-up or the first request."""
@@ -371,7 +215,7 @@ class Gate(Forkable):
         if self.tracer is not None:
             self.tracer.look()
         self._begun = True  # even if it failed: asking again would only repeat the error
-        if self._refused or self.alerts is not None or self._drives:
+        if self._refused or self._objectives is not None or self._drives:
             self._ticker.start()
 
     def admit(
@@ -410,11 +254,11 @@ class Gate(Forkable):
                 else:
                     exchange.perhaps_health = True
             if controller.router.weight:  # else it is nobody's: an abort beats every claim
-                self._route(exchange, carrier, secure)
+                self._chooser.choose(exchange, carrier, secure)
             elif self.tape is not None:
                 with suppress(InvalidKeyError):
-                    exchange.key = self._key(carrier)
-            if self._checker is not None and method != "HEAD":
+                    exchange.key = self._chooser.key_of(carrier)
+            if self._checking is not None and method != "HEAD":
                 exchange.body = []
                 exchange.method = method
             self._open(exchange)
@@ -447,16 +291,10 @@ class Gate(Forkable):
             self.controller.observe(
                 exchange.arm, outcome, latency_ms, now=now, mark=mark, request=exchange
             )
-            if self.monitor is not None and exchange.abandoned_at is None:
-                self._record(self.monitor, exchange, outcome, latency_ms, route)
-            if self.alerts is not None and now >= self.alerts.due:
-                self.alerts.look(now)
-            if self._watch is not None and (self._watching or route is None):
-                self._see_route(self._watch, exchange, route)
-            # Whoever was given up has been counted as failed: its answer is nobody's any more.
-            late = exchange.abandoned_at is not None
-            if self._checker is not None and exchange.complete and not late:
-                self._submit(self._checker, exchange, route or "")
+            if self._observers:
+                finished = Finished(route, outcome, latency_ms, now)
+                for observe in self._observers:
+                    observe(exchange, finished)
         except BaseException as error:
             self.fault("observing", error)
 
@@ -485,9 +323,9 @@ class Gate(Forkable):
         if made.withheld:
             self.controller.count("cookie_withheld")
             self.controller.warn(
-                f"the cookie {self._anonymous!r} is left out of responses that shared caches may "
-                "store (Cache-Control: public, max-age and the like), since they would give it to "
-                "others; a user is kept in one bucket from the first other response on"
+                f"the cookie {self._chooser.anonymous!r} is left out of responses that shared "
+                "caches may store (Cache-Control: public, max-age and the like), since they would "
+                "give it to others; a user is kept in one bucket from the first other response on"
             )
         return made.headers
 
@@ -500,9 +338,8 @@ class Gate(Forkable):
         """The controller has counted a request as failed while it was in flight, since nobody
         was answered; tell the monitor. Never raises."""
         try:
-            if self.monitor is not None:
-                flow = self.flow_of(exchange.find_route() if self.names_routes else None)
-                self.monitor.record_request(flow, False, None)
+            if self._objectives is not None:
+                self._objectives.give_up(exchange.find_route() if self.names_routes else None)
         except BaseException as error:
             self.fault("observing", error)
 
@@ -535,9 +372,7 @@ class Gate(Forkable):
     def may_check(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """False when the contract can say nothing of a response that begins so. Never raises."""
         try:
-            return self._checker is not None and may_be_about(
-                self._checker.contract, status, headers
-            )
+            return self._checking is not None and self._checking.may_check(status, headers)
         except BaseException as error:
             self.fault("asking a contract", error)
             return False
@@ -546,16 +381,10 @@ class Gate(Forkable):
         """Tell the controller and the monitor of a broken contract. Never raises."""
         try:
             self.controller.report_violation(arm, violation, mark=mark)
-            if self.monitor is not None:
-                self.monitor.record_violation(self.flow_of(violation.route), violation)
-            if self.alerts is not None:
-                self.alerts.soon()
+            if self._objectives is not None:
+                self._objectives.violated(violation)
         except BaseException as error:
             self.fault("reporting a broken contract", error)
-
-    def flow_of(self, route: str | None) -> str:
-        """What the monitor calls the requests of a route."""
-        return self._flows(route or "") or route or _UNNAMED
 
     def fault(self, where: str, error: BaseException) -> None:
         """Count an error of canario's own, or of what it has called.
@@ -568,16 +397,17 @@ class Gate(Forkable):
     def pass_over(self, why: str) -> None:
         """Count a response that its contract is not shown, and say why. Never raises."""
         try:
-            if self._checker is not None:
-                self._checker.pass_over(why)
+            if self._checking is not None:
+                self._checking.checker.pass_over(why)
         except BaseException as error:
             self.fault("passing over a response", error)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until the contract has seen all responses so far, and alerts are evaluated that
         are to be; False when either took longer than `timeout` (s)."""
-        checked = self._checker is None or self._checker.drain(timeout)
-        return checked and (self.alerts is None or self.alerts.drain(timeout))
+        checked = self._checking is None or self._checking.checker.drain(timeout)
+        alerts = None if self._objectives is None else self._objectives.alerts
+        return checked and (alerts is None or alerts.drain(timeout))
 
     def after_fork_in_child(self) -> None:
         """Begin anew: what ticks has stayed behind, and a journal may have."""
@@ -619,8 +449,8 @@ class Gate(Forkable):
         seconds = LONGEST_SECONDS
         if self._drives:
             seconds = controller.tick() - controller.clock()
-        if self.alerts is not None:
-            self.alerts.look(controller.clock())
+        if self._objectives is not None:
+            self._objectives.alerts.look(controller.clock())
             return seconds
         return None if controller.state.phase.terminal or not self._drives else seconds
 
@@ -633,195 +463,12 @@ class Gate(Forkable):
                 mark.flight = mark.STREAM
         return mark
 
-    def _record(
-        self,
-        monitor: SLOMonitor,
-        exchange: Exchange,
-        outcome: Outcome,
-        latency_ms: float | None,
-        route: str | None,
-    ) -> None:
-        """Tell the monitor what the controller was told."""
-        if outcome is Outcome.NEUTRAL:
-            return
-        good = outcome is Outcome.GOOD
-        span = exchange.span
-        slow = latency_ms is not None and latency_ms > self._telling_ms
-        if span is not None and span.kept and (slow or not good):
-            # An example for an alert: whoever is told shall find the trace.
-            monitor.record_request(self.flow_of(route), good, latency_ms, trace_id=span.trace_id)
-        else:
-            monitor.record_request(self.flow_of(route), good, latency_ms)
-
-    def _evaluator(self, monitor: SLOMonitor) -> AlertEvaluator:
-        return AlertEvaluator(
-            monitor.evaluate_alert_rules,
-            interval=monitor.objectives.evaluation_interval_seconds,
-            on_error=partial(self._note_fault, "evaluating alerts"),
-        )
-
     def _note_fault(self, where: str, error: BaseException) -> None:
         """`fault`, on a thread of canario's own, where an interrupt is one like the others."""
         try:
             self.controller.fault(where, error)
         except BaseException as own:
             pass_on(own)
-
-    def _route(self, exchange: Exchange, carrier: Carrier, secure: bool) -> None:
-        controller = self.controller
-        if self._forced is not None:
-            try:
-                forced = self._forced.read(carrier, exchange.started_at)
-            except ClaimRefusedError:
-                controller.count("force_refused")
-            else:
-                if forced is not None:
-                    controller.count("forced")
-                    exchange.arm = forced
-                    exchange.reason = "targeting_match"
-                    return
-        try:
-            key = self._key(carrier)
-        except InvalidKeyError:
-            self._without_key("refused_key", exchange)
-            exchange.reason = "error"
-            return
-        if key is None and exchange.preflight is not None:
-            self._route_preflight(exchange)
-            return
-        if key is None and self._anonymous is not None:
-            key = self._name_anonymous(exchange, self._anonymous, secure)
-        if key is None:
-            self._without_key("no_key", exchange)
-            exchange.reason = "default"
-            return
-        if self._keys_seen is not None and exchange.timed:
-            self._see_key(True)
-        exchange.arm = controller.router.arm_of(key)
-        exchange.reason = "split"
-        if self._keeps_keys:
-            exchange.key = key
-
-    def _route_preflight(self, exchange: Exchange) -> None:
-        """Choose for a preflight without a key: no cookie, since its browser would not keep it."""
-        controller = self.controller
-        controller.count("preflight_no_key")
-        exchange.reason = "default"
-        if self._asks_both:
-            exchange.asks_both = True
-            # By lot: counted for the canary as often as its users come, whoever answers.
-            if secrets.randbelow(BUCKETS) < controller.router.weight:
-                exchange.arm = "canary"
-        else:
-            controller.warn(
-                "CORS preflights have no key, so the baseline answers those of the canary's users, "
-                'too; preflight="both" has both versions asked, and a key source that is in the '
-                "URL (path:, query:) or client sends them where the request will go"
-            )
-
-    def _key(self, carrier: Carrier) -> bytes | None:
-        for source in self._sources:
-            key = source(carrier)
-            if key is not None:
-                return key
-        if self._anonymous is not None:
-            value = cookie_value(carrier, self._anonymous.encode("latin-1"))
-            return key_bytes(value) if value else None
-        return None
-
-    def _route_watch(
-        self,
-        errors: Mapping[str, Collection[int]] | None,
-        flows: Mapping[str, str] | None,
-        contract_routes: Collection[str] | None,
-    ) -> RouteWatch | None:
-        contract = None if self._checker is None else self._checker.contract
-        thresholds = self.controller.deployment.rollback_thresholds
-        named = {
-            "contract": contract.routes if isinstance(contract, RouteContracts) else (),
-            "contract_routes": contract_routes or (),
-            "abandoned_after_by_route": thresholds.abandoned_after_by_route,
-            "errors": errors or (),
-            "flows": (flows or ()) if self.monitor is not None else (),
-        }
-        needed_by = {option for option, routes in named.items() if routes}
-        if isinstance(contract, ResponseContract) and contract.by_route:
-            needed_by.add("contract")
-        if self.monitor is not None:
-            needed_by.add("monitor")
-        if self.tape is not None:
-            needed_by.add("tape")
-        if not needed_by:
-            return None
-        controller = self.controller
-        return RouteWatch(named, sorted(needed_by), controller.warn, controller.count)
-
-    def _see_route(self, watch: RouteWatch, exchange: Exchange, route: str | None) -> None:
-        # What nobody serves has no route, and is no sign of anything.
-        if exchange.status == 404:
-            return
-        if route is None:
-            self.controller.count("no_route")
-        if self._watching and exchange.timed:
-            self._watching = watch.see(route)
-
-    def _function_source(self, function: Any) -> KeySource:
-        if not callable(function) or iscoroutinefunction(function):
-            problem = f"is {function!r}; it must be a function that returns text, bytes or None"
-            raise ConfigError("middleware", "key", problem)
-
-        def find(carrier: Carrier) -> bytes | None:
-            try:
-                key = function(carrier.request())
-                if key is not None and not isinstance(key, str | bytes):
-                    raise TypeError(f"key= returned {key!r}; it must be text, bytes or None")
-            except BaseException as error:
-                self.fault("asking key= for a key", error)
-                raise InvalidKeyError("key= failed") from error
-            return None if key is None else key_bytes(key)
-
-        return find
-
-    def _without_key(self, what: str, exchange: Exchange) -> None:
-        self.controller.count_without_key(what, self._asked)
-        if self._keys_seen is not None and exchange.timed:
-            self._see_key(False)
-
-    def _see_key(self, found: bool) -> None:
-        """Warn early of a release that reaches nobody. Health checks and the like need no key."""
-        seen = self._keys_seen
-        if seen is None:
-            return
-        seen.append(found)
-        if len(seen) < _FIRST_KEYS:
-            return
-        self._keys_seen = None
-        without = seen.count(False)
-        if without > 0.9 * len(seen):
-            self.controller.warn(
-                f"{without} of the first {len(seen)} requests had no key, so the baseline served "
-                f"them and the canary will see hardly anybody; asked was "
-                f"{', '.join(self._asked) or 'nothing'}. Name a source that these requests have in "
-                "routing.key_sources (header:NAME, cookie:NAME, user, client, client:N, "
-                "query:NAME, path:/plans/{id}), set routing.anonymous_cookie, or give the "
-                "middleware key="
-            )
-
-    def _name_anonymous(self, exchange: Exchange, name: str, secure: bool) -> bytes:
-        """Give the user a random key to come back with: it carries the bucket of every release."""
-        outer = exchange.outer
-        while outer is not None:  # a release around this one may have given one under that name
-            if outer.given is not None and outer.given[0] == name:
-                exchange.given = outer.given
-                return outer.given[1]
-            outer = outer.outer
-        key = secrets.token_urlsafe(16)
-        exchange.given = name, key.encode()
-        exchange.set_cookie = (
-            f"{name}={key}; Path=/; Max-Age={_COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
-            + ("; Secure" if secure else "")
-        )
-        return key.encode()
 
     def _worth(
         self, exchange: Exchange, route: str | None, now: float
@@ -847,94 +494,3 @@ class Gate(Forkable):
             left=exchange.left and exchange.first_at is None,
             failed=exchange.failed or not (exchange.complete or exchange.left),
         )
-
-    def _submit(self, checker: ContractChecker, exchange: Exchange, route: str) -> None:
-        if exchange.body is None or exchange.status is None:
-            return
-        if self._contract_routes is not None and not self._contract_routes(route):
-            return
-        fits = exchange.body_bytes <= self.max_body
-        response = Response(
-            exchange.arm,
-            route,
-            exchange.status,
-            exchange.response_headers,
-            b"".join(exchange.body),
-            exchange.span_context,
-            exchange.method,
-            exchange.mark,
-        )
-        if fits:
-            checker.submit(response)
-        else:
-            checker.pass_over(f"its body does not pass through here in {self.max_body} bytes")
-
-    def _report(self, response: Response, violation: Violation) -> None:
-        span = response.span
-        if span is not None and violation.trace_id is None:
-            violation = replace(violation, trace_id=format_trace_id(span.trace_id))
-        with as_current(span):
-            self.report_violation(response.arm, violation, response.mark)
-
-
-def _by_route(option: str, values: Mapping[str, Any]) -> Lookup:
-    known: dict[str, str] = {}
-    for route in values:
-        other = known.setdefault(normal_route(route), route)
-        if values[other] != values[route]:
-            problem = f"{other!r} and {route!r} are one route, but for parameters' names"
-            raise ConfigError("middleware", option, problem)
-    return Lookup(values)
-
-
-def _check_arm_header(name: str) -> None:
-    try:
-        check_token("arm_header", name, "header")
-        if name.lower() in _TAKEN:
-            raise ValueError(f"arm_header is {name!r}, which means something else already")
-    except ValueError as error:
-        problem = f"{error}; a name such as X-Canary-Arm is valid"
-        raise ConfigError("middleware", "arm_header", problem) from error
-
-
-def _recorder(tape: str | os.PathLike[str] | TapeRecorder) -> TapeRecorder:
-    from canario.tape import TapeRecorder  # what brings SQLite is imported where it is used
-
-    return tape if isinstance(tape, TapeRecorder) else TapeRecorder(tape)
-
-
-def _user_key_secret(
-    controller: CanaryDeploymentController, environ: Mapping[str, str]
-) -> bytes | None:
-    variable = controller.plan.tracing.user_key_secret_env
-    if variable is None:
-        return None
-    secret = environ.get(variable, "").encode()
-    if not secret:
-        raise ConfigError(
-            variable,
-            "",
-            "is empty or not set; tracing.user_key_secret_env names it for the HMAC secret",
-        )
-    return secret
-
-
-def _forced_arms(
-    controller: CanaryDeploymentController, environ: Mapping[str, str]
-) -> ForcedArmReader | None:
-    plan = controller.deployment.routing.forced_arms
-    if plan is None:
-        return None
-    secret = None
-    if plan.secret_env is not None:
-        secret = environ.get(plan.secret_env, "").encode()
-        if not secret:
-            raise ConfigError(
-                plan.secret_env, "", "is empty or not set; forced_arms names it for the HMAC secret"
-            )
-    try:
-        return ForcedArmReader(plan, controller.deployment_id, secret)
-    except ValueError as error:
-        raise ConfigError(
-            "plan", "deployment.routing.forced_arms.trusted_peers", str(error)
-        ) from error

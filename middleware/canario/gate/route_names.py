@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from canario.context import present
+from canario.exchange import present
 
 __all__ = ["DjangoRoutes", "falcon_routes", "listen_to_quart", "sanic_route"]
 

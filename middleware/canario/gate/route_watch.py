@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
+from canario.contracts.by_route import RouteContracts
+from canario.contracts.response import ResponseContract
+from canario.controller import CanaryDeploymentController
+from canario.exchange import Exchange, Finished
 from canario.routing.template import normal_route
 
-__all__ = ["RouteWatch"]
+__all__ = ["RouteWatch", "watch_of"]
 
 # So many requests are looked at.
 _FIRST = 100
@@ -41,6 +46,17 @@ class RouteWatch:
         self._warn = warn
         self._count = count
         self._seen: Counter[str | None] = Counter()
+        self._watching = True
+
+    def observe(self, exchange: Exchange, finished: Finished) -> None:
+        """A request has ended. What nobody serves has no route, and is no sign of anything."""
+        if exchange.status == 404:
+            return
+        route = finished.route
+        if route is None:
+            self._count("no_route", 1)
+        if self._watching and exchange.timed:
+            self._watching = self.see(route)
 
     def see(self, route: str | None) -> bool:
         """Look at the route of one more request. False when there is nothing more to look for."""
@@ -81,3 +97,34 @@ def _nearest(route: str, known: Mapping[str, str]) -> str:
 
     close = difflib.get_close_matches(normal_route(route), known, n=1)
     return f" (did you mean {known[close[0]]!r}?)" if close else ""
+
+
+def watch_of(
+    controller: CanaryDeploymentController,
+    *,
+    contract: Any,
+    contract_routes: Collection[str] | None,
+    errors: Mapping[str, Collection[int]] | None,
+    flows: Mapping[str, str] | None,
+    monitored: bool,
+    taped: bool,
+) -> RouteWatch | None:
+    """The watch over the routes that a gate's options name; None where no option needs any."""
+    thresholds = controller.deployment.rollback_thresholds
+    named = {
+        "contract": contract.routes if isinstance(contract, RouteContracts) else (),
+        "contract_routes": contract_routes or (),
+        "abandoned_after_by_route": thresholds.abandoned_after_by_route,
+        "errors": errors or (),
+        "flows": (flows or ()) if monitored else (),
+    }
+    needed_by = {option for option, routes in named.items() if routes}
+    if isinstance(contract, ResponseContract) and contract.by_route:
+        needed_by.add("contract")
+    if monitored:
+        needed_by.add("monitor")
+    if taped:
+        needed_by.add("tape")
+    if not needed_by:
+        return None
+    return RouteWatch(named, sorted(needed_by), controller.warn, controller.count)

@@ -11,7 +11,7 @@ from canario.control.violation import Violation
 from canario.routing.router import Arm
 
 if TYPE_CHECKING:
-    from .tape_recorder import Mark
+    from .mark import Mark
 
 __all__ = ["Began", "Item", "Row", "Told", "Unfinished", "Violated"]
 

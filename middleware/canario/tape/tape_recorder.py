@@ -9,44 +9,44 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Protocol
 
 from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.host.background import BackgroundQueue
 from canario.routing.router import Arm
 
-from .format import FLIGHTS
 from .items import Began, Item, Told, Unfinished, Violated
+from .mark import Mark
 from .writer import TapeWriter
 
 if TYPE_CHECKING:
     from canario.control.events import Event
     from canario.control.open_requests import Request
-    from canario.controller import CanaryDeploymentController
+    from canario.plan import Plan
 
-__all__ = ["Mark", "TapeRecorder"]
+__all__ = ["Recorded", "TapeRecorder"]
 
 
-class Mark(Struct, gc=False):
-    """What a tape says of a request beside its outcome: when it arrived, from whom, and its route.
+class Recorded(Protocol):
+    """Whose rollout a tape records: a controller."""
 
-    `key` is what the request is routed by; it is hashed before it is written. `n` is the number
-    that the request gets on the tape, once it is there. `flight` is a place in `schema.FLIGHTS`.
-    """
+    @property
+    def plan(self) -> Plan:
+        """What its verdicts follow from."""
 
-    at: float | None = None
-    key: bytes | None = None
-    route: str | None = None
-    n: int | None = None
-    flight: int = 0
+    @property
+    def requests_in_flight(self) -> Sequence[Request]:
+        """The requests that have not ended."""
 
-    UNTIMED: ClassVar[int] = FLIGHTS.index("untimed")
-    TIMED: ClassVar[int] = FLIGHTS.index("timed")
-    STREAM: ClassVar[int] = FLIGHTS.index("stream")
-    ABANDONED: ClassVar[int] = FLIGHTS.index("abandoned")
+    def count(self, what: str, times: int = 1) -> None:
+        """Add to a counter."""
+
+    def warn(self, what: str) -> None:
+        """Log once what an operator should know."""
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Count an error inside canario."""
 
 
 class TapeRecorder:
@@ -102,7 +102,7 @@ class TapeRecorder:
         self._told_of: Counter[str] = Counter()  # of what is lost, what the controller has counted
         self._waiting: list[Item] = []
         self._asked = False
-        self._controller: CanaryDeploymentController | None = None
+        self._controller: Recorded | None = None
         self._writer = TapeWriter(
             self.path, secret or os.urandom(32), max_bytes=max_bytes, max_files=max_files
         )
@@ -148,9 +148,7 @@ class TapeRecorder:
 
     # -- towards the controller, which holds its lock
 
-    def follow(
-        self, controller: CanaryDeploymentController, events: Sequence[Event], now: float
-    ) -> None:
+    def follow(self, controller: Recorded, events: Sequence[Event], now: float) -> None:
         """Record what `controller` is told from now on; `events` is its journal so far."""
         if self._controller not in (None, controller):
             raise ValueError(f"{self!r} records another controller; give each a tape of its own")

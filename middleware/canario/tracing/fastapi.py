@@ -21,7 +21,7 @@ from typing import Any
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanContext, SpanKind, Tracer, set_span_in_context
 
-from canario.context import present
+from canario.exchange import present
 
 __all__ = ["share_with_fastapi"]
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import json
 
 from canario.control.state import Phase, State
+from canario.exchange import Reason
 from canario.plan import Deployment
 from canario.routing.router import Arm
 
 if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController
 
-__all__ = ["FlagAttributes", "Reason", "key_id", "plan_digest", "stage_name"]
-
-# Why a request has its arm, in the well-known words of feature_flag.result.reason.
-Reason = Literal["split", "targeting_match", "default", "error", "static", "disabled"]
+__all__ = ["FlagAttributes", "key_id", "plan_digest", "stage_name"]
 
 _ID_BYTES = 16
 

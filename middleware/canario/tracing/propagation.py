@@ -9,7 +9,7 @@ from opentelemetry import baggage
 from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import Getter, Setter
 
-from canario.context import present
+from canario.exchange import present
 from canario.host.interrupts import pass_on
 
 from .run import tell_once

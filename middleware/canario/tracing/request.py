@@ -36,7 +36,7 @@ from .request_span import CLAIM, RequestSpan
 
 if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController
-    from canario.gate.gate import Exchange
+    from canario.exchange import Exchange
 
 __all__ = ["RequestSpan", "RequestTracer", "as_current"]
 
@@ -174,7 +174,7 @@ class RequestTracer:
             if exchange.key is not None and self._secret is not None:
                 rest["feature_flag.context.id"] = key_id(self._secret, exchange.key)
             span.set_attributes(rest)
-        opened = RequestSpan(self, span, name, own=True)
+        opened = RequestSpan(span, name, self.fault, own=True)
         # Also of a span that is not kept: those within are not to become roots of their own.
         opened.context = set_span_in_context(span, context)
         opened.claim(request)
@@ -183,7 +183,7 @@ class RequestTracer:
     def _annotate(
         self, host: Span, exchange: Exchange, request: MutableMapping[str, Any]
     ) -> RequestSpan:
-        found = RequestSpan(self, host, "", own=False)
+        found = RequestSpan(host, "", self.fault, own=False)
         if host.is_recording():
             host.set_attributes(self._flags(exchange.arm, exchange.reason))
             if exchange.key is not None and self._secret is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,8 @@ from opentelemetry.trace import Span, StatusCode, format_trace_id
 from canario.control.rollout import Outcome
 
 if TYPE_CHECKING:
-    from canario.gate.gate import Exchange
+    from canario.exchange import Exchange
 
-    from .request import RequestTracer
 
 __all__ = ["CLAIM", "RequestSpan"]
 
@@ -38,20 +37,22 @@ class RequestSpan:
     __slots__ = (
         "_claimed",
         "_ended_at",
+        "_fault",
         "_name",
         "_raised",
-        "_tracer",
         "_worth",
         "context",
         "own",
         "span",
     )
 
-    def __init__(self, tracer: RequestTracer, span: Span, name: str, *, own: bool) -> None:
+    def __init__(
+        self, span: Span, name: str, fault: Callable[[str, BaseException], object], *, own: bool
+    ) -> None:
         self.span = span
         self.own = own
         self.context: Context | None = None
-        self._tracer = tracer
+        self._fault = fault
         self._name = name
         self._ended_at: int | None = None
         self._raised = False
@@ -97,7 +98,7 @@ class RequestSpan:
                 if "http.route" not in known:
                     self.span.set_attribute("http.route", route)
         except BaseException as error:
-            self._tracer.fault("naming the route on a span", error)
+            self._fault("naming the route on a span", error)
 
     def note_worth(self, outcome: Outcome, latency_ms: float | None) -> None:
         """Say what the controller is told of the request, so that spans which are read back tell
@@ -115,7 +116,7 @@ class RequestSpan:
             if not self.own and self.span.is_recording():
                 self.span.set_attributes(worth)
         except BaseException as error:
-            self._tracer.fault("noting an outcome on a span", error)
+            self._fault("noting an outcome on a span", error)
 
     def mark_end(self) -> None:
         """The last message is out; the span ends as of now, whenever `end` is called."""
@@ -134,7 +135,7 @@ class RequestSpan:
             span.set_attribute("error.type", name)
             span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
         except BaseException as own:
-            self._tracer.fault("recording an exception", own)
+            self._fault("recording an exception", own)
 
     def end(self, exchange: Exchange, status: int | None, route: str | None) -> None:
         """End an own span, once; later calls change nothing. Never raises.
@@ -155,7 +156,7 @@ class RequestSpan:
             finally:
                 span.end(ended_at)
         except BaseException as error:
-            self._tracer.fault("ending a span", error)
+            self._fault("ending a span", error)
 
     def _describe(
         self, span: Span, exchange: Exchange, status: int | None, route: str | None

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
 
 from opentelemetry.context import detach
 
-from canario.context import present
 from canario.controller import CanaryDeploymentController
+from canario.exchange import Exchange, present
 from canario.gate.caching import concerns_caches
-from canario.gate.gate import Exchange, Gate, GateOptions
+from canario.gate.gate import Gate
+from canario.gate.options import GateOptions
 from canario.routing.router import Arm
 from canario.tracing.http_attributes import WSGI
+from canario.tracing.request import RequestSpan
 from canario.wire import on_the_wire, readable, status_code, wire_pairs
 
 from .preflight import BothArms
@@ -103,6 +105,8 @@ class CanaryMiddleware:
 class _Request(Exchange):
     """One request, and where the app may ask for its route."""
 
+    span: RequestSpan | None = None
+
     def __init__(self, environ: WSGIEnvironment, routes: Mapping[Arm, _RouteName]) -> None:
         self._environ = environ
         self._routes = routes
@@ -139,7 +143,7 @@ class _Responder:
     def __init__(
         self,
         options: _Options,
-        exchange: Exchange,
+        exchange: _Request,
         environ: WSGIEnvironment,
         start_response: StartResponse,
     ) -> None:

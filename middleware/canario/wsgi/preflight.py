@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from canario.context import present
+from canario.exchange import Exchange, present
 from canario.gate.both_arms import aside, settled
-from canario.gate.gate import Exchange
-from canario.gate.preflight import Answer
+from canario.preflight import Answer
 from canario.wire import readable, status_code, wire_pairs
 
 if TYPE_CHECKING:

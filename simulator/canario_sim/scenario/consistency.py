@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from canario.limits import MOST
+from canario.plan import Plan
+from canario.routing.router import Arm
 from canario.spec import ARMS
+from canario_sim.traffic import Traffic
 
-from .broken_contracts import ByRate
+from .broken_contracts import ByRate, ContractFailure
 from .clustering import Clustering
-from .faults import Errors, LostCapacity
+from .dependencies import Dependency
+from .expect import Expect
+from .faults import Errors, Fault, LostCapacity
+from .request_kinds import Payload, Route
+from .service import Service
 from .targets import Targeted
 
-if TYPE_CHECKING:
-    from .scenario import Scenario
-
-__all__ = ["check"]
+__all__ = ["Declared", "check"]
 
 
-def check(scenario: Scenario) -> None:
+class _Begins(Protocol):
+    @property
+    def at(self) -> float: ...
+
+
+class Declared(Protocol):
+    """What a scenario declares, part by part: see `Scenario`."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def horizon(self) -> float: ...
+    @property
+    def traffic(self) -> Traffic: ...
+    @property
+    def routes(self) -> Sequence[Route]: ...
+    @property
+    def route_names(self) -> Sequence[str]: ...
+    @property
+    def payloads(self) -> Sequence[Payload]: ...
+    @property
+    def payload_names(self) -> Sequence[str]: ...
+    @property
+    def dependencies(self) -> Sequence[Dependency]: ...
+    @property
+    def faults(self) -> Sequence[Fault]: ...
+    @property
+    def contract_failures(self) -> Sequence[ContractFailure]: ...
+    @property
+    def orders(self) -> Sequence[_Begins]: ...
+    @property
+    def expect(self) -> Expect | None: ...
+    def service(self, arm: Arm) -> Service:
+        """How an arm serves."""
+
+
+def check(scenario: Declared) -> None:
     """Raises `ValueError` for the first part that contradicts another."""
     for fault in scenario.faults:
         if isinstance(fault, LostCapacity):
@@ -41,7 +81,7 @@ def check(scenario: Scenario) -> None:
     _check_requests(scenario)
 
 
-def _check_requests(scenario: Scenario) -> None:
+def _check_requests(scenario: Declared) -> None:
     """Refuse what would take hours: a billion requests take some minutes."""
     peak = scenario.traffic.peak
     requests = peak * scenario.horizon
@@ -53,7 +93,7 @@ def _check_requests(scenario: Scenario) -> None:
         )
 
 
-def _check_capacity(scenario: Scenario, fault: LostCapacity) -> None:
+def _check_capacity(scenario: Declared, fault: LostCapacity) -> None:
     for arm in ARMS:
         servers = scenario.service(arm).servers
         if not fault.strikes(arm):
@@ -67,7 +107,7 @@ def _check_capacity(scenario: Scenario, fault: LostCapacity) -> None:
             )
 
 
-def _check_mix(scenario: Scenario) -> None:
+def _check_mix(scenario: Declared) -> None:
     for what, listed in (("routes", scenario.routes), ("payloads", scenario.payloads)):
         for name, times in Counter(one.name for one in listed).items():
             if times > 1:
@@ -80,7 +120,7 @@ def _check_mix(scenario: Scenario) -> None:
             raise ValueError(f"{what} are {len(all_names)} with those recorded; at most {most}")
 
 
-def _check_targets(scenario: Scenario, targeted: Targeted) -> None:
+def _check_targets(scenario: Declared, targeted: Targeted) -> None:
     for key in targeted.keys or ():
         if scenario.traffic.number(key) is None:
             raise ValueError(f"keys has {key!r}; {scenario.traffic.valid_keys}")
@@ -94,7 +134,7 @@ def _check_targets(scenario: Scenario, targeted: Targeted) -> None:
                 raise ValueError(f"{what} has {name!r}; the scenario's {what} are {known}")
 
 
-def _check_clustering(scenario: Scenario) -> None:
+def _check_clustering(scenario: Declared) -> None:
     for what, clustering in _clusterings(scenario):
         if clustering.by == "session" and not scenario.traffic.has_sessions:
             raise ValueError(
@@ -109,7 +149,7 @@ def _check_clustering(scenario: Scenario) -> None:
                 service.clustering.check(rate, f"error_rate of the route {route.name} ({arm})")
 
 
-def _check_dependencies(scenario: Scenario) -> None:
+def _check_dependencies(scenario: Declared) -> None:
     names = [each.name for each in scenario.dependencies]
     for each in scenario.dependencies:
         if names.count(each.name) > 1:
@@ -123,7 +163,7 @@ def _check_dependencies(scenario: Scenario) -> None:
                 )
 
 
-def _clusterings(scenario: Scenario) -> Iterator[tuple[str, Clustering]]:
+def _clusterings(scenario: Declared) -> Iterator[tuple[str, Clustering]]:
     for arm in ARMS:
         own = scenario.service(arm).clustering
         if own is not None:
@@ -136,8 +176,8 @@ def _clusterings(scenario: Scenario) -> Iterator[tuple[str, Clustering]]:
             yield "contract_failures", failure.clustering
 
 
-def _check_instants(scenario: Scenario) -> None:
-    parts = {
+def _check_instants(scenario: Declared) -> None:
+    parts: dict[str, Sequence[_Begins]] = {
         "faults": scenario.faults,
         "contract_failures": scenario.contract_failures,
         "orders": scenario.orders,

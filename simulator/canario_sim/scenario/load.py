@@ -24,7 +24,7 @@ from canario_sim.distributions import (
     Mixture,
     Model,
 )
-from canario_sim.traffic.recorded import read_recording
+from canario_sim.traffic.recorded_file import read_recording
 from canario_sim.traffic.tables import read_points
 
 from .request_kinds import Answer, Route

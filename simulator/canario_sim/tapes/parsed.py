@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from canario.control.rollout import Outcome
 from canario.control.worth import worth
-from canario.gate.gate import HEALTH_PATHS
+from canario.gate.options import HEALTH_PATHS
 from canario.limits import LONGEST_MS
 from canario.plan import RollbackThresholds
 from canario.routing.bucket import MAX_KEY_BYTES, bucket_of

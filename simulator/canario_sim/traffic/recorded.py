@@ -1,17 +1,16 @@
-"""Recorded arrivals, read from a file."""
+"""Recorded arrivals, as parallel arrays in order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 
 from canario.config import ConfigError
 from canario_sim.streams import Bytes, Floats, Ints, Numbers
 
-__all__ = ["Recording", "read_recording", "recording_of"]
+__all__ = ["Recording", "recording_of"]
 
 # What fits in the arrays of `Requests`.
 _MOST = {"routes": 65_536, "payload classes": 256}
@@ -48,29 +47,6 @@ class Recording:
     def key_numbers(self) -> dict[str, int]:
         """The number of each key."""
         return {key: number for number, key in enumerate(self.keys)}
-
-
-def read_recording(path: str) -> Recording:
-    """The recording in a tape or a CSV file. Raises `ConfigError` for one that cannot be read."""
-    try:
-        stat = Path(path).stat()
-    except OSError as error:
-        raise ConfigError(path, "", f"cannot be read: {error.strerror}") from error
-    # Thousands of replications replay the same file.
-    return _read(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=4)
-def _read(path: str, changed: int, size: int) -> Recording:  # noqa: ARG001
-    from canario_sim.tapes.read import is_tape
-
-    if is_tape(path):
-        from .recorded_tape import from_tape
-
-        return from_tape(path)
-    from .recorded_csv import from_csv
-
-    return from_csv(path)
 
 
 def recording_of(

@@ -13,7 +13,8 @@ from canario.spec import Positive, Seconds
 from canario_sim.streams import Floats
 
 from .base import Arrivals, TrafficBase
-from .recorded import Recording, read_recording
+from .recorded import Recording
+from .recorded_file import read_recording
 
 __all__ = ["Replay"]
 

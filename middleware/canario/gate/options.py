@@ -1,0 +1,125 @@
+"""What both middlewares can be given, and what is refused of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from canario.config import ConfigError
+from canario.contracts.by_route import Lookup
+from canario.controller import CanaryDeploymentController
+from canario.plan import check_token
+from canario.routing.forced import ForcedArmReader
+from canario.routing.template import normal_route
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from canario.slo import SLOMonitor
+    from canario.tape import TapeRecorder
+
+__all__ = [
+    "HEALTH_PATHS",
+    "GateOptions",
+    "KeyFunction",
+    "by_route",
+    "check_arm_header",
+    "forced_arms",
+    "recorder_of",
+    "user_key_secret",
+]
+
+# Given the scope or the environ.
+KeyFunction = Callable[[Any], "str | bytes | None"]
+
+HEALTH_PATHS = ("/health", "/healthz", "/livez", "/readyz", "/ping")
+
+# Response headers that a server, a client or a cache acts upon: the arm's name would break it.
+_TAKEN = frozenset(
+    {"cache-control", "connection", "content-encoding", "content-length", "content-type", "date"}
+    | {"keep-alive", "location", "set-cookie", "trailer", "transfer-encoding", "upgrade", "vary"}
+)
+
+
+class GateOptions(TypedDict, total=False):
+    """The options that both middlewares take; `Gate` says what they mean."""
+
+    key: KeyFunction | None
+    contract: Any
+    contract_routes: Collection[str] | None
+    contract_max_body: int
+    errors: Mapping[str, Collection[int]] | None
+    health_paths: Collection[str]
+    arm_header: str | None
+    monitor: SLOMonitor | None
+    flows: Mapping[str, str] | None
+    tape: str | os.PathLike[str] | TapeRecorder | None
+    spans: bool
+    tracer_provider: TracerProvider | None
+    environ: Mapping[str, str] | None
+    caches: bool
+    preflight: Literal["key", "both"]
+
+
+def by_route(option: str, values: Mapping[str, Any]) -> Lookup:
+    known: dict[str, str] = {}
+    for route in values:
+        other = known.setdefault(normal_route(route), route)
+        if values[other] != values[route]:
+            problem = f"{other!r} and {route!r} are one route, but for parameters' names"
+            raise ConfigError("middleware", option, problem)
+    return Lookup(values)
+
+
+def check_arm_header(name: str) -> None:
+    try:
+        check_token("arm_header", name, "header")
+        if name.lower() in _TAKEN:
+            raise ValueError(f"arm_header is {name!r}, which means something else already")
+    except ValueError as error:
+        problem = f"{error}; a name such as X-Canary-Arm is valid"
+        raise ConfigError("middleware", "arm_header", problem) from error
+
+
+def recorder_of(tape: str | os.PathLike[str] | TapeRecorder) -> TapeRecorder:
+    from canario.tape import TapeRecorder  # what brings SQLite is imported where it is used
+
+    return tape if isinstance(tape, TapeRecorder) else TapeRecorder(tape)
+
+
+def user_key_secret(
+    controller: CanaryDeploymentController, environ: Mapping[str, str]
+) -> bytes | None:
+    variable = controller.plan.tracing.user_key_secret_env
+    if variable is None:
+        return None
+    secret = environ.get(variable, "").encode()
+    if not secret:
+        raise ConfigError(
+            variable,
+            "",
+            "is empty or not set; tracing.user_key_secret_env names it for the HMAC secret",
+        )
+    return secret
+
+
+def forced_arms(
+    controller: CanaryDeploymentController, environ: Mapping[str, str]
+) -> ForcedArmReader | None:
+    plan = controller.deployment.routing.forced_arms
+    if plan is None:
+        return None
+    secret = None
+    if plan.secret_env is not None:
+        secret = environ.get(plan.secret_env, "").encode()
+        if not secret:
+            raise ConfigError(
+                plan.secret_env, "", "is empty or not set; forced_arms names it for the HMAC secret"
+            )
+    try:
+        return ForcedArmReader(plan, controller.deployment_id, secret)
+    except ValueError as error:
+        raise ConfigError(
+            "plan", "deployment.routing.forced_arms.trusted_peers", str(error)
+        ) from error
