@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ from canario.control.rollout import Rollout
 from canario.plan import Deployment, RollbackThresholds, Stage
 from canario.sinks import inline
 from canario.testing import CapturingSink, ManualClock
+from canario.wsgi import CanaryMiddleware
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 signals = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signals here")
@@ -282,6 +285,53 @@ def test_a_moment_without_a_look_is_served(seconds: float) -> None:
         clock.advance(seconds)
         controller.tick()
     assert not [event for event in controller.events if isinstance(event, Unwatched)]
+
+
+@pytest.mark.parametrize(("works", "slow"), [(True, 1), (False, 0)])
+def test_a_process_that_works_was_not_stopped(
+    works: bool, slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app may keep every other thread from running for long, as a search of `re` does."""
+    used = 0.0
+    monkeypatch.setattr("time.process_time", lambda: used)
+    clock = GoesOn(1000)
+    controller = create_canary_controller("x", environ={}, clock=clock)
+
+    def app(_: object, start_response: Any) -> list[bytes]:
+        nonlocal used
+        used += 10.0 * works
+        clock.advance(10)
+        start_response("200 OK", [])
+        return [b""]
+
+    middleware = CanaryMiddleware(app, controller)
+    assert list(middleware({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: print))
+    controller._ticker.stop()
+    assert controller.counts("baseline").slow == slow
+    gaps = [event for event in controller.events if isinstance(event, Unwatched)]
+    assert len(gaps) == (not works)
+
+
+def test_who_waits_for_a_search_that_holds_all_threads_has_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("canario.controller._UNWATCHED_SECONDS", 0.05)
+    monkeypatch.setattr("canario.controller.LONGEST_SECONDS", 0.02)
+    controller = create_canary_controller("x", environ={}, max_p95_latency_ms=100_000)
+    took = 0.0
+
+    def app(_: object, start_response: Any) -> list[bytes]:
+        nonlocal took
+        began = time.process_time()
+        while time.process_time() - began < 0.3:
+            re.match(r"(a+)+$", "a" * 23 + "b")
+        took = time.process_time() - began
+        start_response("200 OK", [])
+        return [b""]
+
+    middleware = CanaryMiddleware(app, controller)
+    assert list(middleware({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: print))
+    assert controller.totals("baseline").duration.sum_ms >= took * 1000
 
 
 def test_a_clock_that_is_moved_is_watched_all_the_time() -> None:

@@ -191,6 +191,7 @@ class CanaryDeploymentController(Forkable):
         self._ticker = Ticker(self._look)
         self._patience = inf  # how long nobody may look before time counts as unwatched
         self._seen = -inf  # when somebody last looked
+        self._worked = 0.0  # how much CPU time the process had used by then, s
         self._note_due = inf
         # From then on whoever comes first has to see whether time was lost.
         self.next_look = inf
@@ -427,6 +428,8 @@ class CanaryDeploymentController(Forkable):
         if arm not in ("baseline", "canary"):
             refuse_arm(arm)
         told = Violation(message=violation) if isinstance(violation, str) else violation
+        if not isinstance(told, Violation):
+            raise TypeError(f"violation is {violation!r}; it must be a Violation, or text")
         if self._telemetry is not None:
             try:
                 self._telemetry.violation(told, at=at, arm=arm, deployment_id=self.deployment_id)
@@ -765,7 +768,10 @@ class CanaryDeploymentController(Forkable):
         if self._tape is not None:
             self._tape.told(events)
         if self._journal is not None:
-            self._journal.append(events)
+            try:
+                self._journal.append(events)
+            except Exception as error:  # a store of somebody's own, that shall not raise
+                self._journal_failed(error, True)
         self._listeners.queue(events)
 
     def _take_given_up(self) -> None:
@@ -794,6 +800,7 @@ class CanaryDeploymentController(Forkable):
 
     def _look_again(self, at: float) -> None:
         self._seen = max(at, self._seen)
+        self._worked = time.process_time()
         seen_due = inf if self._patience == inf else self._seen + LONGEST_SECONDS
         self.next_look = min(self._note_due, seen_due)
 
@@ -816,6 +823,9 @@ class CanaryDeploymentController(Forkable):
         lost = at - since > self._patience
         if lost:  # which is known to the second
             since = max(since, self._rollout.open.last_sign(at))
+            # What works was not stopped: an app may keep all other threads from running (a search
+            # of `re` does), and the ticker with them. Its users have waited for that.
+            since = min(since + max(time.process_time() - self._worked, 0.0), at)
             lost = at - since > self._patience
         events = self._rollout.unwatched(since, at) if lost else self._rollout.advance(at)
         self._perform(events)

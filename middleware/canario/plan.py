@@ -52,6 +52,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _A_TOKEN = {"pattern": f"^{_TOKEN.pattern}$"}
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 # What a path may have between its slashes, as text: servers have decoded it.
 _LETTERS = r"[^/{}?#%\s]"
 _KEY_SOURCE = re.compile(
@@ -358,6 +360,7 @@ class ForcedArms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         check_token("header", self.header, "header")
         if self.cookie is not None:
             check_token("cookie", self.cookie, "cookie")
@@ -393,6 +396,7 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         if self.salt == "":
             raise ValueError("salt is ''; give some text, or leave it out for the deployment_id")
         for source in self.key_sources:
@@ -409,6 +413,16 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"anonymous_cookie and forced_arms.cookie are both {self.anonymous_cookie!r}; "
                 "give them two names, for one holds a key and the other a claim"
             )
+
+
+def _check_texts(part: Struct) -> None:
+    """Refuse what no journal, span or file can hold: half of a surrogate pair, which Python makes
+    of bytes in the environment that are no UTF-8."""
+    for name in part.__struct_fields__:
+        value = getattr(part, name)
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not text.isascii() and _SURROGATE.search(text):
+                raise ValueError(f"{name} is {text!r}, which is no text that UTF-8 can hold")
 
 
 def _is_key_source(source: object) -> bool:
@@ -438,6 +452,7 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routing: Routing = Routing()
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         if self.deployment_id == "":
             raise ValueError("deployment_id is ''; give the release a name")
         if not self.canary_stages:
@@ -506,6 +521,7 @@ class Tracing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         _check("sampling_rate", self.sampling_rate, 0, 1)
         if self.user_key_secret_env == "":
             raise ValueError("user_key_secret_env is ''; name a variable, or leave it out")

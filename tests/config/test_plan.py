@@ -274,6 +274,26 @@ def test_a_value_made_in_python_is_checked_too(make: Any, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "table",
+    [
+        {"deployment": {"deployment_id": "a\ud800"}},
+        {"deployment": {"routing": {"salt": "\udcff"}}},
+        {"deployment": {"routing": {"key_sources": ["user", "path:/\udcff/{id}"]}}},
+        {"deployment": {"routing": {"forced_arms": {"secret_env": "\udcff"}}}},
+        {"tracing": {"service_name": "\udcff"}},
+    ],
+)
+def test_what_is_no_text_of_utf_8_is_refused_with_the_plan(table: Any, tmp_path: Path) -> None:
+    """Python makes it of other bytes in the environment; no journal, span or file can hold it."""
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(table))
+    with pytest.raises(ConfigError, match="no text that UTF-8 can hold") as caught:
+        load_plan(file)
+    assert str(caught.value).isascii()
+    assert load_plan(document={"deployment": {"deployment_id": "🐤"}}) != Plan()
+
+
+@pytest.mark.parametrize(
     "name",
     ["", "a\r\nSet-Cookie: evil=1", "a\n", "€", "sid; Domain=evil.example", "a b", "a=b", '"a"'],
 )

@@ -191,6 +191,36 @@ def test_each_check_is_in_one_bin_of_its_stage_wherever_a_stage_ends(
     )
 
 
+def test_the_same_bins_are_the_same_evidence_however_often_one_looks() -> None:
+    """Bins of 10 s, looked at every 5 s, and every 10 s: counts, arrivals and masses add up."""
+    half = Increment(
+        Counts(requests=40, errors=6, timed=40, slow=3),
+        Counts(requests=50, errors=2, timed=50, slow=1),
+        arrived=44,
+        baseline_arrived=51,
+    )
+    whole = Increment(
+        half.canary + half.canary,
+        half.baseline + half.baseline,
+        arrived=88,
+        baseline_arrived=102,
+    )
+    settings = Sequential(bin_seconds=10)
+    often, seldom = (
+        Deployment(
+            canary_stages=STAGES,
+            rollback_thresholds=RollbackThresholds(check_interval_seconds=seconds),
+        )
+        for seconds in (5, 10)
+    )
+    assert log_e_values(often, settings, [half] * 8)[1::2] == pytest.approx(
+        log_e_values(seldom, settings, [whole] * 4)
+    )
+    # A bin that ends within a check goes on to that check's end.
+    longer = log_e_values(seldom, Sequential(bin_seconds=11), [whole] * 4)
+    assert longer == log_e_values(seldom, Sequential(bin_seconds=20), [whole] * 4)
+
+
 def test_bins_of_one_check_are_the_checks() -> None:
     one = Counts(requests=50, errors=20, timed=50)
     process = EProcess(plan(0.01, 5), Sequential(bin_seconds=5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from math import comb, exp, inf, log, prod
+from math import ceil, comb, exp, inf, log, prod
 
 import pytest
 from hypothesis import given, settings
@@ -212,6 +212,42 @@ def test_whatever_the_number_of_stages_the_plan_hands_out_all_but_the_rest(stage
     assert sum(masses) == pytest.approx(1 - LATER)
 
 
+@pytest.mark.parametrize(
+    ("checks", "stages", "per_stage", "spread"),
+    [
+        (12, 1, 0.0, 0.47),
+        (12, 2, 0.1, 0.37),
+        (12, 3, 0.1, 0.27),
+        (12, 11, 0.02, 0.27),
+        (1, 1, 0.0, 0.47),
+        (0, 1, 0.0, 0.47),  # a plan that holds no stage is looked at once
+    ],
+)
+def test_what_the_stages_do_not_take_is_spread_over_the_checks(
+    checks: int, stages: int, per_stage: float, spread: float
+) -> None:
+    change = Change(checks, stages)
+    assert change.per_stage == pytest.approx(per_stage)
+    assert change.per_check == pytest.approx(spread / max(checks, 1))
+
+
+def test_checks_that_the_plan_does_not_foresee_share_the_rest_for_ever() -> None:
+    """m N / ((N + j - 1) (N + j)), which after J of them adds up to m J / (N + J)."""
+    change = Change(4, 1)
+    for _ in range(2):
+        change.begin()
+        assert [change.mass(0) for _ in range(4)] == pytest.approx([0.5 + 0.1175, *[0.1175] * 3])
+        overtime = [change.mass(0) for _ in range(30)]
+        assert overtime[:3] == pytest.approx([LATER / 5, LATER * 2 / 15, LATER * 2 / 21])
+        assert sum(overtime) == pytest.approx(LATER * 30 / 34)
+
+
+def test_stages_that_are_skipped_bring_what_they_had() -> None:
+    change = Change(10, 3)
+    change.mass(0)
+    assert change.mass(2) == pytest.approx(2 * AT_STAGES + change.per_check)
+
+
 def test_a_stage_that_is_taken_up_again_is_no_new_stage() -> None:
     change = Change(10, 3)
     assert change.mass(1) == pytest.approx(AT_START + change.per_check)
@@ -231,6 +267,39 @@ def test_sums_of_nothing_and_of_the_infinite() -> None:
     assert log_sum([inf, 0.0], 1.0) == log_sum([0.0], inf) == inf
     assert log_add([inf, -inf, 0.0], -inf) == [inf, -inf, 0.0]
     assert log_add([inf, -inf], 1.0) == [inf, 1.0]
+
+
+def of_one_check(bad: int, events: int, null: float, mass: float) -> float:
+    """E after the first check: the average of the ratios of two binomials, and what is left."""
+    ratios = [
+        binomial(bad, events, float(expit(logit(null) + delta))) / binomial(bad, events, null)
+        for delta in DELTAS
+    ]
+    return mass * sum(ratios) / len(ratios) + 1 - mass
+
+
+def test_the_evidence_of_a_check_is_what_its_limits_and_weights_say() -> None:
+    """10 % may fail, 4 % be slow, and of either kind 1.25 times as many as the baseline's."""
+    weights = Weights(errors=1, slow=2, relative_errors=3, relative_slow=4)
+    settings = Sequential(max_slow_share=4, weights=weights)
+    came = Increment(
+        Counts(requests=40, errors=7, timed=30, slow=3),
+        Counts(requests=60, errors=5, timed=50, slow=4),
+    )
+    mass = AT_START + Change.of(PLAN).per_check
+    values = [
+        of_one_check(7, 40, 0.1, mass),
+        of_one_check(3, 30, 0.04, mass),
+        of_one_check(7, 12, 50 / 110, mass),
+        of_one_check(3, 7, 37.5 / 87.5, mass),
+    ]
+    process = EProcess(PLAN, settings)
+    log_e = process.step(came)
+    assert [exp(each) for each in process.metrics] == pytest.approx(values)
+    expected = sum(w * e for w, e in zip(weights.shares, values, strict=True)) / 10
+    assert exp(log_e) == pytest.approx(expected)
+    shares = [w * e / 10 for w, e in zip(weights.shares, values, strict=True)]
+    assert [exp(each) for each in process.shares()] == pytest.approx(shares)
 
 
 def counts(n: int, errors: int, slow: int) -> Counts:
@@ -312,6 +381,7 @@ def test_without_traffic_of_the_baseline_nothing_is_compared_with_it() -> None:
 def test_the_level_is_reached_first_where_the_path_says() -> None:
     assert first_crossing([0.0, log(99), log(100.1), 0.0], 0.01) == 2
     assert first_crossing([0.0, log(99)], 0.01) is None
+    assert first_crossing([0.0, -log(0.01)], 0.01) == 1
     assert first_crossing([], 0.01) is None
 
 
@@ -337,8 +407,16 @@ def test_fewer_requests_than_it_is_said_to_take_never_suffice(
         assert log_e_good(bad, needed - 1, null) < level
 
 
-def test_nothing_proves_that_never_is_kept() -> None:
-    assert log_e_good(0, 10**6, 0.0) == -inf
+@pytest.mark.parametrize(("null", "needed"), [(0.01, 311), (0.1, 30), (0.5, 5)])
+def test_from_nothing_it_takes_what_the_best_alternative_takes(null: float, needed: int) -> None:
+    """log 20 over what one good request is worth where the odds are e^-3.2 of the null's."""
+    gain = -log(1 - null * (1 - exp(-3.2)))
+    assert at_least(0, 0, null, log(20)) == ceil(log(20) / gain) == needed
+
+
+def test_what_is_proven_takes_no_more() -> None:
+    assert log_e_good(0, 1000, 0.1) > log(20)
+    assert at_least(0, 1000, 0.1, log(20)) == 1000
 
 
 def test_the_limit_of_errors_is_the_thresholds_unless_the_judge_has_its_own() -> None:
@@ -348,6 +426,29 @@ def test_the_limit_of_errors_is_the_thresholds_unless_the_judge_has_its_own() ->
     by_judge = metric_paths(PLAN, Sequential(max_error_rate=1), increments)["errors"]
     assert by_plan == by_judge
     assert by_plan > metric_paths(PLAN, Sequential(), increments)["errors"]
+
+
+def test_a_metric_without_weight_says_nothing_even_where_it_is_infinite() -> None:
+    weights = Weights(errors=0, relative_errors=0, relative_slow=0)
+    process = EProcess(PLAN, Sequential(max_error_rate=0, weights=weights))
+    log_e = process.step(Increment(counts(50, 1, 5)))
+    assert process.metrics[0] == inf
+    assert process.shares() == [-inf, log_e, -inf, -inf]
+    assert log_e == pytest.approx(process.metrics[1])
+
+
+@pytest.mark.parametrize("bin_seconds", [None, 10.0])
+def test_a_rollout_that_begins_again_forgets_all_evidence(bin_seconds: float | None) -> None:
+    process = EProcess(PLAN, Sequential(bin_seconds=bin_seconds))
+    seen = Increment(counts(50, 9, 5), counts(50, 3, 2))
+    courses = []
+    for _ in range(2):
+        process.begin()
+        assert process.metrics == [0.0] * len(METRICS)
+        assert process.log_e == 0
+        assert process.waiting == (Counts(), Counts())
+        courses.append([process.step(seen) for _ in range(5)])
+    assert courses[0] == courses[1]
 
 
 def test_failures_at_the_full_share_are_not_compared_with_successes_of_the_share_before() -> None:

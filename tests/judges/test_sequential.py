@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from canario.control.machine import Command
 from canario.control.rollout import Outcome, Rollout
 from canario.control.violation import Violation
 from canario.judges import make_judge
-from canario.judges.eprocess import Increment, first_crossing, log_e_values
+from canario.judges.eprocess import EProcess, Increment, first_crossing, log_e_values
+from canario.judges.promotion import at_least, log_e_good
 from canario.judges.sequential import SequentialJudge
 from canario.judges.thresholds import ThresholdJudge
 from canario.judges.verdict import Evidence, Trigger, Verdict, VerdictKind
 from canario.metrics.counts import Counts
+from canario.metrics.in_flight import InFlight
 from canario.plan import (
     Deployment,
     FixedThresholds,
@@ -167,6 +170,7 @@ def test_what_waits_for_its_bin_to_be_full_is_not_told_as_evidence() -> None:
     sure.check(evidence(counts(1000, 900), counts(19_000, 19)))
     verdict = sure.check(evidence(counts(1100, 1000), counts(19_100, 19), counts(100), number=1))
     assert ": 900 of 1000 requests failed (90 %), of the baseline's 19 of 19000" in verdict.why
+    assert "above all" not in verdict.why  # of the new stage nothing is judged yet
 
 
 def test_what_is_as_bad_in_both_arms_is_judged_by_the_limit_alone() -> None:
@@ -253,6 +257,49 @@ def test_at_the_end_of_a_stage_contracts_are_judged_as_by_the_thresholds(
         assert mine == fixed
 
 
+def test_where_the_window_is_too_short_the_contracts_of_the_stage_are_judged() -> None:
+    """5 of 100 broke a contract that 4 % may; none of the last ones did."""
+    limits = RollbackThresholds(min_samples=10, contract_budgets={"summary": 4.0})
+    stage = counts(100, violations=5)
+
+    def ends(window: Counts) -> Verdict:
+        made = SequentialJudge(replace(PLAN, rollback_thresholds=limits), Sequential())
+        return made.end_of_stage(
+            Evidence(
+                window=window,
+                stage=stage,
+                broken={"summary": 0},
+                broken_in_stage={"summary": 5},
+                total=stage,
+            )
+        )
+
+    assert ends(counts(10)).kind is VerdictKind.HEALTHY
+    for window in (counts(9), replace(counts(10), timed=9), replace(counts(9), timed=10)):
+        verdict = ends(window)
+        assert (verdict.trigger, verdict.samples) == (Trigger.CONTRACT_VIOLATION, 100)
+    # What is wrong within the window is told of the window.
+    assert (ends(counts(9, violations=1)).samples, ends(counts(9, violations=1)).observed) == (9, 1)
+
+
+def test_a_judge_that_begins_again_is_a_new_one() -> None:
+    """In the middle of a stage, of a bin, and of what speaks against the canary."""
+    for bin_seconds in (None, 10.0):
+        one = judge(bin_seconds=bin_seconds, weights=Weights(slow=0))
+        courses = []
+        for _ in range(2):
+            one.begin()
+            course = []
+            for check in range(1, 6):
+                total = counts(30 * check, 4 * check)
+                seen = evidence(total, counts(30 * check), total, check // 3)
+                flying = InFlight(requests=check, overdue=1)
+                course.append(one.check(replace(seen, in_flight=flying)))
+            courses.append(course)
+        assert courses[0] == courses[1]
+        assert courses[0][-1].observed != courses[0][0].observed
+
+
 def test_a_broken_contract_rolls_back_at_once() -> None:
     rollout = rollout_of(PLAN)
     rollout.observe(1, "canary", Outcome.GOOD, 10)
@@ -291,6 +338,75 @@ def test_what_speaks_against_it_is_told_without_the_good_time_before() -> None:
         events += rollout.advance(rollout.due)
     assert isinstance(events[-1], RolledBack)
     assert "30 of 80 requests failed (37.5 %)" in events[-1].verdict.why
+
+
+def told(*stages: list[tuple[Counts, Counts]], **settings: Any) -> str:
+    """What is said when the last of these checks has rolled back, and none before it."""
+    one = judge(**settings)
+    canary = baseline = Counts()
+    verdicts = []
+    for number, checks in enumerate(stages):
+        for mine, theirs in checks:
+            canary, baseline = canary + mine, baseline + theirs
+            verdicts.append(one.check(evidence(canary, baseline, number=number)))
+    assert [each.kind is VerdictKind.UNHEALTHY for each in verdicts] == [
+        *[False] * (len(verdicts) - 1),
+        True,
+    ]
+    reached = re.match(r"evidence \S+ of [0-9.]+(?:: |, )", verdicts[-1].why)
+    assert reached is not None
+    return verdicts[-1].why[reached.end() :]
+
+
+def test_what_speaks_against_it_begins_where_the_evidence_was_lowest() -> None:
+    """Not at the last check at which there was less than none."""
+    one = EProcess(PLAN, Sequential())
+    canary = [counts(300, 3), counts(300, 3), counts(100, 17), counts(100, 40)]
+    path = [one.step(Increment(each)) and one.metrics[0] for each in canary]
+    assert path[1] < path[2] < 0 < path[3]
+    nothing = Counts()
+    assert told([(each, nothing) for each in canary]) == (
+        "57 of 200 requests failed (28.5 %); at most 10 % may"
+    )
+
+
+def test_checks_that_say_nothing_are_told_with_those_that_speak_against_it() -> None:
+    """Without a failure of either arm there is nothing to compare, and there were requests."""
+    quiet = [(counts(50), counts(60))] * 3
+    assert told([*quiet, (counts(50, 20), counts(60, 1))], weights=RELATIVE) == (
+        "20 of 200 requests failed (10 %), of the baseline's 1 of 240 (0.417 %); at most 1.25 "
+        "times its share may"
+    )
+
+
+RELATIVE = Weights(errors=0, slow=0)
+
+
+def test_of_several_stages_the_one_is_told_that_speaks_loudest() -> None:
+    """Which is not the one with the most failures."""
+    mild, clear = (counts(1000, 70), counts(1000, 40)), (counts(100, 25), counts(100, 2))
+    assert told([mild], [clear], weights=RELATIVE) == (
+        "above all of stage canary_50: 25 of 100 requests failed (25 %), of the baseline's 2 of "
+        "100 (2 %); at most 1.25 times its share may"
+    )
+
+
+def test_stages_before_the_evidence_was_lowest_are_not_told() -> None:
+    well, ill = (counts(1000, 10), counts(1000, 20)), (counts(100, 25), counts(100))
+    assert told([well], [ill], weights=RELATIVE) == (
+        "25 of 100 requests failed (25 %), of the baseline's 0 of 100 (0 %); at most 1.25 times "
+        "its share may"
+    )
+
+
+def test_a_stage_without_one_of_the_arms_says_nothing() -> None:
+    """However little the other one says: here 1.1 times what there was at the beginning."""
+    speaks = counts(40, 6), counts(40, 2)
+    weights = replace(RELATIVE, relative_slow=0)
+    for other in ((counts(500, 100), Counts()), (Counts(), counts(500, 0))):
+        assert told([other], [speaks], weights=weights, alpha=0.9).startswith(
+            "above all of stage canary_50: 6 of 40 requests failed"
+        )
 
 
 def test_a_paused_rollout_is_guarded() -> None:
@@ -398,8 +514,31 @@ def test_what_is_not_proven_is_inconclusive_and_says_how_much_it_takes() -> None
     strict.begin()
     slow = strict.end_of_stage(evidence(counts(400, 4, 16)))
     assert slow.why.startswith("inconclusive: 16 of 400 requests of the stage were slow")
+    # Of two that are lacking the one is told that takes longer.
+    strict.begin()
+    both = strict.end_of_stage(evidence(counts(60, 0, 1)))
+    assert both.needed == at_least(1, 60, 0.05, log(20))
+    assert both.why.partition(", evidence")[0] == (
+        "inconclusive: 1 of 60 requests of the stage were slow, which does not prove less than "
+        f"5 % (evidence {exp(log_e_good(1, 60, 0.05)):.3g} of 20); it takes at least {both.needed}"
+    )
     # Where it is off, the same evidence is enough.
     assert judge().end_of_stage(evidence(counts(40, 1))).kind is VerdictKind.HEALTHY
+
+
+def test_proof_of_exactly_one_over_alpha_is_proof() -> None:
+    met = 0
+    for n in range(40, 120):
+        log_e = log_e_good(1, n, 0.1)
+        alpha = exp(-log_e)
+        if log_e > 0 and -log(alpha) == log_e:  # as floats have it, of some of them
+            met += 1
+            # Much less of it is slow than may be, so that this is proven by far.
+            proven = judge(promotion_alpha=alpha, max_slow_share=60).end_of_stage(
+                evidence(counts(n, 1))
+            )
+            assert proven.kind is VerdictKind.HEALTHY
+    assert met > 3
 
 
 def test_a_deadline_ends_the_wait_for_proof() -> None:
@@ -492,13 +631,13 @@ def test_weights_of_nothing_are_refused() -> None:
 
 
 def test_a_plan_is_explained() -> None:
-    told = dict(explain(plan(alpha=0.001, max_error_rate=2, promotion_alpha=0.05)))
-    rollback = " ".join(told["rollback"])
+    said = dict(explain(plan(alpha=0.001, max_error_rate=2, promotion_alpha=0.05)))
+    rollback = " ".join(said["rollback"])
     assert "reached 1000" in rollback
     assert "0.1 % at most" in rollback
     assert "2 % of its requests fail, 5 % take longer than 500 ms" in rollback
     assert "1.25 times the baseline's share" in rollback
-    assert "proof takes at least" in told["evidence"][1]
+    assert "proof takes at least" in said["evidence"][1]
     only_absolute = dict(explain(plan(weights=Weights(relative_errors=0, relative_slow=0))))
     assert "baseline" not in " ".join(only_absolute["rollback"])
     assert len(only_absolute["evidence"]) == 1
@@ -517,6 +656,18 @@ def test_the_level_is_reached_at_one_over_alpha() -> None:
         if verdict.kind is VerdictKind.UNHEALTHY:
             break
     assert n > 4
+
+
+def test_evidence_of_exactly_one_over_alpha_has_reached_it() -> None:
+    met = 0
+    for n in range(20, 60):
+        seen = evidence(counts(n, n // 3))
+        (log_e,) = log_e_values(PLAN, Sequential(), [Increment(counts(n, n // 3))])
+        alpha = exp(-log_e)
+        if log_e > 0 and -log(alpha) == log_e:  # as floats have it, of some of them
+            met += 1
+            assert judge(alpha=alpha).check(seen).kind is VerdictKind.UNHEALTHY
+    assert met > 3
 
 
 def test_a_live_controller_obeys_a_plan_file_and_its_journal(tmp_path: Path) -> None:

@@ -31,6 +31,14 @@ def test_too_slow_means_that_the_p95_of_the_sorted_latencies_is_above_the_limit(
     assert (verdict.trigger is Trigger.P95_LATENCY) == (p95 > 500)
 
 
+def test_it_takes_a_twentieth_of_slow_requests_whatever_their_number() -> None:
+    """Rounded up; exact where floats no longer are."""
+    for n in (*range(10, 300), 10**18 + 20):
+        enough = -(-n // 20)
+        assert JUDGE.judge(counts(n, slow=enough)).trigger is Trigger.P95_LATENCY
+        assert JUDGE.judge(counts(n, slow=enough - 1)).kind is VerdictKind.HEALTHY
+
+
 @given(
     st.integers(10, 10**9),
     st.decimals(0, 100, places=3),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -194,6 +196,23 @@ def test_a_middleware_that_is_garbage_leaves_no_thread() -> None:
     apps.clear()
     gc.collect()
     until(lambda: not set(tickers()) - before)
+
+
+def test_a_thread_that_dies_with_its_lock_does_not_keep_the_process_from_ending() -> None:
+    """The interpreter ends daemon threads wherever they stand, then collects what they served."""
+    program = """
+from canario.ticker import Ticker
+
+class Served:
+    def look(self):
+        return 1.0
+
+served = Served()
+ticker = Ticker(served.look)
+ticker.start()
+ticker._ended._cond.acquire()  # and nobody is left who would release it
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_a_rollout_that_has_ended_needs_no_thread() -> None:

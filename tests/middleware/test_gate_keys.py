@@ -334,6 +334,37 @@ def test_a_key_that_is_no_text_is_refused_and_said_like_any_other(
     assert controller.counters == {"refused_key": 100}
 
 
+def test_a_function_that_always_fails_is_named_with_its_error_and_no_other_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def find(_: object) -> str:
+        raise LookupError("no session")
+
+    controller = Controller(hold=10, routing=Routing(key_sources=("header:x-user-id",)))
+    here = Gate(controller, key=find)
+    for _ in range(100):
+        controller.time.advance(0.2)
+        here.finish(admit(here, Request([(b"x-user-id", b"ann")])), None)
+    (said,) = warned(caplog)
+    assert "50 of the first 50 requests had no key" in said
+    assert "50 of them gave for one was refused, at first since key= failed: LookupError" in said
+    assert "no session" in said
+    assert "asked was" not in said
+    assert controller.counters == {"refused_key": 100, "faults": 100}
+    (held,) = (event for event in controller.events if isinstance(event, Held))
+    assert held.key_sources == ("key=, which failed: LookupError",)
+
+
+def test_refused_and_missing_keys_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    here = Gate(Controller(), key=lambda asked: "x" * 513 if asked.headers(b"x-user-id") else None)
+    for number in range(50):
+        admit(here, Request([(b"x-user-id", b"ann")] if number % 2 else []))
+    (said,) = warned(caplog)
+    assert "25 of them gave for one was refused, at first since the key has 513 bytes" in said
+    assert "asked was key=, header:x-user-id" in said
+    assert said.endswith("or have key= give one")
+
+
 def test_a_stage_that_waits_says_how_many_had_no_key() -> None:
     controller = Controller(hold=10, routing=Routing(key_sources=("header:x-user-id",)))
     here = Gate(controller, key=lambda _: None)

@@ -14,6 +14,8 @@ from canario.alerts import Severity
 from canario.plan import Objectives
 from canario.slo import BURN_WINDOWS, BurnWindows, SLOMonitor, scaled_windows
 from canario.slo.burn import (
+    BurnRate,
+    ErrorBudget,
     budget_spent,
     burn_rate,
     detection_seconds,
@@ -76,6 +78,22 @@ def test_the_time_until_an_outage_is_seen() -> None:
     assert detection_seconds(14.4, HOUR, BUDGET, 0.0145) == pytest.approx(HOUR, rel=0.01)
 
 
+@pytest.mark.parametrize("lasts", [120.0, 240.0, 500.0, 900.0])
+def test_the_window_forgets_an_outage_when_its_bad_seconds_have_left_it(lasts: float) -> None:
+    """Second by second: a tenth of 600 s may be bad, and half of the outage's events are."""
+    still = 0
+    while sum(0.5 for at in range(600) if still <= at < still + lasts) > 60:
+        still += 1
+    assert reset_seconds(10, 600, 0.01, 0.5, lasts) == still
+
+
+def test_what_never_shows_never_resets() -> None:
+    assert detection_seconds(10, 600, 0.01, 0.1) == math.inf
+    assert detection_seconds(10, 600, 0.01, 0.2) == 300
+    assert reset_seconds(10, 600, 0.01, 0.5, 120) == 0
+    assert reset_seconds(10, 600, 0.01, 0.1, 1e9) == 0
+
+
 def test_the_time_until_an_alert_resets() -> None:
     """58 minutes after an outage that ended when it was seen, at 36 times over 1 h."""
     seen = detection_seconds(36, HOUR, BUDGET, 1.0)
@@ -133,6 +151,95 @@ def test_a_burn_rate_needs_both_windows() -> None:
     assert measured((0, 0), (0, 0)) is None
 
 
+RULE = BurnWindows(
+    name="twice", factor=2, long_seconds=60, short_seconds=5, severity=Severity.WARNING
+)
+
+
+def twice(
+    long: tuple[int, int], short: tuple[int, int], budget: str = "0.1", min_samples: int = 1
+) -> BurnRate:
+    counts = {60.0: long, 5.0: short}
+    return measure_burn(RULE, counts.__getitem__, Fraction(budget), min_samples)
+
+
+def test_a_rule_is_told_as_it_was_measured() -> None:
+    assert twice((30, 100), (2, 8)) == BurnRate(
+        name="twice",
+        factor=2,
+        long_seconds=60,
+        short_seconds=5,
+        severity=Severity.WARNING,
+        rate=0.3 / 0.1,
+        short_rate=2.5,
+        breached=True,
+        clear=False,
+        samples=100,
+        bad=30,
+    )
+
+
+def test_an_alert_may_end_at_nine_tenths_of_its_rate_in_either_window() -> None:
+    def clear(long: tuple[int, int], short: tuple[int, int]) -> bool:
+        return twice(long, short, "0.25").clear
+
+    assert clear((46, 100), (45, 100))
+    assert clear((45, 100), (46, 100))
+    assert clear((46, 100), (0, 1))
+    assert not clear((46, 100), (46, 100))
+    assert not clear((46, 100), (0, 0))  # who sees nothing does not know that it is over
+    assert not clear((0, 0), (0, 0))
+
+
+def test_a_rule_is_broken_by_enough_events_alone() -> None:
+    assert twice((9, 9), (9, 9), min_samples=10).breached is None
+    assert twice((9, 10), (9, 10), min_samples=10).breached is True
+    assert twice((1, 10), (1, 10), min_samples=10).breached is False
+    # However few are asked for, none says nothing.
+    assert twice((0, 0), (0, 0), min_samples=0).breached is None
+    assert twice((1, 1), (1, 1), min_samples=0).breached is True
+
+
+def test_burn_rates_of_nothing_and_of_no_budget() -> None:
+    assert burn_rate(0, 0, 0.1) is None
+    assert burn_rate(1, 2, 0.0) == math.inf
+    assert burn_rate(0, 2, 0.0) == 0
+    assert burn_rate(3, 60, 0.05) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "events", "budget", "rate", "left", "exhausted"),
+    [
+        (0, 0, "0.1", None, None, None),
+        (5, 100, "0.1", 0.5, 50, None),
+        (5, 100, "0.1", 1.0, 50, None),  # what is spent is earned again
+        (5, 100, "0.1", 1.25, 50, 0.5 * 1000 / 1.25),
+        (5, 100, "0.1", None, 50, None),
+        (10, 100, "0.1", 4.0, 0, 0),
+        (20, 100, "0.1", 0.0, -100, 0),
+        (0, 100, "0", 0.0, 100, None),
+        (1, 100, "0", math.inf, 0, 0),
+    ],
+)
+def test_what_is_left_of_a_budget_and_for_how_long(
+    bad: int,
+    events: int,
+    budget: str,
+    rate: float | None,
+    left: float | None,
+    exhausted: float | None,
+) -> None:
+    assert error_budget(bad, events, Fraction(budget), rate, 1000) == ErrorBudget(
+        events=events,
+        bad=bad,
+        allowed=events * float(budget),
+        remaining_percent=left,
+        burn_rate=rate,
+        exhausted_in_seconds=exhausted,
+        period_seconds=1000,
+    )
+
+
 @given(
     st.integers(0, 1000), st.integers(0, 1000), st.sampled_from(["0.001", "0.005", "0.5", "0", "1"])
 )
@@ -166,7 +273,17 @@ def test_a_stage_s_hold_is_the_longest_window_that_pages() -> None:
         (7200, 600),
         (21_600, 1800),
     ]
-    assert [rule.name for rule in rules] == [rule.name for rule in BURN_WINDOWS]
+    told = [(rule.name, rule.factor, rule.severity) for rule in rules]
+    assert told == [(rule.name, rule.factor, rule.severity) for rule in BURN_WINDOWS]
+
+
+def test_no_window_grows_and_none_is_shorter_than_what_is_told_apart() -> None:
+    assert scaled_windows(None) is BURN_WINDOWS
+    assert scaled_windows(6 * HOUR) == scaled_windows(12 * HOUR) == BURN_WINDOWS
+    assert [(rule.long_seconds, rule.short_seconds) for rule in scaled_windows(0.5, 1.0)] == [
+        *((1, 1), (1, 1), (2, 1), (6, 1))
+    ]
+    assert scaled_windows(0.5)[1].long_seconds == 0.5
 
 
 @given(st.floats(1, 1e7), st.sampled_from([0.0, 5.0]))

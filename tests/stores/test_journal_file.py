@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,12 +19,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController, Outcome, create_canary_controller
-from canario.control.events import Event, Paused, StageEntered, Started
+from canario.control.events import Event, Paused, RolledBack, StageEntered, Started
 from canario.control.journal import JournalError, dump_journal, parse_journal
+from canario.control.violation import Violation
 from canario.plan import Deployment
-from canario.stores import JournalFile, JournalLockedError
+from canario.sinks import inline
+from canario.stores import JournalFile, JournalLockedError, MemoryJournal
 from canario.testing import ManualClock
 
 LOG = logging.getLogger("canario")
@@ -468,3 +471,41 @@ def test_what_can_be_no_file_is_refused_in_words(name: str, match: str, tmp_path
     with pytest.raises(JournalError, match=match):
         made.start()
     assert made.router.share == 0
+
+
+def test_a_rollback_is_kept_whatever_is_said_of_what_broke(tmp_path: Path) -> None:
+    """JSON can escape half of a surrogate pair, which UTF-8, and so a journal, does not have."""
+    path = tmp_path / "journal"
+    for violation in ("a \ud83d", Violation(message=LookupError("\udcff"), route=7)):  # type: ignore[arg-type]
+        canary = controller(path)
+        canary.start()
+        canary.report_violation("canary", violation)
+        assert canary.close(PATIENCE)
+        end = parse_journal(path.read_bytes()).events[-1]
+        assert isinstance(end, RolledBack)
+        assert end == canary.events[-1]
+        path.unlink()
+
+
+def test_what_is_no_violation_is_refused() -> None:
+    canary = create_canary_controller("r", environ={})
+    canary.start()
+    with pytest.raises(TypeError, match="violation is None; it must be a Violation, or text"):
+        canary.report_violation("canary", None)  # type: ignore[arg-type]
+    assert canary.state.share == 5
+
+
+def test_a_store_that_raises_keeps_nobody_from_hearing_of_a_rollback() -> None:
+    class Full(MemoryJournal):
+        def append(self, events: Sequence[Event]) -> None:
+            raise OSError(28, "No space left on device")
+
+    heard: list[Event] = []
+    canary = CanaryDeploymentController(
+        deployment_id="r", journal=Full(()), sinks=[inline(heard.append)]
+    )
+    canary.start()
+    canary.report_violation("canary", "broken")
+    assert canary.router.share == 0
+    assert isinstance(heard[-1], RolledBack)
+    assert canary.counters["journal_failed"] == 2

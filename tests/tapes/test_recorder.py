@@ -28,6 +28,8 @@ from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController, Outcome, Plan
 from canario.asgi import CanaryMiddleware
+from canario.control.events import RolledBack
+from canario.control.journal import parse_journal
 from canario.plan import Deployment, Routing, Stage
 from canario.routing.bucket import bucket_of
 from canario.tape import Mark, TapeError, TapeRecorder
@@ -234,6 +236,79 @@ def test_an_error_in_it_never_breaks_a_request(tmp_path: Path) -> None:
     assert recorder.drain(PATIENCE)
     assert recorder.recorded == 5
     assert recorder.close(5)
+
+
+FULL_DISK = """
+import logging, resource, sys, time
+from pathlib import Path
+from canario import CanaryDeploymentController, Deployment, Plan, RollbackThresholds, Stage
+from canario.wsgi import CanaryMiddleware
+
+def disk(most):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+def good(environ, start_response):
+    start_response("200 OK", [])
+    return [b"old"]
+
+def bad(environ, start_response):
+    raise LookupError
+
+logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+thresholds = RollbackThresholds(min_samples=5, check_interval_seconds=0.05)
+deployment = Deployment(
+    deployment_id="x", canary_stages=(Stage(50, 1000),), rollback_thresholds=thresholds)
+c = CanaryDeploymentController(Plan(deployment=deployment), journal=Path(sys.argv[1], "journal"))
+app = CanaryMiddleware(good, c, bad, tape=Path(sys.argv[1], "a.tape.sqlite"), route=lambda _: "/")
+
+def ask(user):
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_USER_ID": str(user)}
+    try:
+        return list(app(environ, lambda *_: print))
+    except LookupError:
+        return [b"new"]
+
+ask(0)
+assert c.drain() and app.gate.tape.drain()
+disk(0)
+user = 0
+while not c.state.phase.terminal:
+    user += 1
+    assert ask(user) in ([b"old"], [b"new"])
+    time.sleep(0.01)
+assert {*map(tuple, map(ask, range(50)))} == {(b"old",)}
+for _ in range(5):  # each of them tries again
+    ask(0)
+    app.gate.tape.drain()
+assert not c.drain(0.2)
+assert c.counters["journal_failed"] and c.counters["tape_dropped"] >= 50, c.counters
+disk(resource.RLIM_INFINITY)
+ask(0)
+assert c.drain() and app.gate.tape.close()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits are POSIX's")
+def test_a_full_disk_breaks_no_request_and_keeps_no_bad_canary_alive(tmp_path: Path) -> None:
+    """Both are gone on with when there is room again; each failure is counted, and told once."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the journal of x cannot be written") == 1
+    assert done.stderr.count("is written again") == 1
+    assert done.stderr.count("canario failed in writing the tape") <= 2  # an error of each kind
+    journal = parse_journal((tmp_path / "journal").read_bytes())
+    assert isinstance(journal.events[-1], RolledBack)
+    # The tries have left no files behind, and the last one tells how it ended.
+    second, first = sorted(tmp_path.glob("*.sqlite"))  # a-2, a
+    recording = read_tape(second)
+    assert recording.dropped >= 50
+    assert tuple(noted.event for noted in recording.journal) == journal.events
+    assert len(read_tape(first)) == len(recording) == 1
 
 
 def test_a_tape_that_is_taken_away_is_begun_anew(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 __all__ = ["Violation"]
 
@@ -22,6 +23,15 @@ class Violation(Struct, frozen=True, kw_only=True):
     path: str | None = None
     route: str | None = None
     trace_id: str | None = None
+
+    def __post_init__(self) -> None:
+        # What is said of a body may hold what the body does, such as half of a surrogate pair:
+        # JSON can escape one and UTF-8 has none, so no journal could keep the rollback.
+        for name in self.__struct_fields__:
+            said = getattr(self, name)
+            if said is None or (isinstance(said, str) and said.isascii()):
+                continue
+            force_setattr(self, name, str(said).encode("utf-8", "backslashreplace").decode())
 
     def __str__(self) -> str:
         at = f" at {self.path}" if self.path else ""

@@ -63,6 +63,7 @@ class Chooser:
             self._sources.insert(0, self._function_source(key))
             self._asked = ("key=", *self._asked)
         self._keys_seen: list[bool] | None = []  # until they were looked at
+        self._keys_refused: list[str] = []  # why, of those
 
     def choose(self, exchange: Exchange, carrier: Carrier, secure: bool) -> None:
         """Set the arm of a request, and the reason. `secure`: whether it came over TLS."""
@@ -80,8 +81,8 @@ class Chooser:
                     return
         try:
             key = self.key_of(carrier)
-        except InvalidKeyError:
-            self._without_key("refused_key", exchange)
+        except InvalidKeyError as error:
+            self._without_key("refused_key", exchange, error)
             exchange.reason = "error"
             return
         if key is None and exchange.preflight is not None:
@@ -140,35 +141,55 @@ class Chooser:
                     raise TypeError(f"key= returned {key!r}; it must be text, bytes or None")
             except BaseException as error:
                 self._fault("asking key= for a key", error)
-                raise InvalidKeyError("key= failed") from error
+                raise _KeyFailedError(f"key= failed: {type(error).__name__}: {error}") from error
             return None if key is None else key_bytes(key)
 
         return find
 
-    def _without_key(self, what: str, exchange: Exchange) -> None:
-        self._controller.count_without_key(what, self._asked)
+    def _without_key(
+        self, what: str, exchange: Exchange, refused: InvalidKeyError | None = None
+    ) -> None:
+        asked = self._asked
+        if isinstance(refused, _KeyFailedError):  # no other source was asked after it
+            asked = (f"key=, which failed: {type(refused.__cause__).__name__}",)
+        self._controller.count_without_key(what, asked)
         if self._keys_seen is not None and exchange.timed:
-            self._see_key(False)
+            self._see_key(False, refused)
 
-    def _see_key(self, found: bool) -> None:
+    def _see_key(self, found: bool, refused: InvalidKeyError | None = None) -> None:
         """Warn early of a release that reaches nobody. Health checks and the like need no key."""
         seen = self._keys_seen
         if seen is None:
             return
+        if refused is not None:
+            self._keys_refused.append(str(refused))
         seen.append(found)
         if len(seen) < _FIRST_KEYS:
             return
         self._keys_seen = None
         without = seen.count(False)
-        if without > 0.9 * len(seen):
-            self._controller.warn(
-                f"{without} of the first {len(seen)} requests had no key, so the baseline served "
-                f"them and the canary will see hardly anybody; asked was "
-                f"{', '.join(self._asked) or 'nothing'}. Name a source that these requests have in "
-                "routing.key_sources (header:NAME, cookie:NAME, user, client, client:N, "
-                "query:NAME, path:/plans/{id}), set routing.anonymous_cookie, or give the "
-                "middleware key="
+        if without <= 0.9 * len(seen):
+            return
+        said = (
+            f"{without} of the first {len(seen)} requests had no key, so the baseline served "
+            "them and the canary will see hardly anybody"
+        )
+        if self._keys_refused:
+            said += (
+                f"; what {len(self._keys_refused)} of them gave for one was refused, at first "
+                f"since {self._keys_refused[0]}"
             )
+        if len(self._keys_refused) < without:
+            otherwise = (
+                "have key= give one" if "key=" in self._asked else "give the middleware key="
+            )
+            said += (
+                f"; asked was {', '.join(self._asked) or 'nothing'}. Name a source that these "
+                "requests have in routing.key_sources (header:NAME, cookie:NAME, user, client, "
+                f"client:N, query:NAME, path:/plans/{{id}}), set routing.anonymous_cookie, or "
+                f"{otherwise}"
+            )
+        self._controller.warn(said)
 
     def _name_anonymous(self, exchange: Exchange, name: str, secure: bool) -> bytes:
         """Give the user a random key to come back with: it carries the bucket of every release."""
@@ -185,3 +206,7 @@ class Chooser:
             + ("; Secure" if secure else "")
         )
         return key.encode()
+
+
+class _KeyFailedError(InvalidKeyError):
+    """What the host's own function raised, or it gave what can be no key."""

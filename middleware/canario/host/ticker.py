@@ -26,15 +26,17 @@ class Ticker:
     """Calls a method again and again on a daemon thread of its own.
 
     Nothing runs before `start`, so a server may fork meanwhile. The thread keeps nobody alive: it
-    ends when the method's object is garbage, at `stop`, or when the method returns None.
+    ends at `stop`, when the method returns None, or at the next look at an object that is garbage.
 
     Args:
         look: A bound method that returns the seconds until it is to be called again, or None.
     """
 
     def __init__(self, look: Look) -> None:
-        self._ended = ended = threading.Event()
-        self._look = WeakMethod(look, lambda _: ended.set())
+        self._ended = threading.Event()
+        # No callback wakes the thread: the collector, or the interpreter at its end, would run it
+        # in the midst of anything, and it takes a lock that may be held, by a dead thread too.
+        self._look = WeakMethod(look)
         self._thread: threading.Thread | None = None
 
     def start(self) -> bool:
@@ -42,12 +44,8 @@ class Ticker:
         thread = self._thread
         if thread is not None and thread.is_alive():  # in a forked child it is not
             return True
-        look = self._look()
-        if look is None:
-            return False
-        ended = self._ended = threading.Event()  # the last one's lock may be a parent's
-        self._look = WeakMethod(look, lambda _: ended.set())
-        self._thread = start_thread("canario-ticker", _run, self._look, ended)
+        self._ended = threading.Event()  # the last one's lock may be a parent's
+        self._thread = start_thread("canario-ticker", _run, self._look, self._ended)
         return self._thread is not None
 
     def stop(self) -> None:

@@ -38,7 +38,7 @@ class Odds:
     __slots__ = ("_costs", "_null")
 
     def __init__(self) -> None:
-        self._null = -1.0
+        self._null: float | None = None
         self._costs: list[float] = []
 
     def log_factors(self, bad: int, events: int, null: float) -> list[float]:

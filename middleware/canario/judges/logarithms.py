@@ -23,9 +23,7 @@ def log_add(terms: Sequence[float], b: float) -> list[float]:
     made = []
     for term in terms:
         above = term - b
-        if above == inf:
-            made.append(term)
-        elif above > 0:
+        if above > 0:
             made.append(term + log1p(exp(-above)))
         else:
             made.append(b + log1p(exp(above)))

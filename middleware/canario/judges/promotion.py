@@ -3,12 +3,12 @@
 The mirror image of `alternatives.Odds`, of the stage's own requests, which began with it: the
 null is that at least a share p₀ of them is bad, the alternatives are odds e^−δ times as large.
 Being the average of likelihood ratios it is a function of two numbers, and may be looked at at
-any time.
+any time. Nothing is better than never: a plan that asks for evidence of less than none is refused.
 """
 
 from __future__ import annotations
 
-from math import ceil, expm1, inf, log, log1p
+from math import ceil, expm1, log, log1p
 
 from .alternatives import DELTAS
 from .logarithms import log_sum
@@ -18,8 +18,6 @@ __all__ = ["at_least", "log_e_good"]
 
 def log_e_good(bad: int, events: int, null: float) -> float:
     """log of the evidence that fewer than a share `null` of events like these is bad."""
-    if null == 0:
-        return -inf  # nothing is better than never
     return log_sum(
         [-delta * bad - events * log1p(null * expm1(-delta)) - log(len(DELTAS)) for delta in DELTAS]
     )
@@ -27,8 +25,6 @@ def log_e_good(bad: int, events: int, null: float) -> float:
 
 def at_least(bad: int, events: int, null: float, level: float) -> int:
     """How many events it takes until log E is `level`, if none of those to come is bad."""
-    if null == 0:
-        return events
     # The evidence of the best alternative bounds that of all of them.
     have = log_e_good(bad, events, null)
     gain = -log1p(null * expm1(-DELTAS[-1]))

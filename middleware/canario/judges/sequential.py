@@ -218,10 +218,10 @@ class SequentialJudge:
     def _against(self, metric: int, waiting: InFlight) -> str:
         """What speaks against the canary by itself, in words; what is overdue is slow already."""
         bad, n = _events(metric, self._judged()[0] - self._since[metric][0])
-        if metric % 2:
+        if metric:
             bad, n = bad + waiting.slow, n + waiting.timed
         said = self._said(metric, bad, n)
-        return f"{self._reached()}: {said}; at most {self._limits[metric % 2]:g} % may"
+        return f"{self._reached()}: {said}; at most {self._limits[metric]:g} % may"
 
     def _against_baseline(self, metric: int) -> str:
         """What speaks against the canary beside the baseline, in words.

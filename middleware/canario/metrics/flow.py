@@ -98,7 +98,6 @@ class FlowMetrics:
         self._longest = max(rings, key=attrgetter("reach"))
         self._rings = tuple(sorted(rings, key=attrgetter("width")))
         self._histogram = SlidingHistogram(window_seconds, SLICES)
-        self.ends = now
         self._advance(now)
 
     def settle(self, now: float) -> None:

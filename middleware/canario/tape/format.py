@@ -113,6 +113,7 @@ def create(path: str | os.PathLike[str]) -> Connection:
 
     # To make the file is to claim its name: of two workers only one can.
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
+    connection = None
     try:
         connection = sqlite3.connect(Path(path), isolation_level=None, check_same_thread=False)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -123,8 +124,20 @@ def create(path: str | os.PathLike[str]) -> Connection:
         # A commit is on the disk, not only in the host's memory: there is one a second.
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
+        discard(path, connection)
         raise OSError(f"{path} cannot be written: {error}") from error
     return connection
+
+
+def discard(path: str | os.PathLike[str], connection: Connection | None) -> None:
+    """Take a tape away that never came to hold anything: a disk that is full is tried again and
+    again, and each try makes one."""
+    if connection is not None:
+        with suppress(Exception):
+            connection.close()
+    for each in (path, f"{os.fspath(path)}-wal", f"{os.fspath(path)}-shm"):
+        with suppress(OSError):
+            os.unlink(each)
 
 
 def reopen(path: str | os.PathLike[str]) -> Connection:

@@ -25,10 +25,11 @@ from .format import (
     INSERT_UNFINISHED,
     INSERT_VIOLATION,
     VERSION,
+    discard,
     put_meta,
     reopen,
 )
-from .items import Began, Item, Row, Unfinished, Violated
+from .items import Began, Item, Row, Told, Unfinished, Violated
 from .rotation import begin_file, remove_oldest
 
 __all__ = ["TapeWriter", "identity"]
@@ -105,16 +106,23 @@ class TapeWriter:
             self._began = items[0].at
             self._new_session(items[0].past, whole=items[0].whole)
             items = items[1:]
-        tape = self._tape or self._resume() or self._begin()
-        tape.execute("BEGIN")
+        past = len(self._past)
         try:
-            self._insert(tape, items)
-            if dropped:
-                put_meta(tape, {"dropped": dropped})
-            tape.execute("COMMIT")
+            tape = self._tape or self._resume() or self._begin()
+            tape.execute("BEGIN")
+            try:
+                self._insert(tape, items)
+                if dropped:
+                    put_meta(tape, {"dropped": dropped})
+                tape.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    tape.execute("ROLLBACK")
+                raise
         except BaseException:
-            with suppress(sqlite3.Error):
-                tape.execute("ROLLBACK")
+            # The rows are lost, and counted so; the journal is told anew by the next file.
+            told = [event for item in items if isinstance(item, Told) for event in item.events]
+            self._past[past:] = told
             raise
 
     def _insert(self, tape: sqlite3.Connection, items: Sequence[Item]) -> None:
@@ -226,10 +234,14 @@ class TapeWriter:
         }
         if self._began is not None:
             meta["began"] = repr(self._began)
-        tape.execute("BEGIN")
-        put_meta(tape, meta)
-        self._tell(tape, self._past, 0)
-        tape.execute("COMMIT")
+        try:
+            tape.execute("BEGIN")
+            put_meta(tape, meta)
+            self._tell(tape, self._past, 0)
+            tape.execute("COMMIT")
+        except BaseException:
+            discard(file, tape)
+            raise
         status = file.stat()
         self._file, self._tape, self._inode = file, tape, (status.st_dev, status.st_ino)
         self.removed += remove_oldest(self._path, self._max_files, file)
