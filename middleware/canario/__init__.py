@@ -6,13 +6,11 @@ from .contracts.report import report_contract_violation
 from .control.events import RollbackReason
 from .control.journal import JournalError
 from .control.machine import CommandRefusedError
+from .control.result import DeploymentResult
 from .control.rollout import Outcome
 from .control.state import Phase
-from .controller import (
-    CanaryDeploymentController,
-    DeploymentResult,
-    create_canary_controller,
-)
+from .controller import CanaryDeploymentController
+from .create import create_canary_controller
 from .exchange import current_arm
 from .plan import Deployment, Plan, RollbackThresholds, Routing, Stage
 from .routing import InvalidKeyError, TrafficRouter

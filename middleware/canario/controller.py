@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import logging
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakMethod, WeakSet, finalize
 
-from msgspec import Struct, json
+from msgspec import json
 from msgspec.structs import replace
 
-from .clock import Clock, ManualClock, system_clock
-from .config import load_plan
+from .clock import Clock, system_clock
 from .control import machine
-from .control.events import Event, Held, RollbackReason, RolledBack, StageEntered, Started
+from .control.events import Event, Held, RolledBack, StageEntered, Started
 from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
 from .control.open_requests import Flights, Request
+from .control.result import ArmTotals, DeploymentResult, result_of
 from .control.rollout import MetricsSnapshot, Outcome, Rollout, refuse_no_observation
 from .control.state import Phase, State, replay
 from .control.violation import Violation
 from .control.words import describe
+from .execution import Fields, execute
 from .host.fork import Forkable, renew_in_child
 from .host.interrupts import pass_on
 from .host.logger import guarded, information
+from .host.notices import Notices
 from .host.ticker import LONGEST_SECONDS, Ticker
 from .judges.verdict import Judge
-from .limits import LATEST, duration_ms, refuse_arm, refuse_instant, truth
+from .limits import LATEST, duration_ms, refuse_arm, refuse_instant
 from .metrics.counts import Counts
-from .metrics.histogram import DurationTotals
 from .metrics.in_flight import InFlight
 from .plan import Deployment, Plan
 from .routing.bucket import key_bytes
@@ -51,23 +51,13 @@ if TYPE_CHECKING:
     from .tape import Mark, TapeRecorder
 
 __all__ = [
-    "ArmTotals",
     "CanaryDeploymentController",
-    "DeploymentResult",
     "JournalMismatchError",
-    "create_canary_controller",
 ]
 
 logger = logging.getLogger("canario")
 
 Sink = Callable[[Event], object]
-Fields = tuple[str, float, bool, bool]
-
-# What an exhausted generator of requests answers.
-_END: Any = object()
-
-# How long `execute_deployment` waits when its generator says that there is no request.
-_IDLE_SECONDS = 0.05
 
 # A live rollout is looked at every second. When nobody has for so long, the process was stopped.
 _UNWATCHED_SECONDS = 3.0
@@ -83,34 +73,6 @@ _LEAVE_SECONDS = 1.0
 
 class JournalMismatchError(JournalError):
     """A journal that belongs to another release or to another plan than the controller's."""
-
-
-class DeploymentResult(Struct, frozen=True, kw_only=True):
-    """How a rollout ended, or where it stands.
-
-    `final_stage` names the last stage that was entered (`canary_5`, …, `full_rollout`);
-    `stages_completed` those that were passed. `rollback_reason` is None unless the canary was
-    withdrawn.
-    """
-
-    deployment_id: str
-    success: bool
-    phase: Phase
-    final_stage: str | None
-    rollback_reason: RollbackReason | None
-    why: str | None
-    stages_completed: tuple[str, ...]
-    metrics_history: tuple[MetricsSnapshot, ...]
-
-
-class ArmTotals(Struct, frozen=True):
-    """Everything counted of one arm since the start; `restart` does not take it back.
-
-    `duration` has the requests that were observed one by one with a latency.
-    """
-
-    counts: Counts
-    duration: DurationTotals
 
 
 class CanaryDeploymentController(Forkable):
@@ -164,7 +126,6 @@ class CanaryDeploymentController(Forkable):
         self.router = TrafficRouter(deployment.routing.salt or name)
         self._rollout = Rollout(deployment, judge, flights)
         self._events: list[Event] = []
-        self._counters: Counter[str] = Counter()
         self._without_key = 0  # requests since the stage began that could not be routed
         self._asked: tuple[str, ...] = ()  # where a key of theirs was looked for
         # Weakly: whoever lets go of a controller ends its thread and its hold on the journal.
@@ -186,8 +147,8 @@ class CanaryDeploymentController(Forkable):
         self._lock = threading.RLock()
         self._inside = False
         self._later: deque[Callable[[], object]] = deque()
-        self._told: set[str] = set()
         self._log = guarded(log)
+        self._notices = Notices(name, self._log)
         self._ticker = Ticker(self._look)
         self._patience = inf  # how long nobody may look before time counts as unwatched
         self._seen = -inf  # when somebody last looked
@@ -245,8 +206,7 @@ class CanaryDeploymentController(Forkable):
     @property
     def counters(self) -> Mapping[str, int]:
         """How often what is out of the ordinary happened: requests without a key, faults, …"""
-        with self._lock:
-            return dict(self._counters)
+        return self._notices.counters
 
     @property
     def due(self) -> float:
@@ -486,8 +446,7 @@ class CanaryDeploymentController(Forkable):
 
     def count(self, what: str, times: int = 1) -> None:
         """Add `times` to the counter `what`."""
-        with self._lock:
-            self._counters[what] += times
+        self._notices.count(what, times)
 
     def count_without_key(self, what: str, asked: tuple[str, ...]) -> None:
         """Count a request that could not be routed, `no_key` or `refused_key`.
@@ -495,30 +454,18 @@ class CanaryDeploymentController(Forkable):
         A stage that is held says how many of its requests there were, and which sources of keys
         were `asked`.
         """
+        self._notices.count(what)
         with self._lock:
-            self._counters[what] += 1
             self._without_key += 1
             self._asked = asked
 
     def warn(self, what: str) -> None:
         """Log once what an operator should know of how this release is set up."""
-        with self._lock:
-            first = what not in self._told
-            self._told.add(what)
-        if first:
-            self._log.warning("%s: %s", self.deployment_id, what)
+        self._notices.warn(what)
 
     def fault(self, where: str, error: BaseException) -> None:
         """Count an error inside canario, and log it the first time that its kind appears."""
-        kind = f"{where}: {type(error).__name__}"
-        with self._lock:
-            self._counters["faults"] += 1
-            first = kind not in self._told
-            self._told.add(kind)
-        if first:
-            self._log.error(
-                "canario failed in %s; requests are served all the same", kind, exc_info=error
-            )
+        self._notices.fault(where, error)
 
     # -- the documented way to run a rollout
 
@@ -567,67 +514,10 @@ class CanaryDeploymentController(Forkable):
         if clock is not None:
             self.clock = clock
             self._know_clock(clock())
-        if inspect.isasyncgenfunction(request_generator):
-            return self._execute_async(request_generator())
-        following = cast("Callable[[], Fields | None]", request_generator)
-        if inspect.isgeneratorfunction(request_generator):
-            following = partial(next, request_generator(), _END)
-        self.start()
-        while not self.state.phase.terminal:
-            before = self.clock()
-            request = following()
-            if request is _END:
-                break
-            if request is None:
-                self._idle()
-            else:
-                self._execute_one(request, before)
-        return self.result()
-
-    async def _execute_async(self, requests: AsyncIterable[Fields]) -> DeploymentResult:
-        import asyncio  # costs 40 ms, and whoever awaits has paid them
-
-        self.start()
-        before = self.clock()
-        if not self.state.phase.terminal:
-            async for request in requests:
-                self._execute_one(request, before)
-                if self.state.phase.terminal:
-                    break
-                before = self.clock()
-                # Let others run even when the generator never waits for anything.
-                await asyncio.sleep(0)
-        return self.result()
-
-    def _execute_one(self, request: Fields, before: float) -> None:
-        request_id, latency_ms, success, contract_valid = request
-        latency_ms = duration_ms("latency_ms", latency_ms)
-        success = truth("success", success)
-        contract_valid = truth("contract_valid", contract_valid)
-        # The arm is what the generator was told: the share has not changed since.
-        arm = self.router.route_request(request_id)
-        clock = self.clock
-        if isinstance(clock, ManualClock) and clock() == before:
-            clock.advance(max(latency_ms, 1.0) / 1000)
-        now = clock()
-        mark = self._mark_of(request_id, before)
-        outcome = Outcome.GOOD if success else Outcome.BAD
-        self.observe(arm, outcome, latency_ms, now=now, mark=mark)
-        if not contract_valid:
-            # Without the id: it is what the user is routed by, and this goes into logs.
-            self.report_violation(arm, "the request broke its contract", now=now, mark=mark)
+        return execute(self, request_generator, self._mark_of)
 
     def _mark_of(self, request_id: str, at: float) -> Mark | None:
-        if self._tape is None:
-            return None
-        return self._tape.mark(at, key_bytes(request_id))
-
-    def _idle(self) -> None:
-        if isinstance(self.clock, ManualClock):
-            self.clock.advance(_IDLE_SECONDS)
-        else:
-            time.sleep(_IDLE_SECONDS)
-        self.tick()
+        return None if self._tape is None else self._tape.mark(at, key_bytes(request_id))
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until the sinks have heard all there is, and the journal is on the disk.
@@ -656,20 +546,7 @@ class CanaryDeploymentController(Forkable):
         with self._lock:
             state, events = self._rollout.state, tuple(self._events)
             history = tuple(self._rollout.history)
-        stages = self.deployment.canary_stages
-        begun = any(isinstance(event, StageEntered) for event in events)
-        passed = len(stages) if state.phase is Phase.COMPLETED else state.stage
-        end = events[-1] if state.phase.withdrawn else None
-        return DeploymentResult(
-            deployment_id=self.deployment_id,
-            success=state.phase is Phase.COMPLETED,
-            phase=state.phase,
-            final_stage=stages[state.stage].name if begun else None,
-            rollback_reason=state.reason,
-            why=describe(end, self.deployment) if end else None,
-            stages_completed=tuple(stage.name for stage in stages[:passed]),
-            metrics_history=history,
-        )
+        return result_of(self.deployment, state, events, history)
 
     def export_metrics(self, path: str | os.PathLike[str]) -> None:
         """Write the result, the events and the counters to `path` as JSON, with its folders."""
@@ -969,61 +846,3 @@ def _weakly(method: Callable[..., object]) -> Callable[..., object]:
         return None if found is None else found(*args)
 
     return call
-
-
-def create_canary_controller(
-    deployment_id: str | None = None,
-    *,
-    canary_5_hold_seconds: float | None = None,
-    canary_25_hold_seconds: float | None = None,
-    full_rollout_hold_seconds: float | None = None,
-    max_error_rate: float | None = None,
-    max_p95_latency_ms: float | None = None,
-    metric_window_seconds: float | None = None,
-    min_samples: int | None = None,
-    check_interval_seconds: float | None = None,
-    config: str | os.PathLike[str] | None = None,
-    environ: Mapping[str, str] | None = None,
-    clock: Clock | None = None,
-    journal: str | os.PathLike[str] | None = None,
-    sinks: Iterable[Sink] = (),
-) -> CanaryDeploymentController:
-    """Make a controller; each value comes from its argument, else the environment, else the
-    file, else the documented default.
-
-    Args:
-        deployment_id: Names the release. Two releases under one name reach the same users first.
-        canary_5_hold_seconds: Seconds at 5 %; so are the next two at 25 % and 100 %.
-        canary_25_hold_seconds: See above.
-        full_rollout_hold_seconds: See above.
-        max_error_rate: Roll back above this, in percent.
-        max_p95_latency_ms: Roll back when the 95th percentile is above this.
-        metric_window_seconds: Length of the window that is judged.
-        min_samples: Requests in the window that a judgement takes.
-        check_interval_seconds: Seconds between two checks.
-        config: A plan file, TOML or JSON.
-        environ: The environment, `os.environ` by default.
-        clock: See `CanaryDeploymentController`, as for the rest.
-        journal: See above.
-        sinks: See above.
-
-    Raises:
-        ConfigError: When a value is wrong; it names where the value came from.
-        ValueError: When nothing names the release.
-    """
-    holds = {5: canary_5_hold_seconds, 25: canary_25_hold_seconds, 100: full_rollout_hold_seconds}
-    thresholds = {
-        "max_error_rate": max_error_rate,
-        "max_p95_latency_ms": max_p95_latency_ms,
-        "metric_window_seconds": metric_window_seconds,
-        "min_samples": min_samples,
-        "check_interval_seconds": check_interval_seconds,
-    }
-    plan = load_plan(
-        config,
-        environ=os.environ if environ is None else environ,
-        deployment_id=deployment_id,
-        hold_seconds={share: hold for share, hold in holds.items() if hold is not None},
-        thresholds={key: value for key, value in thresholds.items() if value is not None},
-    )
-    return CanaryDeploymentController(plan, clock=clock, journal=journal, sinks=sinks)

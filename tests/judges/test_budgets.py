@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from canario.judges.budgets import (ContractRule)
+from canario.judges.budgets import ContractRule
 from canario.judges.verdict import Trigger, Verdict, VerdictKind
 from canario.metrics.counts import Counts
 from canario.plan import RollbackThresholds

@@ -1,0 +1,70 @@
+"""A controller from arguments, the environment and a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from .clock import Clock
+from .config import load_plan
+from .controller import CanaryDeploymentController, Sink
+
+__all__ = ["create_canary_controller"]
+
+
+def create_canary_controller(
+    deployment_id: str | None = None,
+    *,
+    canary_5_hold_seconds: float | None = None,
+    canary_25_hold_seconds: float | None = None,
+    full_rollout_hold_seconds: float | None = None,
+    max_error_rate: float | None = None,
+    max_p95_latency_ms: float | None = None,
+    metric_window_seconds: float | None = None,
+    min_samples: int | None = None,
+    check_interval_seconds: float | None = None,
+    config: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    sinks: Iterable[Sink] = (),
+) -> CanaryDeploymentController:
+    """Make a controller; each value comes from its argument, else the environment, else the
+    file, else the documented default.
+
+    Args:
+        deployment_id: Names the release. Two releases under one name reach the same users first.
+        canary_5_hold_seconds: Seconds at 5 %; so are the next two at 25 % and 100 %.
+        canary_25_hold_seconds: See above.
+        full_rollout_hold_seconds: See above.
+        max_error_rate: Roll back above this, in percent.
+        max_p95_latency_ms: Roll back when the 95th percentile is above this.
+        metric_window_seconds: Length of the window that is judged.
+        min_samples: Requests in the window that a judgement takes.
+        check_interval_seconds: Seconds between two checks.
+        config: A plan file, TOML or JSON.
+        environ: The environment, `os.environ` by default.
+        clock: See `CanaryDeploymentController`, as for the rest.
+        journal: See above.
+        sinks: See above.
+
+    Raises:
+        ConfigError: When a value is wrong; it names where the value came from.
+        ValueError: When nothing names the release.
+    """
+    holds = {5: canary_5_hold_seconds, 25: canary_25_hold_seconds, 100: full_rollout_hold_seconds}
+    thresholds = {
+        "max_error_rate": max_error_rate,
+        "max_p95_latency_ms": max_p95_latency_ms,
+        "metric_window_seconds": metric_window_seconds,
+        "min_samples": min_samples,
+        "check_interval_seconds": check_interval_seconds,
+    }
+    plan = load_plan(
+        config,
+        environ=os.environ if environ is None else environ,
+        deployment_id=deployment_id,
+        hold_seconds={share: hold for share, hold in holds.items() if hold is not None},
+        thresholds={key: value for key, value in thresholds.items() if value is not None},
+    )
+    return CanaryDeploymentController(plan, clock=clock, journal=journal, sinks=sinks)
