@@ -182,6 +182,13 @@ class Exchange:
         if self.gate is not None:
             self.gate.give_up(self)
 
+    def turn_away(self) -> None:
+        """Have the baseline serve the request as if canario were not here, after a fault."""
+        self.arm, self.reason = "baseline", "error"
+        self.observed = True
+        self.set_cookie = self.body = None
+        self.asks_both = False
+
     def see_head(self, status: int | None, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Keep the headers for the contract, or stop where it can say nothing of the response."""
         if self.gate is not None and self.gate.may_check(status or 0, headers):
