@@ -18,6 +18,7 @@ from .caching import concerns_caches
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
+from .options import check_apps
 from .routing.keys import path_below
 from .routing.router import Arm
 from .tracing.http_attributes import ASGI
@@ -68,6 +69,7 @@ class CanaryMiddleware:
         route: RouteName | None = None,
         **options: Unpack[GateOptions],
     ) -> None:
+        check_apps(app, canary, route)
         self.app = app
         self.canary = app if canary is None else canary
         self.gate = Gate(controller, **options)

@@ -923,16 +923,34 @@ class CanaryDeploymentController(Forkable):
             self._tape.began(now, past)
         self._events += past
         self._know_clock(now)
+        if past and self._rollout.state.phase.terminal:
+            self._say_over(past[-1])
         return events
+
+    def _say_over(self, last: Event) -> None:
+        """A journal whose rollout has ended: nothing will happen any more, so nothing else says
+        which version it is that everybody gets."""
+        served = self._rollout.state.phase is Phase.COMPLETED
+        log = information(self._log).info if served else self._log.warning
+        log(
+            "%s: its journal says that this release is over (%s), so the %s; to release again, "
+            "give it another deployment_id and a journal of its own",
+            self.deployment_id,
+            describe(last, self.deployment),
+            "canary serves its share" if served else "baseline serves everybody",
+        )
 
     def _match(self, events: Sequence[Event]) -> None:
         """Refuse a journal that was begun under another name or another plan, or by nobody."""
         for event in events:
             if isinstance(event, Started) and event.deployment != self.deployment:
+                from .explain import differences  # for errors alone
+
                 raise JournalMismatchError(
                     f"it was begun by {event.deployment.deployment_id!r} under another plan than "
-                    f"this of {self.deployment_id!r}; give this release a journal of its own, or "
-                    "the plan that it was begun with"
+                    f"this of {self.deployment_id!r}: "
+                    f"{differences(event.deployment, self.deployment)}; give this release a "
+                    "journal of its own, or the plan that it was begun with"
                 )
         replay(self.deployment, events)
 
@@ -957,6 +975,8 @@ def _journal(
 ) -> JournalStore | None:
     if isinstance(given, str | os.PathLike):
         return JournalFile(given, on_error=on_error, log=log)
+    if given is not None and not hasattr(given, "append"):
+        raise TypeError(f"journal is {given!r}; it must be a path, or a store of journals")
     return given
 
 
@@ -1003,13 +1023,15 @@ def create_canary_controller(
         check_interval_seconds: Seconds between two checks.
         config: A plan file, TOML or JSON.
         environ: The environment, `os.environ` by default.
-        clock: See `CanaryDeploymentController`, as for the rest.
-        journal: See above.
-        sinks: See above.
+        clock: Gives the instant in seconds; by default a steady clock on the host's date.
+        journal: File that the events are appended to. If it holds events already, the rollout is
+            taken up from there. One process at a time can have it.
+        sinks: Each is called with every event, after it took effect; `[print]` will do.
 
     Raises:
         ConfigError: When a value is wrong; it names where the value came from.
         ValueError: When nothing names the release.
+        TypeError: When the journal or the sinks are none.
     """
     holds = {5: canary_5_hold_seconds, 25: canary_25_hold_seconds, 100: full_rollout_hold_seconds}
     thresholds = {

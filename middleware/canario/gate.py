@@ -35,6 +35,7 @@ from canario.controller import CanaryDeploymentController
 from canario.fork import Forkable, renew_in_child
 from canario.interrupts import pass_on
 from canario.limits import LONGEST_MS
+from canario.options import check_options
 from canario.plan import check_token
 from canario.preflight import Asked, asked
 from canario.route_watch import RouteWatch
@@ -262,7 +263,7 @@ class Gate(Forkable):
 
     Raises:
         ConfigError: When the plan names a secret that the environment does not hold, or a
-            trusted peer that is no address, and when `arm_header` is no name of a header.
+            trusted peer that is no address, and when an option is not of its kind.
     """
 
     def __init__(
@@ -285,6 +286,14 @@ class Gate(Forkable):
         caches: bool = True,
         preflight: Literal["key", "both"] = "key",
     ) -> None:
+        check_options(
+            controller,
+            contract_routes=contract_routes,
+            errors=errors,
+            flows=flows,
+            health_paths=health_paths,
+            monitor=monitor,
+        )
         if preflight not in ("key", "both"):
             raise ConfigError("middleware", "preflight", f"is {preflight!r}; valid: key, both")
         if arm_header is not None:

@@ -19,6 +19,7 @@ from .caching import concerns_caches
 from .context import present
 from .controller import CanaryDeploymentController
 from .gate import Exchange, Gate, GateOptions
+from .options import check_apps
 from .routing.router import Arm
 from .tracing.http_attributes import WSGI
 from .wire import on_the_wire, readable, status_code, wire_pairs
@@ -67,6 +68,7 @@ class CanaryMiddleware:
         **options: Unpack[GateOptions],
     ) -> None:
         self.gate = Gate(controller, **options)
+        check_apps(app, canary, route)
         self.app = app
         self.canary = app if canary is None else canary
         names: _RouteName = route or RouteNames(app)
