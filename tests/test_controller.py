@@ -24,6 +24,7 @@ from canario import (
     Plan,
     RollbackReason,
     create_canary_controller,
+    load_plan,
 )
 from canario.control.events import Event, Promoted, RolledBack, StageEntered, Unwatched
 from canario.control.journal import dump_journal, parse_journal
@@ -298,8 +299,63 @@ def test_another_release_s_journal_is_refused(tmp_path: Path) -> None:
     assert first.close(PATIENCE)
     with pytest.raises(JournalMismatchError, match="journal of its own"):
         CanaryDeploymentController(QUICK, deployment_id="y", journal=path).start()
-    with pytest.raises(JournalMismatchError, match="another plan"):
+    with pytest.raises(JournalMismatchError, match=r"another plan.*canary_stages had 2 entries"):
         CanaryDeploymentController(deployment_id="x", journal=path).start()
+
+
+def test_what_differs_between_a_journal_s_plan_and_the_own_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = create_canary_controller("x", journal=path, environ={})
+    first.start()
+    assert first.close(PATIENCE)
+    second = create_canary_controller(
+        "x", journal=path, environ={}, canary_25_hold_seconds=20, min_samples=5
+    )
+    with pytest.raises(JournalMismatchError) as caught:
+        second.start()
+    assert "canary_stages[1].hold_seconds was 600 and is 20" in str(caught.value)
+    assert "rollback_thresholds.min_samples was 10 and is 5; give" in str(caught.value)
+    other = CanaryDeploymentController(
+        load_plan(
+            document={"deployment": {"missing_evidence": {"deadline_seconds": 60, "then": "pause"}}}
+        ),
+        deployment_id="x",
+        journal=path,
+    )
+    with pytest.raises(JournalMismatchError, match="deadline_seconds was not set and is 60, "):
+        other.start()
+
+
+def test_a_process_that_starts_after_a_rollback_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = CanaryDeploymentController(QUICK, deployment_id="x", journal=path)
+    first.start()
+    first.report_violation("canary", "broken")
+    assert first.close(PATIENCE)
+    caplog.clear()
+    second = CanaryDeploymentController(QUICK, deployment_id="x", journal=path)
+    second.start()
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("canario", "WARNING")
+    assert "this release is over (rolled back, contract_violation" in record.getMessage()
+    assert "the baseline serves everybody" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"journal": 5}, "journal is 5"),
+        ({"sinks": print}, r"such as \[print\]"),
+        ({"sinks": [5]}, "sinks holds 5"),
+    ],
+)
+def test_a_journal_and_sinks_that_are_none_are_refused_at_once(
+    given: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(TypeError, match=says):
+        create_canary_controller("x", environ={}, **given)
 
 
 def test_a_journal_that_cannot_be_written_does_not_keep_a_bad_canary_alive(

@@ -800,16 +800,34 @@ class CanaryDeploymentController(Forkable):
             self._tape.began(now, past)
         self._events += past
         self._know_clock(now)
+        if past and self._rollout.state.phase.terminal:
+            self._say_over(past[-1])
         return events
+
+    def _say_over(self, last: Event) -> None:
+        """A journal whose rollout has ended: nothing will happen any more, so nothing else says
+        which version it is that everybody gets."""
+        served = self._rollout.state.phase is Phase.COMPLETED
+        log = information(self._log).info if served else self._log.warning
+        log(
+            "%s: its journal says that this release is over (%s), so the %s; to release again, "
+            "give it another deployment_id and a journal of its own",
+            self.deployment_id,
+            describe(last, self.deployment),
+            "canary serves its share" if served else "baseline serves everybody",
+        )
 
     def _match(self, events: Sequence[Event]) -> None:
         """Refuse a journal that was begun under another name or another plan, or by nobody."""
         for event in events:
             if isinstance(event, Started) and event.deployment != self.deployment:
+                from .explain import differences  # for errors alone
+
                 raise JournalMismatchError(
                     f"it was begun by {event.deployment.deployment_id!r} under another plan than "
-                    f"this of {self.deployment_id!r}; give this release a journal of its own, or "
-                    "the plan that it was begun with"
+                    f"this of {self.deployment_id!r}: "
+                    f"{differences(event.deployment, self.deployment)}; give this release a "
+                    "journal of its own, or the plan that it was begun with"
                 )
         replay(self.deployment, events)
 
@@ -834,6 +852,8 @@ def _journal(
 ) -> JournalStore | None:
     if isinstance(given, str | os.PathLike):
         return JournalFile(given, on_error=on_error, log=log)
+    if given is not None and not hasattr(given, "append"):
+        raise TypeError(f"journal is {given!r}; it must be a path, or a store of journals")
     return given
 
 

@@ -44,13 +44,15 @@ def create_canary_controller(
         check_interval_seconds: Seconds between two checks.
         config: A plan file, TOML or JSON.
         environ: The environment, `os.environ` by default.
-        clock: See `CanaryDeploymentController`, as for the rest.
-        journal: See above.
-        sinks: See above.
+        clock: Gives the instant in seconds; by default a steady clock on the host's date.
+        journal: File that the events are appended to. If it holds events already, the rollout is
+            taken up from there. One process at a time can have it.
+        sinks: Each is called with every event, after it took effect; `[print]` will do.
 
     Raises:
         ConfigError: When a value is wrong; it names where the value came from.
         ValueError: When nothing names the release.
+        TypeError: When the journal or the sinks are none.
     """
     holds = {5: canary_5_hold_seconds, 25: canary_25_hold_seconds, 100: full_rollout_hold_seconds}
     thresholds = {

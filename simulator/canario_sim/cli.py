@@ -29,7 +29,7 @@ _PATHS = click.argument(
 )
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="Rehearse releases through the controller.")
 @_PATHS
 @models_option
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, instead of each scenario's own.")
@@ -196,7 +196,7 @@ def check(paths: tuple[Path, ...], *, allow_models: bool) -> None:
         say(f"{made.name}: {' '.join(made.teaches.split())}")
 
 
-@scenario.command(epilog=EPILOG)
+@scenario.command(epilog=EPILOG, short_help="Print the JSON Schema of a scenario file.")
 def schema() -> None:
     """Print the JSON Schema of a scenario file, for editors to complete it."""
     from .scenario.load import scenario_schema

@@ -184,7 +184,7 @@ def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
         show_happened(happened, facts)
 
 
-@tape.command("import", epilog=EPILOG)
+@tape.command("import", epilog=EPILOG, short_help="Make a tape of an access log or a table.")
 @click.argument("log", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--out", type=_FILE, required=True, metavar="FILE", help="The tape to make.")
 @click.option(

@@ -13,6 +13,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from canario import create_canary_controller
 from canario.config import ConfigError, load_plan, plan_schema
 from canario.plan import (
     Deployment,
@@ -23,6 +24,7 @@ from canario.plan import (
     Routing,
     Stage,
 )
+from canario.slo import create_slo_monitor
 
 # The configuration file of the user's own description, as it stands there.
 DOCUMENT: dict[str, Any] = {
@@ -168,6 +170,44 @@ def test_a_bad_variable_is_named(document: Path, variable: str, value: str, says
         load_plan(document, environ={variable: value})
     assert says in str(caught.value)
     assert caught.value.source == variable
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("CANARY_5_HOLD_SECOND", "did you mean CANARY_5_HOLD_SECONDS?"),
+        ("CANARY_HOLD_SECONDS", "did you mean CANARY_5_HOLD_SECONDS?"),
+        ("CANARY_FULL_ROLLOUT_HOLD_SECONDS", "did you mean CANARY_FULL_HOLD_SECONDS?"),
+        ("CANARY_MAX_ERROR_RATE", "set in a plan file or by an argument"),
+        ("CANARY_MAX_P95_LATENCY_MS", "set in a plan file or by an argument"),
+        ("SLO_P95_LATENCY_THRESHOLD_MS", "did you mean SLO_P95_LATENCY_MS?"),
+        ("SLO_AVAILABILITY_PERCENT", "did you mean SLO_AVAILABILITY_THRESHOLD?"),
+    ],
+)
+def test_a_variable_that_means_a_value_and_names_none_is_refused(variable: str, says: str) -> None:
+    with pytest.raises(ConfigError, match="unknown variable") as caught:
+        load_plan(environ={variable: "5"})
+    assert says in str(caught.value)
+    assert caught.value.source == variable
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["CANARY_TOKEN", "CANARY", "SLO_TEAM", "OTEL_SERVICE_NAMESPACE", "CANARY_WINDOWS_HOST"],
+)
+def test_somebody_else_s_variable_is_nobody_s_error(variable: str) -> None:
+    assert load_plan(environ={variable: "x"}) == load_plan()
+
+
+def test_a_wrong_hold_names_the_argument_that_gave_it() -> None:
+    with pytest.raises(ConfigError, match=r"^canary_5_hold_seconds: .*it is -1"):
+        create_canary_controller("x", canary_5_hold_seconds=-1, environ={})
+    with pytest.raises(ConfigError, match=r"^full_rollout_hold_seconds: .*it is -1"):
+        create_canary_controller("x", full_rollout_hold_seconds=-1, environ={})
+
+
+def test_a_monitor_has_no_stages_that_a_hold_could_be_missing_in() -> None:
+    create_slo_monitor(environ={"CANARY_10_HOLD_SECONDS": "5"})
 
 
 @pytest.mark.parametrize(

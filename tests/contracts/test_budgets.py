@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canario import CanaryDeploymentController, Outcome, Phase, Plan
-from canario.cli.explain import explain
+from canario.explain import (explain)
 from canario.config import ConfigError, load_plan
 from canario.control.events import RolledBack
 from canario.control.journal import parse_journal

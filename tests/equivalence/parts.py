@@ -39,7 +39,7 @@ def _helped(folder: Path) -> Seen:
     commands: list[tuple[str, ...]] = [()]
     while commands:
         command = commands.pop(0)
-        text = shell.run(*command, "--help")
+        text = shell.ask(*command, "--help")
         yield " ".join((*command, "--help")), text
         listed = text.partition("\nCommands:\n")[2].partition("\n\n")[0]
         commands += [(*command, name) for name in re.findall(r"^  (\S+)", listed, re.MULTILINE)]
@@ -49,7 +49,7 @@ def _refused(folder: Path) -> Seen:
     shell = Shell(folder)
     inputs.write(shell)
     for arguments in REFUSED:
-        yield _named_by(arguments) or "nothing", shell.run(*arguments)
+        yield _named_by(arguments) or "nothing", shell.ask(*arguments)
 
 
 def _rehearsed(folder: Path) -> Seen:
@@ -82,9 +82,9 @@ def _assessed(folder: Path) -> Seen:
     yield "words", shell.run(*own, *_reports("report", without="xml"), also=_without_times)
     yield "JSON", shell.run(*own, "--json", "--out", "out", also=_without_times)
     yield "rows.jsonl", _without_times((folder / "rows.jsonl").read_text())
-    graded = ("scenarios/error_spike.toml", "scenarios/retry_storm.toml", "--graded")
-    yield "graded", shell.run("assess", *graded, "-n", "6", "--workers", "1", "--intervals",
-                              also=_without_times)  # fmt: skip
+    graded = ("scenarios/error_spike.toml", "scenarios/retry_storm.toml", "--intervals")
+    around = ("--graded", "--conditions", "conditions.toml", "-n", "3", "--workers", "1")
+    yield "graded", shell.run("assess", *graded, *around, also=_without_times)
     yield from shell.files("out", _without_times)
     yield from shell.files("report", _without_times)
 

@@ -7,28 +7,29 @@ from canario.judges.verdict import Trigger, Verdict, VerdictKind
 from canario.metrics.counts import Counts
 from canario.plan import RollbackThresholds
 
-RULE = ContractRule(
-    RollbackThresholds(min_samples=10, contract_budgets={"summary": 2.0, "total": 12.5})
-)
+
+def rule() -> ContractRule:
+    budgets = {"summary": 3.0, "total": 12.5}
+    return ContractRule(RollbackThresholds(min_samples=10, contract_budgets=budgets))
 
 
 def judged(n: int, *, summary: int = 0, total: int = 0, other: int = 0) -> Verdict | None:
     broken = {"summary": summary, "total": total}
-    return RULE.judge(Counts(requests=n, violations=summary + total + other), broken)
+    return rule().judge(Counts(requests=n, violations=summary + total + other), broken)
 
 
 def test_a_budget_is_used_up_by_one_more_than_it_allows() -> None:
     assert judged(100) is None
-    assert judged(100, summary=2) is None
-    verdict = judged(100, summary=3)
+    assert judged(100, summary=3) is None
+    verdict = judged(100, summary=4)
     assert verdict == Verdict(
         kind=VerdictKind.UNHEALTHY,
         trigger=Trigger.CONTRACT_VIOLATION,
-        observed=3.0,
-        limit=2.0,
+        observed=4.0,
+        limit=3.0,
         samples=100,
         needed=10,
-        why="3 of 100 requests broke the contract summary (3 %); at most 2 % may",
+        why="4 of 100 requests broke the contract summary (4 %); at most 3 % may",
         contract="summary",
     )
 
@@ -48,7 +49,7 @@ def test_a_budget_is_judged_of_so_many_requests_as_a_judgement_takes() -> None:
 def test_a_contract_without_a_budget_is_never_broken() -> None:
     for verdict in (
         judged(3, summary=1, other=1),
-        RULE.judge(Counts(requests=3, violations=1), {}),
+        rule().judge(Counts(requests=3, violations=1), {}),
     ):
         assert verdict == Verdict(
             kind=VerdictKind.UNHEALTHY,
@@ -65,8 +66,8 @@ def test_a_contract_without_a_budget_is_never_broken() -> None:
 
 
 def test_what_was_broken_within_its_budget_is_told() -> None:
-    assert RULE.within({"summary": 1, "total": 3}, 100) == (
+    assert rule().within({"summary": 1, "total": 3}, 100) == (
         ", 1 broke the contract summary (1 %), 3 broke the contract total (3 %)"
     )
-    assert RULE.within({"summary": 0, "total": 3}, 100) == ", 3 broke the contract total (3 %)"
-    assert RULE.within({}, 0) == ""
+    assert rule().within({"summary": 0, "total": 3}, 100) == ", 3 broke the contract total (3 %)"
+    assert rule().within({}, 0) == ""

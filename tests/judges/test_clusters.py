@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canario.cli.explain import explain
+from canario.explain import (explain)
 from canario.control.rollout import Rollout
 from canario.judges.alternatives import Bets
 from canario.judges.change import Change

@@ -16,8 +16,11 @@ from canario.metrics.counts import Counts
 from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import Deployment, RollbackThresholds, Sequential, Weights
 
-THRESHOLDS = ThresholdJudge(RollbackThresholds())
 PLAN = Deployment(judge=Sequential())
+
+
+def thresholds() -> ThresholdJudge:
+    return ThresholdJudge(RollbackThresholds())
 
 
 def sequential(**settings: Any) -> SequentialJudge:
@@ -33,7 +36,7 @@ def seen(done: Counts, in_flight: InFlight = NONE_IN_FLIGHT, **other: Any) -> Ev
     return Evidence(**given)
 
 
-JUDGES = pytest.mark.parametrize("make", [lambda: THRESHOLDS, sequential], ids=["fixed", "odds"])
+JUDGES = pytest.mark.parametrize("make", [thresholds, sequential], ids=["fixed", "odds"])
 
 
 # -- the thresholds
@@ -42,8 +45,8 @@ JUDGES = pytest.mark.parametrize("make", [lambda: THRESHOLDS, sequential], ids=[
 def test_what_is_in_flight_stands_in_the_denominator_of_the_error_rate() -> None:
     """Sockets as well: 20 of 200 are 10 %, which may be; 20 of 199 are more."""
     flying = InFlight(requests=70, standing=30)
-    assert THRESHOLDS.check(seen(counts(100, 20), flying)).kind is VerdictKind.HEALTHY
-    verdict = THRESHOLDS.check(seen(counts(99, 20), flying))
+    assert thresholds().check(seen(counts(100, 20), flying)).kind is VerdictKind.HEALTHY
+    verdict = thresholds().check(seen(counts(99, 20), flying))
     assert (verdict.kind, verdict.trigger) == (VerdictKind.UNHEALTHY, Trigger.ERROR_RATE)
     assert (verdict.observed, verdict.limit) == (100 * 20 / 199, 10)
     assert (verdict.samples, verdict.needed, verdict.in_flight) == (199, 10, 70)
@@ -51,7 +54,7 @@ def test_what_is_in_flight_stands_in_the_denominator_of_the_error_rate() -> None
 
 
 def test_failures_of_too_few_that_ended_are_no_verdict_however_many_wait() -> None:
-    verdict = THRESHOLDS.check(seen(counts(9, 9), InFlight(requests=20, standing=3)))
+    verdict = thresholds().check(seen(counts(9, 9), InFlight(requests=20, standing=3)))
     assert verdict.kind is VerdictKind.INSUFFICIENT
     assert (verdict.samples, verdict.needed, verdict.in_flight) == (9, 10, 20)
     assert verdict.why == "9 of the 10 requests that a judgement takes"
@@ -60,7 +63,7 @@ def test_failures_of_too_few_that_ended_are_no_verdict_however_many_wait() -> No
 def test_what_is_overdue_is_slow_already() -> None:
     """One of twenty is the p95 itself, which lies on the wrong side then; one of 21 does not."""
     overdue = InFlight(requests=5, overdue=1)
-    verdict = THRESHOLDS.check(seen(counts(19), overdue))
+    verdict = thresholds().check(seen(counts(19), overdue))
     assert (verdict.kind, verdict.trigger) == (VerdictKind.UNHEALTHY, Trigger.P95_LATENCY)
     assert (verdict.observed, verdict.limit, verdict.samples) == (5.0, 5.0, 20)
     assert (verdict.needed, verdict.in_flight, verdict.overdue) == (10, 5, 1)
@@ -68,7 +71,7 @@ def test_what_is_overdue_is_slow_already() -> None:
         "1 of 20 requests (5 %) took longer than 500 ms, so the p95 is above it "
         "(1 of them still waiting for their answer)"
     )
-    healthy = THRESHOLDS.check(seen(counts(20), overdue))
+    healthy = thresholds().check(seen(counts(20), overdue))
     assert (healthy.kind, healthy.samples, healthy.needed) == (VerdictKind.HEALTHY, 20, 10)
     assert (healthy.in_flight, healthy.overdue) == (5, 1)
     assert healthy.why == (
@@ -78,29 +81,29 @@ def test_what_is_overdue_is_slow_already() -> None:
 
 def test_sockets_that_began_slowly_are_slow_requests() -> None:
     standing = InFlight(standing=20, standing_slow=2)
-    assert THRESHOLDS.check(seen(counts(0), standing)).trigger is Trigger.P95_LATENCY
+    assert thresholds().check(seen(counts(0), standing)).trigger is Trigger.P95_LATENCY
     quick = InFlight(standing=20, standing_slow=0)
-    assert THRESHOLDS.check(seen(counts(0), quick)).kind is VerdictKind.HEALTHY
+    assert thresholds().check(seen(counts(0), quick)).kind is VerdictKind.HEALTHY
 
 
 def test_what_is_overdue_is_too_slow_only_where_it_is_enough_to_be_judged() -> None:
-    assert THRESHOLDS.check(seen(counts(3), InFlight(requests=6, overdue=6))).samples == 3
-    verdict = THRESHOLDS.check(seen(counts(3), InFlight(requests=7, overdue=7)))
+    assert thresholds().check(seen(counts(3), InFlight(requests=6, overdue=6))).samples == 3
+    verdict = thresholds().check(seen(counts(3), InFlight(requests=7, overdue=7)))
     assert verdict.trigger is Trigger.P95_LATENCY
 
 
 def test_a_socket_that_stands_is_a_sample_and_a_stage_takes_its_own() -> None:
     """The window counts all that stand; a stage those that were answered in it."""
     older = InFlight(standing=10, standing_in_stage=4)
-    assert THRESHOLDS.check(seen(counts(0), older)).kind is VerdictKind.HEALTHY
-    verdict = THRESHOLDS.end_of_stage(seen(counts(5), older))
+    assert thresholds().check(seen(counts(0), older)).kind is VerdictKind.HEALTHY
+    verdict = thresholds().end_of_stage(seen(counts(5), older))
     assert verdict.kind is VerdictKind.INSUFFICIENT
     assert (verdict.samples, verdict.why) == (9, "9 of the 10 requests that a stage takes")
     enough = replace(older, standing_in_stage=5)
-    assert THRESHOLDS.end_of_stage(seen(counts(5), enough)).kind is VerdictKind.HEALTHY
+    assert thresholds().end_of_stage(seen(counts(5), enough)).kind is VerdictKind.HEALTHY
     # Untimed requests are no samples of the latency; sockets are.
     untimed = Counts(requests=50, timed=4)
-    verdict = THRESHOLDS.end_of_stage(seen(untimed, enough))
+    verdict = thresholds().end_of_stage(seen(untimed, enough))
     assert verdict.why == "9 of the 10 timed requests that a stage takes"
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from canario import create_canary_controller
-from canario.cli.explain import explain
+from canario.explain import (explain)
 from canario.config import ConfigError, load_plan
 from canario.control.events import Checked, Event, Held, Promoted, RollbackReason, RolledBack
 from canario.control.journal import dump_journal, parse_journal

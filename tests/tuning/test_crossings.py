@@ -6,6 +6,7 @@ that are drawn: so every path through the sums is taken within a second.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import cache
 
@@ -236,3 +237,32 @@ def test_contracts_and_their_budgets(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_levels_of_evidence(seed: int) -> None:
     agree(drawn(seed, bad=0.2, broken=seed == 1, restart=seed == 2), EVIDENCE)
+
+
+def test_a_window_begins_where_the_products_of_its_slices_do() -> None:
+    """Slices of a tenth of a second and the like, which no float can be."""
+    made = drawn(5, rate=20.0)
+    # Requests and looks at the very edges of slices, as floats have them.
+    done = np.sort(np.round(made.done / 0.1) * 0.1)
+    made = dataclasses.replace(made, done=done, at=np.round(made.at / 0.1) * 0.1)
+    seen = np.searchsorted(done, made.at, "left")
+    made = dataclasses.replace(made, seen=seen, begun=np.where(made.stage == 1, seen[11], 0))
+    agree(made, replace(THRESHOLDS, metric_window_seconds=(6, 42), max_error_rate=(0, 2, 5, 20)))
+
+
+def test_error_rates_that_no_number_of_bits_holds() -> None:
+    """Sixteen digits, of one that is small: parts of a whole that is more than 2^63, or 2^64."""
+    for small in (0.0012345678901234567, 0.00012345678901234567, 1.2345678901234567e-7):
+        rates = (small, 3.3333333333333335, 10, 33.333333333333336)
+        grid = replace(THRESHOLDS, max_error_rate=rates, min_samples=(3,))
+        assert grid.rates[1] > 2**63
+        agree(drawn(1), grid)
+
+
+def test_minimums_of_samples_may_be_others_than_the_grid_s() -> None:
+    made = drawn(2, broken=True)
+    whole = crossings(made, GRID, LIKE)
+    for number, least in enumerate(GRID.min_samples):
+        part = crossings(made, replace(GRID, min_samples=(99,)), LIKE, (least,))
+        assert (part.look == whole.look[:, [number]]).all()
+        assert (part.why == whole.why[:, [number]]).all()

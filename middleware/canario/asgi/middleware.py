@@ -10,6 +10,7 @@ from canario.asgi_types import App, Message, Receive, Scope, Send
 from canario.controller import CanaryDeploymentController
 from canario.exchange import present
 from canario.gate.gate import Gate
+from canario.gate.given import check_apps
 from canario.gate.options import GateOptions
 from canario.routing.router import Arm
 from canario.tracing.http_attributes import ASGI
@@ -55,6 +56,7 @@ class CanaryMiddleware:
         route: RouteName | None = None,
         **options: Unpack[GateOptions],
     ) -> None:
+        check_apps(app, canary, route)
         self.app = app
         self.canary = app if canary is None else canary
         self.gate = Gate(controller, **options)

@@ -18,7 +18,7 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 from canario import __version__
-from canario.cli.explain import explain
+from canario.explain import (explain)
 from canario.cli.printing import complain, say, say_json, say_text
 from canario.cli.slo import slo
 from canario.config import ConfigError, load_plan, plan_schema

@@ -29,7 +29,7 @@ _flows = click.option(
 _output = click.option("--output", "-o", type=_FILE, help="Write to this file, with its folders.")
 
 
-@click.group(epilog=EPILOG)
+@click.group(epilog=EPILOG, short_help="Objectives for Prometheus, OpenSLO and Grafana.")
 def slo() -> None:
     """Write objectives for Prometheus, OpenSLO and Grafana, and read them."""
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-__all__ = ["ConfigError", "decode", "read_document"]
+__all__ = ["ConfigError", "decode", "nearest", "read_document"]
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ def _refuse_unknown(raw: Any, kind: inspect.Type, source: str, path: str) -> Non
             if key in fields:
                 _refuse_unknown(value, fields[key], source, here)
             elif key not in known:
-                raise ConfigError(source, here, f"unknown key{_nearest(str(key), known)}")
+                raise ConfigError(source, here, f"unknown key{nearest(str(key), known)}")
         return None
     if isinstance(kind, inspect.ListType | inspect.VarTupleType) and isinstance(raw, list | tuple):
         for index, value in enumerate(raw):
@@ -153,7 +153,8 @@ def _tagged(
     raise ConfigError(source, here, f"{what}; valid are {valid}")
 
 
-def _nearest(key: str, known: list[str]) -> str:
+def nearest(key: str, known: list[str]) -> str:
+    """What to write instead of a key that is none: a close one, if any is, and all."""
     import difflib  # for errors alone
 
     close = difflib.get_close_matches(key, known, n=1)

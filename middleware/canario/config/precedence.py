@@ -12,11 +12,18 @@ import msgspec
 
 from canario.plan import DEFAULT_STAGES, Plan
 
-from .decode import ConfigError, decode, read_document
+from .decode import ConfigError, decode, nearest, read_document
 
 __all__ = ["load_plan", "plan_schema"]
 
 _HOLD = re.compile(r"CANARY_(?P<share>FULL|\d+(?:_\d+)?)_HOLD_SECONDS")
+
+# Who sets a variable such as these means a value of the plan; other CANARY_… and SLO_… may be
+# anybody's.
+_MEANT = re.compile(
+    r"CANARY_(.*_)?(HOLD|ERROR_RATE|P95|LATENCY|WINDOW|MIN_SAMPLES|CHECK_INTERVAL)(_.*)?"
+    r"|SLO_(AVAILABILITY|P95_LATENCY|ERROR_RATE)(_.*)?"
+)
 
 # Variable -> where its value goes, and whether it is a number.
 _VARIABLES = {
@@ -64,7 +71,8 @@ def load_plan(
         if value.strip():
             _apply_variable(raw, variable, value, origins, source)
     for share, hold in (hold_seconds or {}).items():
-        _set_hold(raw, share, hold, "hold_seconds", origins, source)
+        stage = "full_rollout" if share == 100 else f"canary_{share:g}"
+        _set_hold(raw, share, hold, f"{stage}_hold_seconds", origins, source)
     for key, number in (thresholds or {}).items():
         _set(raw, ("deployment", "rollback_thresholds", key), number, "argument", origins)
     for key, number in (objectives or {}).items():
@@ -98,6 +106,14 @@ def _apply_variable(
         section, key, numeric = _VARIABLES[variable]
         made = _number(variable, value) if numeric else value
         _set(raw, (section, key), made, variable, origins)
+    elif _MEANT.fullmatch(variable):
+        raise ConfigError(variable, "", f"unknown variable{_nearest_variable(variable)}")
+
+
+def _nearest_variable(variable: str) -> str:
+    holds = [f"CANARY_{share}_HOLD_SECONDS" for share in ("5", "25", "FULL")]
+    ours = [name for name in _VARIABLES if name.startswith("SLO_")]
+    return f"{nearest(variable, holds + ours)}; all else is set in a plan file or by an argument"
 
 
 def _number(variable: str, value: str) -> float:

@@ -36,6 +36,7 @@ from canario.tracing.request import RequestTracer
 from .caching import adapt, varies_by
 from .checking import Checking
 from .chooser import Chooser
+from .given import check_options
 from .objectives import Objectives
 from .options import (
     HEALTH_PATHS,
@@ -99,7 +100,7 @@ class Gate(Forkable):
 
     Raises:
         ConfigError: When the plan names a secret that the environment does not hold, or a
-            trusted peer that is no address, and when `arm_header` is no name of a header.
+            trusted peer that is no address, and when an option is not of its kind.
     """
 
     def __init__(
@@ -122,6 +123,14 @@ class Gate(Forkable):
         caches: bool = True,
         preflight: Literal["key", "both"] = "key",
     ) -> None:
+        check_options(
+            controller,
+            contract_routes=contract_routes,
+            errors=errors,
+            flows=flows,
+            health_paths=health_paths,
+            monitor=monitor,
+        )
         if preflight not in ("key", "both"):
             raise ConfigError("middleware", "preflight", f"is {preflight!r}; valid: key, both")
         if arm_header is not None:

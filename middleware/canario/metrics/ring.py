@@ -69,8 +69,8 @@ class Ring:
     def number(self, instant: float) -> int:
         """The slice that holds `instant`, such that the grid's products decide, in floats too."""
         at = int(instant // self.width)
-        if at * self.width > instant:
-            return at - 1
+        # The quotient is exact, so its product is not above the instant, however it is rounded;
+        # that of the next one may be rounded down to it.
         return at + 1 if (at + 1) * self.width <= instant else at
 
     def _put(self, number: int, row: array[int]) -> None:

@@ -133,6 +133,9 @@ class Listeners(Forkable):
 
     Attributes:
         sinks: Those given, or the `Beside` that calls them.
+
+    Raises:
+        TypeError: When `sinks` holds what cannot be called, or is a sink itself.
     """
 
     def __init__(
@@ -152,7 +155,7 @@ class Listeners(Forkable):
         if telemetry:
             own.append(_knowing(OpenTelemetryEvents(), deployment))
         beside = partial(Beside, on_error=self._on_error, on_drop=on_drop)
-        given = tuple(sinks)
+        given = _checked(sinks)
         arranged = [_arranged(sink, deployment, beside) for sink in given]
         self._sinks = own + arranged
         self.sinks = tuple(
@@ -218,6 +221,16 @@ class Listeners(Forkable):
                 left = None if timeout is None else max(0.0, began + timeout - time.monotonic())
                 done = getattr(sink, method)(left) and done
         return done
+
+
+def _checked(sinks: Iterable[AnySink]) -> tuple[AnySink, ...]:
+    if not isinstance(sinks, Iterable):
+        raise TypeError(f"sinks is {sinks!r}; it must be a list of callables, such as [print]")
+    given = tuple(sinks)
+    for sink in given:
+        if not (callable(sink) or hasattr(sink, "for_deployment")):
+            raise TypeError(f"sinks holds {sink!r}; a sink is called with each event")
+    return given
 
 
 def _arranged(

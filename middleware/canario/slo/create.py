@@ -56,9 +56,11 @@ def create_slo_monitor(
         "aggregation_window_seconds": aggregation_window_seconds,
         "max_flows": max_flows,
     }
+    # A hold is the controller's, whose plan may have stages that this one has not.
+    environ = os.environ if environ is None else environ
     plan = load_plan(
         config,
-        environ=os.environ if environ is None else environ,
+        environ={name: it for name, it in environ.items() if not name.startswith("CANARY_")},
         objectives={key: value for key, value in given.items() if value is not None},
     )
     return SLOMonitor(plan.slo, clock=clock, sinks=sinks, version=plan.tracing.service_version)

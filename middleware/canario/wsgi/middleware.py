@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from canario.controller import CanaryDeploymentController
 from canario.gate.gate import Gate
+from canario.gate.given import check_apps
 from canario.gate.options import GateOptions
 from canario.routing.router import Arm
 from canario.tracing.http_attributes import WSGI
@@ -60,6 +61,7 @@ class CanaryMiddleware:
         **options: Unpack[GateOptions],
     ) -> None:
         self.gate = Gate(controller, **options)
+        check_apps(app, canary, route)
         self.app = app
         self.canary = app if canary is None else canary
         names: RouteName = route or RouteNames(app)

@@ -115,8 +115,10 @@ class _Sight:
         self._ends = trajectory.kind == Look.END_OF_STAGE
         self._errors = _upto(trajectory.failed)
         parts, self._whole = grid.rates
-        self._parts = np.array(parts)
-        self._exact = self._errors[-1] * self._whole < 2**62 and max(parts) < 2**62
+        # Where 64 bits are too few for the products, they are Python's own integers.
+        fits = max(int(self._errors[-1]), 1) * self._whole < 2**63
+        self._integer: type[np.generic] = np.int64 if fits else np.object_
+        self._parts = np.array(parts, self._integer)
         limits = grid.max_p95_latency_ms
         self._slow = _Slow(trajectory.latency_ms, np.array(limits))
         self._overdue = np.stack([trajectory.overdue_by(limit) for limit in limits], 1)
@@ -155,7 +157,7 @@ class _Sight:
     def _rates(self, rows: _Rows, least: int) -> Ints:
         """For each error rate the first row in which it is exceeded."""
         errors = self._errors[rows.end] - self._errors[rows.start]
-        scaled = errors * self._whole if self._exact else errors.astype(object) * self._whole
+        scaled: Ints = errors.astype(self._integer) * self._whole
         n = rows.end - rows.start
         judged = self._checks[rows.look] & (n >= least)
         n = n + self._seen.in_flight[rows.look]
@@ -236,7 +238,6 @@ def _starts(trajectory: Trajectory, seconds: float) -> Ints:
     at = trajectory.at
     number = np.floor_divide(at, ring.width)
     # The grid's products decide, in floats too; see `Ring.number`.
-    number = np.where(number * ring.width > at, number - 1, number)
     number = np.where((number + 1) * ring.width <= at, number + 1, number)
     starts = np.searchsorted(trajectory.done, (number - ring.slots) * ring.width, "left")
     return np.maximum(starts, trajectory.since)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import log
+from typing import Any
 
-from canario.control.words import seconds_in_words
-from canario.judges.promotion import at_least
-from canario.plan import Deployment, RollbackThresholds, Routing, Sequential
+from msgspec import to_builtins
 
-__all__ = ["explain"]
+from canario.control.words import (seconds_in_words)
+from canario.judges.promotion import (at_least)
+from canario.plan import (Deployment, RollbackThresholds, Routing, Sequential)
+
+__all__ = ["differences", "explain"]
+
+# So many differences are named; who has more has given another file.
+_NAMED = 3
 
 
 def explain(deployment: Deployment) -> list[tuple[str, list[str]]]:
@@ -21,6 +28,35 @@ def explain(deployment: Deployment) -> list[tuple[str, list[str]]]:
         ("evidence", _evidence(deployment)),
         ("in all", [f"{seconds_in_words(deployment.hold_seconds)} when nothing holds it up"]),
     ]
+
+
+def differences(before: Deployment, after: Deployment) -> str:
+    """What has another value in a second plan than in a first one: three of it, by their keys."""
+    named = list(_differing(to_builtins(before), to_builtins(after), ""))
+    rest = len(named) - _NAMED
+    return ", ".join(named[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _differing(before: Any, after: Any, path: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in before | after:
+            here = f"{path}.{key}" if path else str(key)
+            yield from _differing(before.get(key), after.get(key), here)
+    elif _is_list(before) and _is_list(after) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from _differing(old, new, f"{path}[{index}]")
+    elif _is_list(before) and _is_list(after):
+        yield f"{path} had {len(before)} entries and has {len(after)}"
+    elif before != after:
+        yield f"{path} was {_value(before)} and is {_value(after)}"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _value(value: Any) -> str:
+    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def _release(deployment: Deployment) -> str:
