@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from canario.control.words import (seconds_in_words)
-from canario.judges.promotion import (at_least)
-from canario.plan import (Deployment, RollbackThresholds, Routing, Sequential)
+from canario.control.words import seconds_in_words
+from canario.judges.promotion import at_least
+from canario.plan import Deployment, RollbackThresholds, Routing, Sequential
 
 __all__ = ["differences", "explain"]
 

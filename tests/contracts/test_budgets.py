@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canario import CanaryDeploymentController, Outcome, Phase, Plan
-from canario.explain import (explain)
 from canario.config import ConfigError, load_plan
 from canario.control.events import RolledBack
 from canario.control.journal import parse_journal
 from canario.control.violation import Violation
+from canario.explain import explain
 from canario.judges.thresholds import ThresholdJudge
 from canario.judges.verdict import Trigger, VerdictKind
 from canario.metrics.counts import Counts

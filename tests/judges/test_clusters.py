@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canario.explain import (explain)
 from canario.control.rollout import Rollout
+from canario.explain import explain
 from canario.judges.alternatives import Bets
 from canario.judges.change import Change
 from canario.judges.eprocess import EProcess, Increment, log_e_values

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from canario import create_canary_controller
-from canario.explain import (explain)
 from canario.config import ConfigError, load_plan
 from canario.control.events import Checked, Event, Held, Promoted, RollbackReason, RolledBack
 from canario.control.journal import dump_journal, parse_journal
 from canario.control.machine import Command
 from canario.control.rollout import Outcome, Rollout
 from canario.control.violation import Violation
+from canario.explain import explain
 from canario.judges import make_judge
 from canario.judges.eprocess import EProcess, Increment, first_crossing, log_e_values
 from canario.judges.promotion import at_least, log_e_good

@@ -201,7 +201,7 @@ def test_a_middleware_that_is_garbage_leaves_no_thread() -> None:
 def test_a_thread_that_dies_with_its_lock_does_not_keep_the_process_from_ending() -> None:
     """The interpreter ends daemon threads wherever they stand, then collects what they served."""
     program = """
-from canario.ticker import Ticker
+from canario.host.ticker import Ticker
 
 class Served:
     def look(self):

@@ -18,7 +18,6 @@ import msgspec
 from click.shell_completion import get_completion_class
 
 from canario import __version__
-from canario.explain import (explain)
 from canario.cli.printing import complain, say, say_json, say_text
 from canario.cli.slo import slo
 from canario.config import ConfigError, load_plan, plan_schema
@@ -26,6 +25,7 @@ from canario.control.events import Started
 from canario.control.journal import JournalError, parse_journal
 from canario.control.state import Phase, replay
 from canario.control.words import describe, seconds_in_words
+from canario.explain import explain
 from canario.plan import Deployment
 from canario.routing.forced import sign_choice
 
