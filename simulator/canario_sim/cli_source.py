@@ -83,8 +83,8 @@ _OPTIONS = (
         "--unit",
         type=click.Choice(["s", "ms", "us", "ns"]),
         help="Of an access log's request times, or Prometheus' buckets.  [default: what they say; "
-        "else of a log s for times with a point, as nginx writes them, us for whole numbers, as "
-        "Apache's %D; %T needs s]",
+        "else of a log s for times with a point, as nginx writes them; whole numbers that no name "
+        "tells it need one: Apache's %D is us, %T s]",
     ),
     click.option(
         "--stamp",

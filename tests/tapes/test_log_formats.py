@@ -133,7 +133,6 @@ TAILS: dict[str, Callable[[int], str]] = {
     "duration_ms=": lambda n: f" duration_ms={millis(n)}",
     "latency= with a unit": lambda n: f" latency={millis(n)}ms",
     "D= and T=": lambda n: f" D={micros(n)}",
-    "%D": lambda n: f" {micros(n)}",
     "gunicorn's %(L)s": lambda n: f" {took(n):.6f}",
     "an instant beside it": lambda n: f" {1_772_442_000 + n}.123 {took(n):.3f}",
     "the status again": lambda n: f" 200 {took(n):.3f}",
@@ -164,6 +163,9 @@ AMBIGUOUS: dict[str, tuple[Callable[[int], str], str]] = {
         "--pattern",
     ),
     "two names": (lambda n: clf(n, f" rt={took(n):.3f} took={took(n):.3f}"), "--latency-field"),
+    "a whole number, as %D": (lambda n: clf(n, f" {micros(n)}"), "--unit says of what"),
+    "a length that would be 135 ms": (lambda n: clf(n, f" {135_000 + n}"), "--unit says of what"),
+    "a whole number of a name": (lambda n: clf(n, f" took={micros(n)}"), "--unit says of what"),
     "whole numbers of ms": (lambda n: clf(n, f" {millis(n)}"), "--unit"),
     "whole seconds": (lambda n: clf(n, f" {n % 3}"), "--unit"),
     "ms with a point": (lambda n: clf(n, f" {took(n) * 1000:.3f}"), "--unit"),
@@ -233,10 +235,12 @@ def test_a_load_balancer_that_had_no_answer_tells_how_long_it_waited(tmp_path: P
 @pytest.mark.parametrize(
     ("line", "options"),
     [
-        (lambda n: clf(n, f" {400 + n} 900{n} {micros(n)}"), {"latency_field": "12"}),
+        (lambda n: clf(n, f" {400 + n} 900{n} {micros(n)}"), {"latency_field": "12", "unit": "us"}),
         (lambda n: clf(n, f" {took(n) - 0.001:.3f} {took(n):.3f}"), {"latency_field": "11"}),
         (lambda n: clf(n, f" rt={took(n):.3f} took={took(n):.3f}"), {"latency_field": "took"}),
         (lambda n: clf(n, f" {millis(n)}"), {"unit": "ms"}),
+        (lambda n: clf(n, f" {micros(n)}"), {"unit": "us"}),
+        (lambda n: clf(n, f" took={micros(n)}"), {"unit": "us"}),
         (lambda n: clf(n, f" {took(n) * 1000:.3f}"), {"unit": "ms"}),
         (lambda n: clf(n, f" {round(took(n) * 1e9)}"), {"unit": "ns"}),
         (

@@ -151,7 +151,7 @@ def import_log(
         latency_field: An access log's field that is the request's time: its name, or its number
             behind the address (1); `none` leaves latencies out.
         unit: Of an access log's request times. By default times with a point are seconds, as
-            nginx writes them, and whole numbers microseconds, as Apache's %D does.
+            nginx writes them; of whole numbers without a name that tells it has to be said.
         stamp: Which end of a request the instant is: nginx logs the end, Apache the start, which
             are the defaults for times with a point and without. Of records it is the end.
         key: What users are told apart by: one of `access_log.KEYS`.
