@@ -489,15 +489,15 @@ class CanaryDeploymentController(Forkable):
         with self._lock:
             self._counters[what] += times
 
-    def count_without_key(self, what: str, asked: tuple[str, ...]) -> None:
-        """Count a request that could not be routed, `no_key` or `refused_key`.
+    def count_without_key(self, what: str, asked: tuple[str, ...], times: int = 1) -> None:
+        """Count `times` requests that could not be routed, `no_key` or `refused_key`.
 
         A stage that is held says how many of its requests there were, and which sources of keys
         were `asked`.
         """
         with self._lock:
-            self._counters[what] += 1
-            self._without_key += 1
+            self._counters[what] += times
+            self._without_key += times
             self._asked = asked
 
     def warn(self, what: str) -> None:

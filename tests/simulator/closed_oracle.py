@@ -29,7 +29,7 @@ from tests.simulator.closed_stations import (
     pause_end,
     until,
 )
-from tests.simulator.oracle import OpenOnes, Waiting
+from tests.simulator.oracle import OpenOnes, Waiting, count_without_key
 
 from canario.control.machine import CommandRefusedError
 from canario.control.rollout import Outcome
@@ -219,6 +219,7 @@ class ClosedOracle:
         names = self.scenario.route_names or ("",)
         if names[attempt.request.numbers[0]] in self.scenario.keyless:
             arm = "baseline"
+            count_without_key(self.controller, names[attempt.request.numbers[0]])
         attempt.waiting = self.open.begin(attempt.at, arm, names[attempt.request.numbers[0]])
         if self.clients.timeout_ms is not None:
             self.env.process(self.patience(attempt))

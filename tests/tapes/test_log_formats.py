@@ -301,7 +301,7 @@ def test_the_log_config_that_uvicorn_s_default_is_refused_with_can_be_read(tmp_p
             read(tmp_path, lambda n: line(default, n), **options)
     advice = re.search("fmt: '(.*)', datefmt: '(.*?)'", str(told.value))
     assert advice is not None
-    advised = AccessFormatter(*advice.groups(), use_colors=False)
+    advised = AccessFormatter(advice[1], advice[2], use_colors=False)
     made = read(tmp_path, lambda n: line(advised, n), latency_field="none")
     assert (made.format, made.recording.users, made.skipped) == ("uvicorn", 40, ())
     assert sorted(np.floor(made.recording.ended).tolist()) == [AT + n for n in range(COUNT)]
