@@ -6,6 +6,7 @@ import atexit
 import inspect
 import logging
 import os
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -23,7 +24,15 @@ from msgspec.structs import replace
 from .clock import Clock, ManualClock, system_clock
 from .config import load_plan
 from .control import machine
-from .control.events import Event, Held, RollbackReason, RolledBack, StageEntered, Started
+from .control.events import (
+    Event,
+    Held,
+    RollbackReason,
+    RolledBack,
+    StageEntered,
+    Started,
+    Unwatched,
+)
 from .control.in_flight import Flights, Request
 from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
@@ -74,6 +83,9 @@ _UNWATCHED_SECONDS = 3.0
 
 # How often it is kept that somebody watches: so much of a hold is served twice after a crash.
 _NOTE_SECONDS = 15.0
+
+# A deployment restarts a process once or twice in a stage; what ends it more often is told.
+_MANY_RESTARTS = 3
 
 # How long the end of the process waits for the journal, and a fork for who is at work.
 _EXIT_SECONDS = 5.0
@@ -807,9 +819,19 @@ class CanaryDeploymentController(Forkable):
     def _have_watched(self) -> None:
         """Have a thread look after a live rollout. It is begun here, and after a fork anew."""
         if self._patience < inf and not self._rollout.state.phase.terminal:
+            self._say_no_threads()
             if self._ticker.start():
                 return
             self._patience = inf  # the requests alone look at it, as often as they come
+
+    def _say_no_threads(self) -> None:
+        """uWSGI can be told that no thread but the one that serves ever runs between requests."""
+        uwsgi = sys.modules.get("uwsgi")
+        if uwsgi is not None and not getattr(uwsgi, "has_threads", True):
+            self.warn(
+                "uWSGI runs this process without threads, so between two requests nobody looks at "
+                "the rollout, time is not served and nothing is written: set enable-threads = true"
+            )
 
     def _look(self) -> float | None:
         """On the ticker's thread: seconds until the next look."""
@@ -925,6 +947,8 @@ class CanaryDeploymentController(Forkable):
         self._know_clock(now)
         if past and self._rollout.state.phase.terminal:
             self._say_over(past[-1])
+        else:
+            self._say_restarts((*past, *events))
         return events
 
     def _say_over(self, last: Event) -> None:
@@ -939,6 +963,24 @@ class CanaryDeploymentController(Forkable):
             describe(last, self.deployment),
             "canary serves its share" if served else "baseline serves everybody",
         )
+
+    def _say_restarts(self, events: Sequence[Event]) -> None:
+        """A canary may end its own process, or have a server's timeout do it: each one begins to
+        count anew, and never comes to the samples that a judgement takes."""
+        times = 0
+        for event in events:
+            if isinstance(event, StageEntered):
+                times = 0
+            elif isinstance(event, Unwatched) and event.restart:
+                times += 1
+        if times >= _MANY_RESTARTS:
+            self._log.warning(
+                "%s: the process was replaced %d times in this stage, and what one has counted is "
+                "not handed to the next, nor is it counted for a failure that it ended; see why "
+                "(server timeouts, crashes, recycling), and abort the release if it is the canary",
+                self.deployment_id,
+                times,
+            )
 
     def _match(self, events: Sequence[Event]) -> None:
         """Refuse a journal that was begun under another name or another plan, or by nobody."""
