@@ -54,7 +54,7 @@ from .routing.router import Arm, TrafficRouter
 from .sinks.listeners import Listeners
 from .sinks.otel import OpenTelemetryEvents
 from .stores import JournalFile, JournalStore
-from .ticker import LONGEST_SECONDS, Ticker
+from .ticker import LONGEST_SECONDS, Pulse, Ticker
 
 if TYPE_CHECKING:
     from .tape import Mark, TapeRecorder
@@ -201,8 +201,11 @@ class CanaryDeploymentController(Forkable):
         self._told: set[str] = set()
         self._log = guarded(log)
         self._ticker = Ticker(self._look)
+        self._pulse = Pulse(self._beat)
+        self._beating: int | None = None  # in which process
         self._patience = inf  # how long nobody may look before time counts as unwatched
         self._seen = -inf  # when somebody last looked
+        self._beaten = -inf  # until when the process has surely gone on since
         self._worked = 0.0  # how much CPU time the process had used by then, s
         self._note_due = inf
         # From then on whoever comes first has to see whether time was lost.
@@ -812,6 +815,7 @@ class CanaryDeploymentController(Forkable):
 
     def _look_again(self, at: float) -> None:
         self._seen = max(at, self._seen)
+        self._beaten = self._seen
         self._worked = time.process_time()
         seen_due = inf if self._patience == inf else self._seen + LONGEST_SECONDS
         self.next_look = min(self._note_due, seen_due)
@@ -820,6 +824,9 @@ class CanaryDeploymentController(Forkable):
         """Have a thread look after a live rollout. It is begun here, and after a fork anew."""
         if self._patience < inf and not self._rollout.state.phase.terminal:
             self._say_no_threads()
+            if self._beating != os.getpid():
+                self._beating = os.getpid()
+                self._pulse.start()
             if self._ticker.start():
                 return
             self._patience = inf  # the requests alone look at it, as often as they come
@@ -844,7 +851,7 @@ class CanaryDeploymentController(Forkable):
         since = self._seen
         lost = at - since > self._patience
         if lost:  # which is known to the second
-            since = max(since, self._rollout.open.last_sign(at))
+            since = max(since, self._rollout.open.last_sign(at), min(self._beaten, at))
             # What works was not stopped: an app may keep all other threads from running (a search
             # of `re` does), and the ticker with them. Its users have waited for that.
             since = min(since + max(time.process_time() - self._worked, 0.0), at)
@@ -856,6 +863,13 @@ class CanaryDeploymentController(Forkable):
         self._look_again(at)
         self._have_watched()
         return bool(events)
+
+    def _beat(self) -> bool:
+        """On a thread that no greenlet stops. After a gap it waits for somebody to look."""
+        now = self.clock()
+        if now - self._beaten <= self._patience:
+            self._beaten = max(now, self._beaten)
+        return not self._rollout.state.phase.terminal
 
     def _note(self, at: float) -> None:
         """Have it kept that the rollout was watched until `at`, and by whom."""
