@@ -159,7 +159,7 @@ class _Sight:
         judged = self._checks[rows.look] & (n >= least)
         n = n + self._seen.in_flight[rows.look]
         # A part is exceeded when it is less than errors · whole / n, and so than that rounded up.
-        highest = np.where(judged, -(-errors * self._whole // np.maximum(n, 1)), -1)
+        highest = np.where(judged, -(-errors * self._whole // np.maximum(n, 1)), 0)
         first: Ints = np.searchsorted(np.maximum.accumulate(highest), self._parts, "right")
         return first
 
@@ -186,7 +186,7 @@ class _Sight:
 
     def _first_intolerable(self, budgets: dict[str, float]) -> int:
         seen = self._seen
-        numbers = [0, *(k for k, name in enumerate(seen.contracts, 1) if name in budgets)]
+        numbers = [k for k, name in enumerate(seen.contracts, 1) if name in budgets]
         looks = np.flatnonzero(seen.kind == Look.BROKEN)
         own = seen.broken[seen.seen[looks] - 1]
         found = looks[~np.isin(own, numbers)]
