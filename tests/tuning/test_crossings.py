@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -257,6 +258,17 @@ def test_error_rates_that_no_number_of_bits_holds() -> None:
         grid = replace(THRESHOLDS, max_error_rate=rates, min_samples=(3,))
         assert grid.rates[1] > 2**63
         agree(drawn(1), grid)
+
+
+@pytest.mark.parametrize(
+    ("bad", "rate"),
+    [(1, 14.285714285714285), (2, 28.57142857142857), (4, 57.14285714285714)],
+)
+def test_a_rate_that_rounding_alone_makes_equal_is_exceeded(bad: int, rate: float) -> None:
+    """Sevenths: a limit that lies below by less than a float's last digit is passed."""
+    assert Fraction(bad, 7) > Fraction(str(rate)) / 100
+    grid = Grid(max_error_rate=(rate,), metric_window_seconds=(60,), min_samples=(1,), alpha=())
+    assert agree(even(bad, n=7), grid) == {Why.ERROR_RATE}
 
 
 def test_minimums_of_samples_may_be_others_than_the_grid_s() -> None:
