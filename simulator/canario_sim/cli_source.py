@@ -71,7 +71,7 @@ _OPTIONS = (
         metavar="PATTERN",
         help="How an access log's lines are built: nginx's log_format, Apache's LogFormat, "
         "gunicorn's, or the fields $client $user $time $iso $epoch $request $method $path $status "
-        "$took_s $took_ms $took_us $arm $skip $rest.",
+        "$took $took_s $took_ms $took_us $took_ns $arm $kind $created $skip $lead $rest.",
     ),
     click.option(
         "--latency-field",
