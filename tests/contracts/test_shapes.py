@@ -80,7 +80,7 @@ def alike(one: Any, other: Any) -> bool:
     return bool(jsonschema.Draft202012Validator({"const": one}).is_valid(other))
 
 
-Peer = jsonschema.validators.extend(
+Peer = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator, validators={"uniqueItems": pairwise}
 )
 
