@@ -334,6 +334,47 @@ def test_who_waits_for_a_search_that_holds_all_threads_has_waited(
     assert controller.totals("baseline").duration.sum_ms >= took * 1000
 
 
+@signals
+@pytest.mark.parametrize("stopped", [False, True])
+def test_under_gevent_a_greenlet_that_waits_in_c_stops_no_watch(stopped: bool) -> None:
+    """It stops all the others, and the ticker with them; a process that is stopped has not run."""
+    code = """
+import sys
+from gevent import monkey
+monkey.patch_all()
+import ctypes, os, subprocess
+import canario.controller, canario.ticker
+canario.controller._UNWATCHED_SECONDS = 0.6
+canario.controller.LONGEST_SECONDS = canario.ticker.LONGEST_SECONDS = 0.05
+from canario import create_canary_controller
+from canario.control.events import Unwatched
+from canario.wsgi import CanaryMiddleware
+c = create_canary_controller("x", environ={})
+
+def app(environ, start_response):
+    if sys.argv[1] == "True":
+        woken = subprocess.Popen(["/bin/sh", "-c", f"kill -STOP {os.getpid()}; sleep 1.5; "
+            f"kill -CONT {os.getpid()}"])
+        woken.wait()
+    else:
+        for _ in range(3): ctypes.CDLL(None).usleep(500000)
+    start_response("200 OK", [])
+    return [b""]
+
+list(CanaryMiddleware(app, c)({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: print))
+print(c.totals("baseline").duration.sum_ms, any(isinstance(e, Unwatched) for e in c.events))
+"""
+
+    def as_expected() -> bool:
+        done = python(code, stopped)
+        assert done.returncode == 0, done.stderr
+        took, unwatched = done.stdout.split()
+        return (float(took) >= 1500) is not stopped and (unwatched == "True") is stopped
+
+    # A host so busy that no thread runs for as long as that is a stopped one, too.
+    assert any(as_expected() for _ in range(5))
+
+
 def test_a_clock_that_is_moved_is_watched_all_the_time() -> None:
     """A rehearsal, a replay, a test: whoever moves it has seen all of it."""
     clock = ManualClock(1000)

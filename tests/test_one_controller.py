@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from canario import CanaryDeploymentController, Plan
 from canario.asgi import CanaryMiddleware
-from canario.control.events import Event, RolledBack
+from canario.control.events import Event, Held, RolledBack
 from canario.control.journal import dump_journal
 from canario.control.violation import Violation
 from canario.plan import (
@@ -28,7 +28,15 @@ from canario.plan import (
     Stage,
 )
 from canario.testing import ManualClock
-from canario_sim import Fate, RecordedRequest, replay_tape
+from canario_sim import Fate, RecordedRequest, Scenario, replay_tape
+from canario_sim.chance.draws import Draws
+from canario_sim.distributions import Lognormal
+from canario_sim.scenario.request_kinds import Route
+from canario_sim.scenario.service import Service
+from canario_sim.traffic import Poisson, Population
+from canario_sim.world.block import Flown
+from canario_sim.world.flights import FAILED
+from canario_sim.world.rehearsal import world_of
 
 BROKEN = Violation(
     message="the answer is wrong", contract="answers", rule="enum", path="/score", route="/evaluate"
@@ -70,7 +78,12 @@ def contract(route: str, status: int, headers: Any, body: bytes) -> Violation | 
     return BROKEN if body == b"wrong" else None
 
 
-async def live(plan: Plan, requests: list[RecordedRequest], horizon: float) -> list[Event]:
+async def live(
+    plan: Plan,
+    requests: list[RecordedRequest],
+    horizon: float,
+    keyless: Container[int] = (),
+) -> list[Event]:
     """Drive the middleware through the recorded instants on a manual clock."""
     clock = ManualClock()
     controller = CanaryDeploymentController(plan, clock=clock)
@@ -95,11 +108,13 @@ async def live(plan: Plan, requests: list[RecordedRequest], horizon: float) -> l
             break
         request = requests[number]
         if kind == 1:
-            tasks[number] = asyncio.create_task(call(middleware, request.key, number))
+            keyed = number not in keyless
+            key = request.key if keyed else None
+            tasks[number] = asyncio.create_task(call(middleware, key, number))
             while number not in waiting:
                 assert not tasks[number].done(), tasks[number]
                 await asyncio.sleep(0)
-            arm = controller.router.route_request(request.key)
+            arm = controller.router.route_request(request.key) if keyed else "baseline"
             fate = fates[number] = request.canary if arm == "canary" else request.baseline
             heapq.heappush(agenda, (at + fate.latency_ms / 1000, 0, number))
         else:
@@ -113,7 +128,7 @@ async def live(plan: Plan, requests: list[RecordedRequest], horizon: float) -> l
     return list(controller.events)
 
 
-async def call(middleware: CanaryMiddleware, key: str, number: int) -> None:
+async def call(middleware: CanaryMiddleware, key: str | None, number: int) -> None:
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
@@ -124,7 +139,7 @@ async def call(middleware: CanaryMiddleware, key: str, number: int) -> None:
         "type": "http",
         "method": "POST",
         "path": f"/{number}",
-        "headers": [(b"x-user-id", key.encode())],
+        "headers": [] if key is None else [(b"x-user-id", key.encode())],
     }
     await middleware(scope, receive, send)
 
@@ -235,3 +250,38 @@ def test_for_any_sequence(
     journal = asyncio.run(live(one, requests, 250))
     rehearsed = replay_tape(one, requests, horizon_seconds=250, violation=BROKEN)
     assert journal == list(rehearsed.events)
+
+
+def test_a_held_stage_tells_of_as_many_requests_without_a_key_as_live() -> None:
+    one = plan(min_samples=60)
+    made = Scenario(
+        name="held",
+        teaches="that a rehearsal knows who has no key",
+        plan=one,
+        traffic=Poisson(rate=4, keys=Population(size=200)),
+        baseline=Service(latency=Lognormal(p50_ms=80, p95_ms=250), error_rate=1.0),
+        routes=(Route(name="/evaluate", weight=3), Route(name="/login", keyed=False)),
+        horizon_seconds=100,
+    )
+    flown: list[Flown] = []
+    world = world_of(made, 3, witness=flown.append)
+    world.run()
+    keys = Draws(made.settled(3), 3).keys
+    requests: list[RecordedRequest] = []
+    keyless: set[int] = set()
+    for part in flown:
+        flights = part.flights
+        for at, done, code, key, route in zip(
+            flights.at, flights.done, flights.code, part.key, flights.route, strict=True
+        ):
+            fate = Fate(float(done - at) * 1000, not code & FAILED)
+            if route == 1:
+                keyless.add(len(requests))
+            requests.append(
+                RecordedRequest(at=float(at), key=keys[key], baseline=fate, canary=fate)
+            )
+    journal = asyncio.run(live(one, requests, 100, keyless))
+    held = [event for event in journal if isinstance(event, Held)]
+    assert held
+    assert all(event.without_key > 10 for event in held)
+    assert dump_journal(journal) == dump_journal(world.controller.events)

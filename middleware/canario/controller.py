@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -21,7 +22,14 @@ from msgspec.structs import replace
 
 from .clock import Clock, system_clock
 from .control import machine
-from .control.events import Event, Held, RolledBack, StageEntered, Started
+from .control.events import (
+    Event,
+    Held,
+    RolledBack,
+    StageEntered,
+    Started,
+    Unwatched,
+)
 from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
 from .control.open_requests import Flights, Request
@@ -35,7 +43,7 @@ from .host.fork import Forkable, renew_in_child
 from .host.interrupts import pass_on
 from .host.logger import guarded, information
 from .host.notices import Notices
-from .host.ticker import LONGEST_SECONDS, Ticker
+from .host.ticker import LONGEST_SECONDS, Pulse, Ticker
 from .judges.verdict import Judge
 from .limits import LATEST, duration_ms, refuse_arm, refuse_instant
 from .metrics.counts import Counts
@@ -64,6 +72,9 @@ _UNWATCHED_SECONDS = 3.0
 
 # How often it is kept that somebody watches: so much of a hold is served twice after a crash.
 _NOTE_SECONDS = 15.0
+
+# A deployment restarts a process once or twice in a stage; what ends it more often is told.
+_MANY_RESTARTS = 3
 
 # How long the end of the process waits for the journal, and a fork for who is at work.
 _EXIT_SECONDS = 5.0
@@ -150,8 +161,11 @@ class CanaryDeploymentController(Forkable):
         self._log = guarded(log)
         self._notices = Notices(name, self._log)
         self._ticker = Ticker(self._look)
+        self._pulse = Pulse(self._beat)
+        self._beating: int | None = None  # in which process
         self._patience = inf  # how long nobody may look before time counts as unwatched
         self._seen = -inf  # when somebody last looked
+        self._beaten = -inf  # until when the process has surely gone on since
         self._worked = 0.0  # how much CPU time the process had used by then, s
         self._note_due = inf
         # From then on whoever comes first has to see whether time was lost.
@@ -448,15 +462,15 @@ class CanaryDeploymentController(Forkable):
         """Add `times` to the counter `what`."""
         self._notices.count(what, times)
 
-    def count_without_key(self, what: str, asked: tuple[str, ...]) -> None:
-        """Count a request that could not be routed, `no_key` or `refused_key`.
+    def count_without_key(self, what: str, asked: tuple[str, ...], times: int = 1) -> None:
+        """Count `times` requests that could not be routed, `no_key` or `refused_key`.
 
         A stage that is held says how many of its requests there were, and which sources of keys
         were `asked`.
         """
-        self._notices.count(what)
+        self._notices.count(what, times)
         with self._lock:
-            self._without_key += 1
+            self._without_key += times
             self._asked = asked
 
     def warn(self, what: str) -> None:
@@ -677,6 +691,7 @@ class CanaryDeploymentController(Forkable):
 
     def _look_again(self, at: float) -> None:
         self._seen = max(at, self._seen)
+        self._beaten = self._seen
         self._worked = time.process_time()
         seen_due = inf if self._patience == inf else self._seen + LONGEST_SECONDS
         self.next_look = min(self._note_due, seen_due)
@@ -684,9 +699,22 @@ class CanaryDeploymentController(Forkable):
     def _have_watched(self) -> None:
         """Have a thread look after a live rollout. It is begun here, and after a fork anew."""
         if self._patience < inf and not self._rollout.state.phase.terminal:
+            self._say_no_threads()
+            if self._beating != os.getpid():
+                self._beating = os.getpid()
+                self._pulse.start()
             if self._ticker.start():
                 return
             self._patience = inf  # the requests alone look at it, as often as they come
+
+    def _say_no_threads(self) -> None:
+        """uWSGI can be told that no thread but the one that serves ever runs between requests."""
+        uwsgi = sys.modules.get("uwsgi")
+        if uwsgi is not None and not getattr(uwsgi, "has_threads", True):
+            self.warn(
+                "uWSGI runs this process without threads, so between two requests nobody looks at "
+                "the rollout, time is not served and nothing is written: set enable-threads = true"
+            )
 
     def _look(self) -> float | None:
         """On the ticker's thread: seconds until the next look."""
@@ -699,7 +727,7 @@ class CanaryDeploymentController(Forkable):
         since = self._seen
         lost = at - since > self._patience
         if lost:  # which is known to the second
-            since = max(since, self._rollout.open.last_sign(at))
+            since = max(since, self._rollout.open.last_sign(at), min(self._beaten, at))
             # What works was not stopped: an app may keep all other threads from running (a search
             # of `re` does), and the ticker with them. Its users have waited for that.
             since = min(since + max(time.process_time() - self._worked, 0.0), at)
@@ -711,6 +739,13 @@ class CanaryDeploymentController(Forkable):
         self._look_again(at)
         self._have_watched()
         return bool(events)
+
+    def _beat(self) -> bool:
+        """On a thread that no greenlet stops. After a gap it waits for somebody to look."""
+        now = self.clock()
+        if now - self._beaten <= self._patience:
+            self._beaten = max(now, self._beaten)
+        return not self._rollout.state.phase.terminal
 
     def _note(self, at: float) -> None:
         """Have it kept that the rollout was watched until `at`, and by whom."""
@@ -802,6 +837,8 @@ class CanaryDeploymentController(Forkable):
         self._know_clock(now)
         if past and self._rollout.state.phase.terminal:
             self._say_over(past[-1])
+        else:
+            self._say_restarts((*past, *events))
         return events
 
     def _say_over(self, last: Event) -> None:
@@ -816,6 +853,24 @@ class CanaryDeploymentController(Forkable):
             describe(last, self.deployment),
             "canary serves its share" if served else "baseline serves everybody",
         )
+
+    def _say_restarts(self, events: Sequence[Event]) -> None:
+        """A canary may end its own process, or have a server's timeout do it: each one begins to
+        count anew, and never comes to the samples that a judgement takes."""
+        times = 0
+        for event in events:
+            if isinstance(event, StageEntered):
+                times = 0
+            elif isinstance(event, Unwatched) and event.restart:
+                times += 1
+        if times >= _MANY_RESTARTS:
+            self._log.warning(
+                "%s: the process was replaced %d times in this stage, and what one has counted is "
+                "not handed to the next, nor is it counted for a failure that it ended; see why "
+                "(server timeouts, crashes, recycling), and abort the release if it is the canary",
+                self.deployment_id,
+                times,
+            )
 
     def _match(self, events: Sequence[Event]) -> None:
         """Refuse a journal that was begun under another name or another plan, or by nobody."""

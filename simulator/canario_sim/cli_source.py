@@ -71,7 +71,7 @@ _OPTIONS = (
         metavar="PATTERN",
         help="How an access log's lines are built: nginx's log_format, Apache's LogFormat, "
         "gunicorn's, or the fields $client $user $time $iso $epoch $request $method $path $status "
-        "$took_s $took_ms $took_us $arm $skip $rest.",
+        "$took $took_s $took_ms $took_us $took_ns $arm $kind $created $skip $lead $rest.",
     ),
     click.option(
         "--latency-field",
@@ -83,8 +83,8 @@ _OPTIONS = (
         "--unit",
         type=click.Choice(["s", "ms", "us", "ns"]),
         help="Of an access log's request times, or Prometheus' buckets.  [default: what they say; "
-        "else of a log s for times with a point, as nginx writes them, us for whole numbers, as "
-        "Apache's %D; %T needs s]",
+        "else of a log s for times with a point, as nginx writes them; whole numbers that no name "
+        "tells it need one: Apache's %D is us, %T s]",
     ),
     click.option(
         "--stamp",

@@ -330,6 +330,9 @@ def _writable(out: Path) -> None:
     folder = _plan_path(out).parent
     if out.suffix == ".toml" and out.is_dir():
         raise ConfigError(str(out), "", "is a folder; give a file, or a folder of another name")
+    if out.suffix in (".json", ".html", ".md", ".csv") and not out.is_dir():
+        problem = "is neither a folder nor a plan's file, which ends in .toml; see --report"
+        raise ConfigError(str(out), "", problem)
     make_folder(folder)
 
 

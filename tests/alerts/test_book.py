@@ -168,6 +168,16 @@ def test_no_data_neither_fires_nor_resolves_until_it_is_stale() -> None:
     assert states(book.update([BAD], 3602)) == ["firing"]
 
 
+def test_it_is_stale_so_long_after_it_was_last_heard_of() -> None:
+    book = AlertBook(stale_seconds=100)
+    book.update([BAD], 0)
+    book.update([BETTER], 70)
+    assert book.update([], 169) == []
+    (alert,) = book.update([], 170)
+    assert alert.resolution is Resolution.STALE
+    assert alert.message.endswith("(stale: no data for 1 min 40 s)")
+
+
 def test_a_pending_one_goes_stale_without_a_word() -> None:
     book = AlertBook(pending_seconds=10, stale_seconds=100)
     book.update([BAD], 0)
@@ -194,6 +204,28 @@ def test_resolved_by_hand_and_still_breached_an_hour_later_it_fires_anew() -> No
     book.resolve(fired.alert_id, 0)
     told = [book.update([BAD], at) for at in range(60, 3661, 60)]
     assert [len(each) for each in told] == [1] + [0] * 58 + [1, 0]
+
+
+def test_the_hour_after_a_resolution_by_hand_begins_with_it() -> None:
+    book = AlertBook(quiet_seconds=3600)
+    (fired,) = book.update([BAD], 10_000)
+    book.resolve(fired.alert_id, 10_100)
+    assert book.update([BAD], 13_699) == [book.by_id(fired.alert_id)]  # that it is over
+    assert states(book.update([BAD], 13_700)) == ["firing"]
+
+
+def test_types_that_are_left_out_fire_at_once_and_resolve_after_a_minute() -> None:
+    book = AlertBook(
+        pending_seconds={AlertType.BURN_RATE: 30}, resolve_seconds={AlertType.BURN_RATE: 5}
+    )
+    burning = condition(alert_type=AlertType.BURN_RATE)
+    assert [alert.alert_type for alert in book.update([BAD, burning], 0)] == [BAD.alert_type]
+    assert states(book.update([BAD, burning], 30)) == ["firing"]
+    book.update([GOOD, replace(burning, breached=False, clear=True)], 40)
+    over = [replace(burning, breached=False, clear=True), GOOD]
+    assert [alert.alert_type for alert in book.update(over, 45)] == [AlertType.BURN_RATE]
+    assert book.update(over, 99.9) == []
+    assert states(book.update(over, 100)) == ["resolved"]
 
 
 # -- people
@@ -223,6 +255,25 @@ def test_a_silenced_alert_lives_in_the_book_and_is_told_when_the_silence_ends() 
     (told,) = book.update([BAD], 100)
     assert (told.alert_id, told.silenced_until, told.fired_at) == (alert.alert_id, None, 0)
     assert book.update([BAD], 101) == []
+
+
+def test_a_silence_that_is_over_is_not_listed() -> None:
+    book = AlertBook()
+    short, long = book.silence(100), book.silence(200)
+    assert book.silences() == book.silences(99.9) == [short, long]
+    assert book.silences(100) == book.silences() == [long]
+    book.update([BAD], 150)
+    assert [alert.silenced_until for alert in book.active(199.9)] == [200]
+    assert [alert.silenced_until for alert in book.active(200)] == [None]
+
+
+def test_the_longest_of_the_silences_counts() -> None:
+    book = AlertBook()
+    book.silence(100)
+    book.silence(300)
+    book.silence(200)
+    book.update([BAD], 0)
+    assert [alert.silenced_until for alert in book.active()] == [300]
 
 
 def test_a_silence_is_about_its_type_and_flow() -> None:

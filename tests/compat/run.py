@@ -1,10 +1,11 @@
 # ruff: noqa: T201 - a script: its output is what it is for.
 """Proves that the middleware changes nothing: other projects' test suites pass the same behind it.
 
-Fetches the source distributions of Starlette and Django, runs Starlette's test suite and Django's
-`asgi` tests as they are ("bare"), then with every app wrapped in `CanaryMiddleware`, and compares
-test by test. The wrapped runs are "one-app" (one app serves both arms) and "two-arms" (half of the
-apps' requests go to a canary, which is the same app again).
+Fetches the source distributions of Starlette, Falcon, Flask, Bottle and Django, runs their test
+suites (of Django's the `asgi` tests) as they are ("bare"), then with every app wrapped in
+`CanaryMiddleware`, ASGI's or WSGI's, and compares test by test. The wrapped runs are "one-app" (one
+app serves both arms) and "two-arms" (half of the apps' requests go to a canary, which is the same
+app again). Two suites run side by side.
 
 Exit status: 0 when every test comes out the same, 1 when one does not or when requests went past
 the middleware or were not delivered exactly once, 2 when a suite could not be run to its end or
@@ -24,7 +25,8 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +38,10 @@ PLUGINS = "canario_compat"
 
 VARIANTS = ("one-app", "two-arms")
 
-# Far above what a run takes: only a suite that hangs gets there.
-TIMEOUT_SECONDS = 300
+# Far above what a run takes on a busy machine: only a suite that hangs gets there.
+TIMEOUT_SECONDS = 1200
+
+SIDE_BY_SIDE = 2
 
 # One test, run on two event loops, is skipped by Starlette from Python 3.14 on.
 STARLETTE_PASSES = 1414 - (2 if sys.version_info >= (3, 14) else 0)
@@ -60,6 +64,7 @@ class Suite:
     bare: tuple[str, ...]
     wrapped: tuple[str, ...]
     passes: int
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sdist(self) -> str:
@@ -69,7 +74,35 @@ class Suite:
 
 _PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", f"{PLUGINS}.record_pytest")
 _RUNTESTS = ("-m", f"{PLUGINS}.run_django", "runtests.py", "--verbosity=2", "--parallel=1", "asgi")
+_WRAP_CLASSES = ("-p", f"{PLUGINS}.wrap_classes")
 
+# Falcon's tests of what serves no request, and of servers in processes of their own.
+_FALCON = (
+    # A test that replaces `os.fstat` would have pytest's capture of descriptors fail.
+    "--capture=sys",
+    *("-m", "not slow"),
+    *(
+        f"--ignore=tests/{path}"
+        for path in (
+            "asgi/test_asgi_servers.py",
+            "asgi/test_buffered_reader.py",
+            "test_buffered_reader.py",
+            "test_cmd_inspect_app.py",
+            "test_compiled_router.py",
+            "test_cython.py",
+            "test_default_router.py",
+            "test_examples.py",
+            "test_inspect.py",
+            "test_uri_converters.py",
+            "test_uri_templates.py",
+            "test_utils.py",
+            "test_wsgi_servers.py",
+        )
+    ),
+    "tests",
+)
+
+# The longest first, so that two that run side by side end at about the same time.
 SUITES = (
     Suite(
         name="starlette",
@@ -77,11 +110,51 @@ SUITES = (
         version="1.10.0",
         extras="[full]",
         # The test tools of its `dev` group; the others there check style, types and speed.
-        requirements=("httpx2[zstd]", "blockbuster", "opentelemetry-sdk", "pytest", "trio"),
+        requirements=("httpx2[zstd]", "blockbuster", "opentelemetry-sdk", "pytest==9.2.0", "trio"),
         folder=".",
         bare=_PYTEST,
         wrapped=(*_PYTEST, "-p", f"{PLUGINS}.wrap_starlette"),
         passes=STARLETTE_PASSES,
+    ),
+    Suite(
+        name="falcon",
+        project="falcon",
+        version="4.4.0",
+        extras="",
+        requirements=("pytest==9.2.0",),
+        folder=".",
+        bare=(*_PYTEST, *_FALCON),
+        wrapped=(*_PYTEST, *_WRAP_CLASSES, *_FALCON),
+        passes=2752,
+        environment={
+            "CANARIO_COMPAT_CLASSES": "falcon:App falcon.asgi:App",
+            "FALCON_DISABLE_CYTHON": "Y",
+        },
+    ),
+    Suite(
+        name="flask",
+        project="flask",
+        version="3.1.3",
+        extras="[async,dotenv]",
+        # It uses what pytest 9 has no more.
+        requirements=("pytest==8.4.2",),
+        folder=".",
+        bare=_PYTEST,
+        wrapped=(*_PYTEST, *_WRAP_CLASSES),
+        passes=488,
+        environment={"CANARIO_COMPAT_CLASSES": "flask:Flask"},
+    ),
+    Suite(
+        name="bottle",
+        project="bottle",
+        version="0.13.4",
+        extras="",
+        requirements=("pytest==9.2.0",),
+        folder=".",
+        bare=(*_PYTEST, "test"),
+        wrapped=(*_PYTEST, *_WRAP_CLASSES, "test"),
+        passes=359,
+        environment={"CANARIO_COMPAT_CLASSES": "bottle:Bottle"},
     ),
     Suite(
         name="django",
@@ -124,12 +197,15 @@ def main() -> int:
     arguments = _parse()
     try:
         with _workspace(arguments.keep) as work:
-            runs = [
-                run
-                for suite in SUITES
-                if arguments.suite in (suite.name, "all")
-                for run in check_suite(suite, work, arguments.cache, arguments.canario)
-            ]
+            tools = _make_environment(work / "tools")
+            canario = _build(arguments.canario, tools, work)
+
+            def check(suite: Suite) -> list[Run]:
+                return list(check_suite(suite, work, tools, arguments.cache, canario))
+
+            wanted = [suite for suite in SUITES if arguments.suite in (suite.name, "all")]
+            with ThreadPoolExecutor(SIDE_BY_SIDE) as executor:
+                runs = [run for found in executor.map(check, wanted) for run in found]
     except (CannotRunError, OSError, tarfile.TarError) as error:
         print(f"\ncould not run: {error}", file=sys.stderr)
         return 2
@@ -178,15 +254,25 @@ def _not_a_plugin(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if not name.endswith(".py") or name == Path(__file__).name]
 
 
-def check_suite(suite: Suite, work: Path, cache: Path | None, canario: str) -> Iterator[Run]:
-    """Run `suite` bare and in each variant. Raises `CannotRunError`."""
-    _say(suite, "environment")
+def check_suite(
+    suite: Suite, work: Path, tools: Path, cache: Path | None, canario: str
+) -> Iterator[Run]:
+    """Run `suite` bare and in each variant. Raises `CannotRunError`.
+
+    Args:
+        suite: What to run.
+        work: Where its folder is made.
+        tools: A Python that has pip.
+        cache: Where source distributions are kept.
+        canario: What to install.
+    """
     base = work / suite.name
-    python = _make_environment(base / "environment")
+    log = base / "environment.log"
     _say(suite, f"source distribution {suite.sdist}")
-    sdist = _fetch(suite, python, cache or base / "download")
+    sdist = _fetch(suite, tools, cache or base / "download", log)
     _say(suite, "installation")
-    _install(suite, python, sdist, canario)
+    python = _make_environment(base / "environment", "--without-pip")
+    _install(suite, [str(tools), "-m", "pip", "--python", str(python)], sdist, canario, log)
     _unpack(sdist, base)
 
     bare = _run(suite, base, python, None)
@@ -212,14 +298,25 @@ def _say(suite: Suite, what: str) -> None:
     print(f"{suite.name}: {what}", flush=True)
 
 
-def _make_environment(folder: Path) -> Path:
+def _make_environment(folder: Path, *options: str) -> Path:
     """Make a virtual environment. Returns its Python."""
-    _command([sys.executable, "-m", "venv", str(folder)], folder.with_suffix(".log"))
+    _command([sys.executable, "-m", "venv", *options, str(folder)], folder.with_suffix(".log"))
     scripts = "Scripts" if os.name == "nt" else "bin"
     return folder / scripts / "python"
 
 
-def _fetch(suite: Suite, python: Path, folder: Path) -> Path:
+def _build(canario: str, tools: Path, work: Path) -> str:
+    """The wheel of a checkout, for all suites to install; another requirement is its own."""
+    if not Path(canario).is_dir():
+        return canario
+    folder = work / "wheel"
+    options = ["--no-deps", "--wheel-dir", str(folder)]
+    _command([str(tools), "-m", "pip", "wheel", *options, canario], work / "wheel.log")
+    (wheel,) = folder.glob("*.whl")
+    return str(wheel)
+
+
+def _fetch(suite: Suite, tools: Path, folder: Path, log: Path) -> Path:
     """The source distribution in `folder`, downloaded unless it is there."""
     sdist = folder / f"{suite.sdist}.tar.gz"
     if not sdist.exists():
@@ -227,8 +324,7 @@ def _fetch(suite: Suite, python: Path, folder: Path) -> Path:
         # needs for that may be wheels.
         options = ["--no-deps", "--no-binary", suite.project, "--dest", str(folder)]
         requirement = f"{suite.project}=={suite.version}"
-        log = python.parent.parent.with_suffix(".log")
-        _command([str(python), "-m", "pip", "download", *options, requirement], log)
+        _command([str(tools), "-m", "pip", "download", *options, requirement], log)
     if not sdist.exists():
         found = ", ".join(path.name for path in folder.glob("*")) or "nothing"
         raise CannotRunError(f"pip downloaded {found}, not {sdist.name}")
@@ -243,19 +339,20 @@ def _unpack(sdist: Path, folder: Path) -> None:
         archive.extractall(folder)
 
 
-def _install(suite: Suite, python: Path, sdist: Path, canario: str) -> None:
+def _install(suite: Suite, pip: list[str], sdist: Path, canario: str, log: Path) -> None:
     requirements = [f"{suite.project}{suite.extras} @ {sdist.resolve().as_uri()}", canario]
-    log = python.parent.parent.with_suffix(".log")
     constraints = ["--constraint", str(HERE / "constraints.txt")]
-    pip = [str(python), "-m", "pip", "install", *constraints]
-    _command([*pip, *suite.requirements, *requirements], log)
+    install = [*pip, "install", *constraints, *suite.requirements, *requirements]
+    _command(install, log, {**os.environ, **suite.environment})
 
 
-def _command(command: list[str], log: Path) -> None:
+def _command(command: list[str], log: Path, environ: Mapping[str, str] | None = None) -> None:
     """Run a command that has to succeed; its output goes to the end of `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
+        status = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environ
+        ).returncode
     if status:
         raise CannotRunError(f"{' '.join(command)} failed with {status}:\n{_tail(log)}")
 
@@ -272,7 +369,7 @@ def _run(suite: Suite, base: Path, python: Path, variant: str | None) -> Run:
             status = subprocess.run(
                 [*_without_privileges(out), str(python), *arguments],
                 cwd=base / suite.sdist / suite.folder,
-                env=_environment(base.parent / "plugins", out, variant),
+                env=_environment(suite, base.parent / "plugins", out, variant),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -301,7 +398,7 @@ def _read_run(suite: Suite, out: Path, seconds: float) -> Run:
     )
 
 
-def _environment(plugins: Path, out: Path, variant: str | None) -> dict[str, str]:
+def _environment(suite: Suite, plugins: Path, out: Path, variant: str | None) -> dict[str, str]:
     """The caller's environment without what would change the suites' behaviour."""
     prefixes = ("CANARIO", "DJANGO", "OTEL", "PYTEST", "PYTHON")
     environment = {
@@ -311,6 +408,7 @@ def _environment(plugins: Path, out: Path, variant: str | None) -> dict[str, str
         "CANARIO_COMPAT_OUT": str(out),
         "PYTHONPATH": str(plugins),
         "TMPDIR": str(out / "tmp"),
+        **suite.environment,
     }
     if variant is not None:
         environment["CANARIO_COMPAT_VARIANT"] = variant

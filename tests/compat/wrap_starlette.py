@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from .wrap import Receive, Scope, Send, make_wrapper
+from .wrap import make_wrapper
 
 _wrapper = make_wrapper(os.environ["CANARIO_COMPAT_VARIANT"])
 
@@ -26,7 +26,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     _patch_test_client()
     _patch_transport(importlib.import_module("httpx2"))
     for cls in _asgi_classes():
-        _patch_direct_calls(cls)
+        _wrapper.patch_calls(cls)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -55,21 +55,6 @@ def _patch_transport(httpx: ModuleType) -> None:
         self.app = _wrapper(self.app)
 
     httpx.ASGITransport.__init__ = init
-
-
-def _patch_direct_calls(cls: Any) -> None:
-    """Wrap instances of `cls` that a test calls with a scope of its own.
-
-    Only the outermost call is a server's; the ones below it are the app's own affair.
-    """
-    bare = cls.__call__
-
-    @functools.wraps(bare)
-    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        app = functools.partial(bare, self)
-        await (app if _wrapper.inside else _wrapper(app))(scope, receive, send)
-
-    cls.__call__ = call
 
 
 def _asgi_classes() -> Iterator[type]:

@@ -56,6 +56,12 @@ def test_exactly_at_the_limit_is_not_above_it() -> None:
     assert JUDGE.judge(counts(100, 11)).kind is VerdictKind.UNHEALTHY
 
 
+def test_a_limit_of_so_many_hundredths_is_exact() -> None:
+    judge = ThresholdJudge(RollbackThresholds(max_error_rate=7))
+    assert judge.judge(counts(100, 7)).kind is VerdictKind.HEALTHY
+    assert judge.judge(counts(100, 8)).trigger is Trigger.ERROR_RATE
+
+
 def test_a_contract_violation_comes_first_and_needs_no_samples() -> None:
     verdict = JUDGE.judge(counts(1, 1, 1, 1))
     assert verdict.trigger is Trigger.CONTRACT_VIOLATION
@@ -78,7 +84,7 @@ def test_too_few_samples_are_a_verdict_of_their_own() -> None:
     verdict = JUDGE.judge(counts(9, 9, 9))
     assert verdict.kind is VerdictKind.INSUFFICIENT
     assert (verdict.samples, verdict.needed) == (9, 10)
-    assert JUDGE.judge(counts(10, 9, 9)).kind is VerdictKind.UNHEALTHY
+    assert JUDGE.judge(counts(10, 9, 9)).trigger is Trigger.ERROR_RATE
 
 
 def test_untimed_requests_are_no_samples_of_the_latency() -> None:

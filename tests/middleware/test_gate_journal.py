@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from tests.middleware.asgi_tools import Controller, ask, hello, user
 from tests.middleware.test_asgi_lifespan import Server
 
-from canario import CanaryDeploymentController, Plan, create_canary_controller
+from canario import CanaryDeploymentController, Phase, Plan, create_canary_controller
 from canario.asgi import CanaryMiddleware
 from canario.clock import system_clock
 from canario.plan import Deployment, RollbackThresholds, Stage
+from canario.stores import MemoryJournal
 from canario.wsgi import CanaryMiddleware as WSGIMiddleware
 
 
@@ -147,6 +149,23 @@ def test_under_wsgi_a_stage_does_not_wait_for_requests() -> None:
     app = WSGIMiddleware(wsgi, controller)
     call(app)
     until(lambda: controller.state.stage == 1)
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_uwsgi_without_threads_is_said_once(
+    threads: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its `uwsgi` module says so; without `enable-threads` none runs between two requests."""
+    uwsgi = ModuleType("uwsgi")
+    uwsgi.has_threads = threads  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    controller = quick(journal=MemoryJournal(()))
+    app = WSGIMiddleware(wsgi, controller)
+    for _ in range(3):
+        call(app)
+    assert controller.state.phase is not Phase.PENDING
+    said = [r.getMessage() for r in caplog.records if "set enable-threads = true" in r.getMessage()]
+    assert len(said) == (not threads)
 
 
 def test_without_lifespan_a_stage_does_not_wait_for_requests() -> None:

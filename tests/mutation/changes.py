@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Change", "changes"]
+__all__ = ["Change", "changes", "marked"]
 
 _COMPARED: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
     ast.Lt: [ast.LtE, ast.GtE],
@@ -51,21 +51,36 @@ class Change:
 def changes(source: str, path: str) -> Iterator[Change]:
     """All of them. What a function says in words is left as it is; so is what runs at import."""
     tree = ast.parse(source, path)
-    for function, parts in _functions(tree, ""):
-        told: Counter[str] = Counter()
-        for part, place in parts:
-            edits = list(_edits(part))
-            if place is not None:
-                edits.append(_left_out(part, *place))
-            for shown, apply, undo in edits:
+    future = [
+        each
+        for each in tree.body
+        if isinstance(each, ast.ImportFrom) and each.module == "__future__"
+    ]
+    for statement in tree.body:
+        # The rest of the module is as it was, and would take its time to be compiled each time.
+        own = ast.Module([*future, statement], [])
+        for function, parts in _functions(own, ""):
+            told: Counter[str] = Counter()
+            for shown, apply, undo in _edits_of(parts):
                 before = shown()
                 apply()
                 words = f"{before} -> {shown()}"
-                code = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+                code = compile(ast.fix_missing_locations(own), path, "exec", dont_inherit=True)
                 undo()
                 told[words] += 1
                 again = f" ({told[words]})" if told[words] > 1 else ""
                 yield Change(function, " ".join(words.split()) + again, code)
+
+
+def marked(source: str, path: str, mark: str) -> Any:
+    """The code of the module in which each function first calls `mark`, with its own name."""
+    tree = ast.parse(source, path)
+    for name, function in _named_functions(tree, ""):
+        for each in ast.walk(function):
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                called = ast.Call(ast.Name(mark, ast.Load()), [ast.Constant(name)], [])
+                each.body.insert(0, ast.copy_location(ast.Expr(called), each.body[0]))
+    return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
 
 
 _Part = tuple[ast.AST, tuple[ast.AST, str, int] | None]
@@ -73,13 +88,20 @@ _Part = tuple[ast.AST, tuple[ast.AST, str, int] | None]
 
 def _functions(node: ast.AST, inside: str) -> Iterator[tuple[str, list[_Part]]]:
     """Functions and methods that stand in a module or class, with the parts to be changed."""
+    for name, function in _named_functions(node, inside):
+        yield name, list(_parts(function))
+
+
+def _named_functions(
+    node: ast.AST, inside: str
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef):
-            yield from _functions(child, f"{inside}{child.name}.")
+            yield from _named_functions(child, f"{inside}{child.name}.")
         elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield f"{inside}{child.name}", list(_parts(child))
+            yield f"{inside}{child.name}", child
         elif isinstance(child, ast.If | ast.Try):
-            yield from _functions(child, inside)
+            yield from _named_functions(child, inside)
 
 
 def _parts(function: ast.AST) -> Iterator[_Part]:
@@ -124,6 +146,14 @@ def _expressions(statement: ast.AST) -> Iterator[ast.AST]:
 
 # What is changed in words, the change, and the way back.
 _Edit = tuple[Callable[[], str], Callable[[], object], Callable[[], object]]
+
+
+def _edits_of(parts: list[_Part]) -> Iterator[_Edit]:
+    for part, place in parts:
+        edits = list(_edits(part))
+        if place is not None:
+            edits.append(_left_out(part, *place))
+        yield from edits
 
 
 def _edits(node: ast.AST) -> Iterator[_Edit]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib
 import os
@@ -9,7 +10,6 @@ import pickle
 import resource
 import signal
 import sys
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
-from tests.mutation.changes import Change, changes
+from tests.mutation.changes import Change, changes, marked
 
 __all__ = ["Made", "Room", "survivors"]
 
@@ -32,7 +32,7 @@ _PATIENCE = 120
 
 # Seconds that a test of the room may take by itself: others are left out, where quicker ones call
 # the function too.
-_QUICK = 0.5
+_QUICK = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,17 @@ class Room:
     """What is changed, and what must notice it.
 
     `modules` are paths from the root, with wildcards; `tests` are what pytest is given; `leave_out`
-    names functions that no test of the room can call, such as those of other processes.
+    names functions that no test of the room can call, such as those of other processes; `without`
+    packages that count as not installed, since code that they compile is not changed; `before` is a
+    function (`module:name`) that is called once, before anything is changed.
     """
 
     name: str
     modules: list[str]
     tests: list[str]
     leave_out: list[str] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
+    before: str = ""
 
 
 @dataclass
@@ -65,6 +69,7 @@ class Made:
 
 def survivors(room: Room, *, only: str = "", processes: int = 2) -> Made:
     """Run every mutant of the room against the tests that call its function."""
+    sys.modules |= dict.fromkeys(room.without)  # type: ignore[arg-type]
     plugin = _Mutants(room, only, processes)
     arguments = ["-q", "-p", "no:cacheprovider", *room.tests]
     code = pytest.main([*arguments, "--no-header", "--no-summary"], plugins=[plugin])
@@ -80,6 +85,7 @@ class _Mutants:
         self.made = Made(room)
         self._only = only
         self._processes = processes
+        self._judging = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self) -> None:
@@ -89,6 +95,7 @@ class _Mutants:
         settings.register_profile(
             "mutants",
             deadline=None,
+            max_examples=50,
             derandomize=True,
             database=None,
             phases=[Phase.explicit, Phase.generate],
@@ -97,17 +104,29 @@ class _Mutants:
         settings.load_profile("mutants")
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[Any]) -> None:
+        # What the failure says nobody reads, and it takes longer than most tests.
+        if self._judging and call.excinfo is not None and not _no_failure(call.excinfo.value):
+            os._exit(1)
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         paths = list(_modules(self.made.room))
-        called, failed, seconds = _in_child(lambda: _called(session, set(map(str, paths))))
+        called, failed, seconds = _in_child(lambda: _called(session, paths))
         if failed:
             session.testsfailed = failed
             return True
+        for path in paths:
+            importlib.import_module(_name(path))
+        functions_of = {path: _functions_of(str(path)) for path in paths}
+        if self.made.room.before:
+            module, _, function = self.made.room.before.partition(":")
+            getattr(importlib.import_module(module), function)()
+        gc.freeze()  # what there is now the collectors of all the forks need not look at
+        self._judging = True
         running: dict[int, str] = {}
         for path in paths:
-            name = _name(path)
-            importlib.import_module(name)
-            functions = _functions_of(str(path))
+            name, functions = _name(path), functions_of[path]
             for change in changes(path.read_text(encoding="utf-8"), str(path)):
                 whole = f"{name}:{change.function}"
                 if self._only not in whole or change.function in self.made.room.leave_out:
@@ -156,45 +175,54 @@ def _run(session: pytest.Session, tests: list[int]) -> Iterator[int]:
         yield number
 
 
-def _called(session: pytest.Session, paths: set[str]) -> Any:
+def _no_failure(raised: BaseException) -> bool:
+    return isinstance(raised, pytest.skip.Exception | pytest.xfail.Exception)
+
+
+def _called(session: pytest.Session, paths: list[Path]) -> Any:
     """Which tests call which function, how many fail, and how long each takes."""
     called: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
-    seen: set[CodeType] = set()
-
-    def note(frame: Any, event: str, _: Any) -> None:
-        if event == "call" and frame.f_code.co_filename in paths:
-            seen.add(frame.f_code)
-
+    seen: set[tuple[str, str]] = set()
+    for path in paths:
+        importlib.import_module(_name(path))
+        mark = f"_note_call_in_{path.stem}"
+        setattr(builtins, mark, partial(_note, seen, str(path)))
+        code = marked(path.read_text(encoding="utf-8"), str(path), mark)
+        _put(_functions_of(str(path)), code)
     seconds: dict[int, float] = {}
-    threading.setprofile(note)
     for number in range(len(session.items)):
-        before = sum(os.times()[:2])
-        sys.setprofile(note)
-        list(_run(session, [number]))
-        sys.setprofile(None)
-        seconds[number] = sum(os.times()[:2]) - before
-        for code in seen:
-            called[code.co_filename, code.co_qualname.partition(".<locals>")[0]].add(number)
         seen.clear()
+        before = sum(os.times()[:2])
+        list(_run(session, [number]))
+        seconds[number] = sum(os.times()[:2]) - before
+        for key in list(seen):
+            called[key].add(number)
     return {key: sorted(tests) for key, tests in called.items()}, session.testsfailed, seconds
+
+
+def _note(seen: set[tuple[str, str]], path: str, name: str) -> None:
+    seen.add((path, name))
 
 
 def _judge(
     session: pytest.Session, functions: list[FunctionType], change: Change, tests: list[int]
 ) -> int:
     """1 when a test notices the change."""
-    new = {}
-    for code in _codes(change.code):
-        new[code.co_qualname, code.co_firstlineno] = code
+    _put(functions, change.code)
+    for _ in _run(session, tests):
+        if session.testsfailed:
+            return 1
+    return 0
+
+
+def _put(functions: list[FunctionType], code: CodeType) -> None:
+    """Give functions the code that they have in another version of their module."""
+    new = {(each.co_qualname, each.co_firstlineno): each for each in _codes(code)}
     for function in functions:
         old = function.__code__
         made = new.get((old.co_qualname, old.co_firstlineno))
         if made is not None and made.co_freevars == old.co_freevars:
             function.__code__ = made
-    for _ in _run(session, tests):
-        if session.testsfailed:
-            return 1
-    return 0
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -29,7 +29,7 @@ from tests.simulator.closed_stations import (
     pause_end,
     until,
 )
-from tests.simulator.oracle import OpenOnes, Waiting
+from tests.simulator.oracle import OpenOnes, Waiting, count_without_key
 
 from canario.control.machine import CommandRefusedError
 from canario.control.rollout import Outcome
@@ -59,6 +59,15 @@ class Seen(NamedTuple):
     slow: bool
     neutral: bool
     broken: int
+
+
+class Sent(NamedTuple):
+    """An attempt as it arrives."""
+
+    at: float
+    key: int
+    route: int
+    arm: Arm
 
 
 @dataclass(eq=False)
@@ -118,7 +127,8 @@ class ClosedOracle:
         self.signals: list[Signal] = []
         self.seen: list[Seen] = []
         self.pending: list[Attempt] = []
-        self.retries = self.gave_up = 0
+        self.first = self.retries = self.timeouts = self.denied = self.gave_up = self.fast = 0
+        self.sent: list[Sent] = []
         self.stations = [self.station(number) for number in range(2 + len(scenario.dependencies))]
         self.breakers = {
             (number, arm): Breaker(each.breaker, arm, self.signal)
@@ -219,6 +229,10 @@ class ClosedOracle:
         names = self.scenario.route_names or ("",)
         if names[attempt.request.numbers[0]] in self.scenario.keyless:
             arm = "baseline"
+            count_without_key(self.controller, names[attempt.request.numbers[0]])
+        self.first += attempt.number == 0
+        numbers = attempt.request.numbers
+        self.sent.append(Sent(attempt.at, attempt.request.key, numbers[0], arm))
         attempt.waiting = self.open.begin(attempt.at, arm, names[attempt.request.numbers[0]])
         if self.clients.timeout_ms is not None:
             self.env.process(self.patience(attempt))
@@ -230,6 +244,7 @@ class ClosedOracle:
         self.tick()
         if not (attempt.over or self.ended.triggered):
             attempt.left = True
+            self.timeouts += 1
             if attempt.turn is not None and self.clients.abandoned == "dropped":
                 attempt.turn.wanted = False
             self.retry(attempt)
@@ -241,6 +256,7 @@ class ClosedOracle:
             return
         if clients.budget is not None:
             if self.tokens < 1:
+                self.denied += 1
                 self.gave_up += 1
                 return
             self.tokens -= 1
@@ -338,6 +354,7 @@ class ClosedOracle:
             breaker = self.breakers.get((number, arm))
             token = None if breaker is None else breaker.ask(float(self.env.now))
             if breaker is not None and token is None:
+                self.fast += 1
                 if each.optional:
                     continue
                 return True

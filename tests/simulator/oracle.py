@@ -198,6 +198,7 @@ class Oracle:
             arm = self.controller.router.route_request(one.key)
             if one.route in self.scenario.keyless:
                 arm = "baseline"
+                count_without_key(self.controller, one.route)
             waiting = self.open.begin(one.at, arm, one.route)
             if arm == "canary":
                 self.users.add(one.key)
@@ -314,3 +315,9 @@ def _ones(chunk: Requests, source: Draws) -> Generator[One]:
             failed={arm: bool(fate.failed[number]) for arm, fate in fates.items()},
             broken={arm: int(fate.broken[number]) for arm, fate in fates.items()},
         )
+
+
+def count_without_key(controller: CanaryDeploymentController, route: str) -> None:
+    """As the middleware does at the request's arrival, but for preflights."""
+    if not route.startswith("OPTIONS "):
+        controller.count_without_key("no_key", controller.deployment.routing.key_sources)

@@ -408,6 +408,18 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
         ),
         "rolled_back",
     ),
+    "a stage that is held, some of whose requests have no key": (
+        scenario(
+            plan=deployment((Stage(5, 60), Stage(100, 30)), min_samples=40),
+            traffic=Poisson(rate=6, keys=Population(size=300)),
+            routes=(
+                Route(name="/a", weight=4),
+                Route(name="/login", weight=2, keyed=False),
+                Route(name="OPTIONS /a", keyed=False),
+            ),
+        ),
+        "held",
+    ),
     "routes, one of which breaks, and large payloads": (
         scenario(
             baseline=CALM,

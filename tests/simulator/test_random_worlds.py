@@ -55,6 +55,7 @@ SPANS = st.sampled_from([0.1, 1.0, 3.0, 5.0, 8.4])
 ARM = st.sampled_from(["baseline", "canary", "both"])
 KEYS = Population(size=60)
 ROUTES = (Route(name="/a", weight=3), Route(name="/b"))
+WITHOUT_KEYS = (ROUTES[0], Route(name="/b", keyed=False), Route(name="OPTIONS /b", keyed=False))
 
 
 def patient(
@@ -169,7 +170,7 @@ def closed_worlds(draw: st.DrawFn) -> Scenario:
         traffic=draw(TRAFFIC),
         baseline=baseline,
         canary=canary,
-        routes=ROUTES,
+        routes=draw(st.sampled_from([ROUTES, WITHOUT_KEYS])),
         clients=clients,
         dependencies=tuple(
             replace(each, name=str(place), routes=draw(st.sampled_from([None, ("/b",)])))
@@ -253,7 +254,7 @@ def open_worlds(draw: st.DrawFn) -> Scenario:
         traffic=traffic,
         baseline=baseline,
         canary=canary,
-        routes=ROUTES,
+        routes=draw(st.sampled_from([ROUTES, WITHOUT_KEYS])),
         faults=draw(faults(min(each.servers or 0 for each in (baseline, canary or baseline)))),
         contract_failures=draw(FAILURES),
         orders=draw(ORDERS),

@@ -509,3 +509,25 @@ def test_a_store_that_raises_keeps_nobody_from_hearing_of_a_rollback() -> None:
     assert canary.router.share == 0
     assert isinstance(heard[-1], RolledBack)
     assert canary.counters["journal_failed"] == 2
+
+
+def test_processes_that_end_one_after_the_other_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each counts anew, so a canary that ends its own process is not judged by what it does."""
+
+    def life() -> bool:
+        caplog.clear()
+        canary = controller(tmp_path / "journal", clock=ManualClock(next(instants)))
+        canary.start()
+        assert canary.close(PATIENCE)
+        return "the process was replaced" in caplog.text
+
+    instants = iter(range(1000, 2000, 5))
+    assert [life() for _ in range(6)] == [False, False, False, True, True, True]
+    assert "replaced 5 times in this stage" in caplog.text
+    canary = controller(tmp_path / "journal")
+    canary.start()
+    canary.skip()
+    assert canary.close(PATIENCE)
+    assert not life()

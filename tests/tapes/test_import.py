@@ -37,7 +37,6 @@ def imported(tmp_path: Path, *lines: str, name: str = "access.log", **options: o
         (f'{COMBINED} "192.0.2.1" 0.250 0.248 .', "s", "end", 250.0),
         (f"{COMBINED} rt=0.250 uct=0.001", "s", "end", 250.0),
         (f'{COMBINED} 77 request_time="0.250"', "s", "end", 250.0),
-        (f"{COMMON} 250000", "us", "start", 250.0),
     ],
 )
 def test_common_and_combined_lines(
@@ -57,6 +56,10 @@ def test_common_and_combined_lines(
 
 def test_the_unit_and_the_instant_can_be_said(tmp_path: Path) -> None:
     assert imported(tmp_path, f"{COMMON} 2", unit="s").recording.latency_ms.tolist() == [2000.0]
+    made = imported(tmp_path, f"{COMMON} 250000", unit="us")
+    assert made.recording.latency_ms.tolist() == [250.0]
+    assert made.recording.at.tolist() == [AT + 0.5]  # as Apache's %D, which is beside the start
+    assert (made.stamp, made.guessed) == ("start", False)
     made = imported(tmp_path, f"{COMMON} 35", unit="ms", stamp="end")
     assert made.recording.latency_ms.tolist() == [35.0]
     assert made.recording.ended.tolist() == [AT + 0.5]

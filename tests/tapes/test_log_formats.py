@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,8 @@ from tests.tapes.logs import (
     millis,
     took,
 )
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.logging import AccessFormatter
 
 from canario.tape.format import TapeError
 from canario_sim.cli_source import FORMAT_HELP
@@ -129,7 +133,6 @@ TAILS: dict[str, Callable[[int], str]] = {
     "duration_ms=": lambda n: f" duration_ms={millis(n)}",
     "latency= with a unit": lambda n: f" latency={millis(n)}ms",
     "D= and T=": lambda n: f" D={micros(n)}",
-    "%D": lambda n: f" {micros(n)}",
     "gunicorn's %(L)s": lambda n: f" {took(n):.6f}",
     "an instant beside it": lambda n: f" {1_772_442_000 + n}.123 {took(n):.3f}",
     "the status again": lambda n: f" 200 {took(n):.3f}",
@@ -160,6 +163,9 @@ AMBIGUOUS: dict[str, tuple[Callable[[int], str], str]] = {
         "--pattern",
     ),
     "two names": (lambda n: clf(n, f" rt={took(n):.3f} took={took(n):.3f}"), "--latency-field"),
+    "a whole number, as %D": (lambda n: clf(n, f" {micros(n)}"), "--unit says of what"),
+    "a length that would be 135 ms": (lambda n: clf(n, f" {135_000 + n}"), "--unit says of what"),
+    "a whole number of a name": (lambda n: clf(n, f" took={micros(n)}"), "--unit says of what"),
     "whole numbers of ms": (lambda n: clf(n, f" {millis(n)}"), "--unit"),
     "whole seconds": (lambda n: clf(n, f" {n % 3}"), "--unit"),
     "ms with a point": (lambda n: clf(n, f" {took(n) * 1000:.3f}"), "--unit"),
@@ -173,7 +179,7 @@ AMBIGUOUS: dict[str, tuple[Callable[[int], str], str]] = {
     "no time at all": (clf, "does not tell how long"),
     "uvicorn's own": (
         lambda n: f'INFO:     {client(n)}:5000 - "GET /shop HTTP/1.1" 200 OK',
-        "--format",
+        "uvicorn's default access log, which tells no instant of time",
     ),
     "uvicorn with instants": (
         lambda n: f'2026-03-02 09:00:00,{n:03d} INFO {client(n)}:5000 - "GET / HTTP/1.1" 200 OK',
@@ -229,10 +235,12 @@ def test_a_load_balancer_that_had_no_answer_tells_how_long_it_waited(tmp_path: P
 @pytest.mark.parametrize(
     ("line", "options"),
     [
-        (lambda n: clf(n, f" {400 + n} 900{n} {micros(n)}"), {"latency_field": "12"}),
+        (lambda n: clf(n, f" {400 + n} 900{n} {micros(n)}"), {"latency_field": "12", "unit": "us"}),
         (lambda n: clf(n, f" {took(n) - 0.001:.3f} {took(n):.3f}"), {"latency_field": "11"}),
         (lambda n: clf(n, f" rt={took(n):.3f} took={took(n):.3f}"), {"latency_field": "took"}),
         (lambda n: clf(n, f" {millis(n)}"), {"unit": "ms"}),
+        (lambda n: clf(n, f" {micros(n)}"), {"unit": "us"}),
+        (lambda n: clf(n, f" took={micros(n)}"), {"unit": "us"}),
         (lambda n: clf(n, f" {took(n) * 1000:.3f}"), {"unit": "ms"}),
         (lambda n: clf(n, f" {round(took(n) * 1e9)}"), {"unit": "ns"}),
         (
@@ -276,6 +284,35 @@ def test_without_latencies_outcomes_are_left(tmp_path: Path) -> None:
     assert any("no request was timed" in doubt for doubt in made.doubts)
     made = read(tmp_path, AMBIGUOUS["uvicorn with instants"][0], latency_field="none")
     assert (made.format, made.recording.users) == ("uvicorn", 40)
+
+
+def test_the_log_config_that_uvicorn_s_default_is_refused_with_can_be_read(tmp_path: Path) -> None:
+    def line(formatter: logging.Formatter, n: int) -> str:
+        asked = (f"{client(n)}:{5000 + n}", "GET", f"/items/{n}?q=%27", "1.1", 200)
+        message = '%s - "%s %s HTTP/%s" %d'
+        record = logging.LogRecord("uvicorn.access", logging.INFO, "", 0, message, asked, None)
+        record.created = AT + n
+        return formatter.format(record)
+
+    access: dict[str, Any] = LOGGING_CONFIG["formatters"]["access"]
+    default = AccessFormatter(access["fmt"], use_colors=False)
+    for options in ({}, {"format": "uvicorn"}, {"format": "log"}, {"latency_field": "none"}):
+        with pytest.raises(TapeError, match="uvicorn's default access log, which tells no") as told:
+            read(tmp_path, lambda n: line(default, n), **options)
+    advice = re.search("fmt: '(.*)', datefmt: '(.*?)'", str(told.value))
+    assert advice is not None
+    advised = AccessFormatter(advice[1], advice[2], use_colors=False)
+    made = read(tmp_path, lambda n: line(advised, n), latency_field="none")
+    assert (made.format, made.recording.users, made.skipped) == ("uvicorn", 40, ())
+    assert sorted(np.floor(made.recording.ended).tolist()) == [AT + n for n in range(COUNT)]
+    page = (Path(__file__).parents[2] / "docs" / "tapes.md").read_text(encoding="utf-8")
+    assert json.dumps(advice[1]) in page
+    assert advice[2] in page
+    with pytest.raises(TapeError, match="uvicorn's log does not tell how long"):
+        read(tmp_path, lambda n: line(advised, n))
+    cli = f'      INFO   {client(1)}:5001 - "GET /items HTTP/1.1" 200'  # FastAPI's
+    with pytest.raises(TapeError, match="uvicorn's default access log"):
+        read(tmp_path, lambda n: cli)
 
 
 def test_a_pattern_tells_what_an_import_needs(tmp_path: Path) -> None:

@@ -89,6 +89,10 @@ def test_a_goal_that_is_missed_is_told_and_the_closest_plan_is_written(folder: P
         (["--false-rollback", "0.5", "--detect", "0.4"], "more of the bad releases"),
         (["--workers", "2", "--cluster", "x"], "exclude each other"),
         (["--rate", "5", "--conditions", "table.toml"], "exclude each other"),
+        (
+            ["--out", "found.json"],
+            "found.json: is neither a folder nor a plan's file, which ends in",
+        ),
         (["nowhere.toml"], "nowhere.toml: does not exist"),
         (["scenarios/healthy.toml"], "no condition is a bad release"),
         (["scenarios/"], "is not that of every scenario; give the plan's own file as well"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -259,6 +260,17 @@ def test_error_rates_that_no_number_of_bits_holds() -> None:
         agree(drawn(1), grid)
 
 
+@pytest.mark.parametrize(
+    ("bad", "rate"),
+    [(1, 14.285714285714285), (2, 28.57142857142857), (4, 57.14285714285714)],
+)
+def test_a_rate_that_rounding_alone_makes_equal_is_exceeded(bad: int, rate: float) -> None:
+    """Sevenths: a limit that lies below by less than a float's last digit is passed."""
+    assert Fraction(bad, 7) > Fraction(str(rate)) / 100
+    grid = Grid(max_error_rate=(rate,), metric_window_seconds=(60,), min_samples=(1,), alpha=())
+    assert agree(even(bad, n=7), grid) == {Why.ERROR_RATE}
+
+
 def test_minimums_of_samples_may_be_others_than_the_grid_s() -> None:
     made = drawn(2, broken=True)
     whole = crossings(made, GRID, LIKE)
@@ -266,3 +278,80 @@ def test_minimums_of_samples_may_be_others_than_the_grid_s() -> None:
         part = crossings(made, replace(GRID, min_samples=(99,)), LIKE, (least,))
         assert (part.look == whole.look[:, [number]]).all()
         assert (part.why == whole.why[:, [number]]).all()
+
+
+def even(bad: int, *, broken: int = 0, slow: int = 0, n: int = 40) -> Trajectory:
+    """A request each second, and one look when all are done: so many failed, broke, were slow."""
+    number = np.arange(n)
+    nothing, at = np.zeros(1, np.int64), np.array([n + 5.0])
+    idle = Baseline(np.zeros(0, np.bool_), np.zeros(0), nothing, nothing)
+    return dataclasses.replace(
+        drawn(0),
+        done=(number + 1.0).astype(np.float64),
+        came=(number + 0.9).astype(np.float64),
+        place=number,
+        failed=number < bad,
+        broken=np.where(number < broken, 1, 0),
+        latency_ms=np.where(number < slow, 900.0, 100.0),
+        given_up=np.zeros(n, np.bool_),
+        first=number,
+        at=at,
+        kind=np.array([Look.CHECK]),
+        stage=nothing,
+        seen=np.array([n]),
+        since=nothing,
+        restarts=nothing,
+        begun=nothing,
+        arrived=np.array([n]),
+        waited=np.zeros(1, np.bool_),
+        in_flight=nothing,
+        unanswered=nothing,
+        overdue=nothing,
+        came_since=(np.array([n]), nothing),
+        baseline=idle,
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (even(4), Why.NOTHING),  # 10 %
+        (even(5), Why.ERROR_RATE),
+        (even(0, broken=2), Why.NOTHING),  # 5 %
+        (even(0, broken=3), Why.CONTRACT),
+        (even(9, broken=3, slow=9), Why.CONTRACT),
+        (even(0, slow=1), Why.NOTHING),
+        (even(0, slow=2), Why.LATENCY),
+        (even(5, slow=2), Why.ERROR_RATE),
+    ],
+)
+def test_at_a_limit_nothing_is_exceeded(made: Trajectory, why: Why) -> None:
+    """Of 40 requests, of which the limits are whole numbers."""
+    limits = RollbackThresholds(contract_budgets={"summary": 5.0, "total": 100.0})
+    grid = Grid(
+        max_error_rate=(10,),
+        max_p95_latency_ms=(100, 500),
+        metric_window_seconds=(60,),
+        min_samples=(40,),
+        alpha=(),
+    )
+    assert agree(made, grid, replace(LIKE, rollback_thresholds=limits)) == {why}
+    # One more than there are is too many.
+    grid = replace(grid, min_samples=(41,))
+    assert agree(made, grid, replace(LIKE, rollback_thresholds=limits)) == {Why.NOTHING}
+
+
+def test_one_request_is_judged_where_one_is_enough() -> None:
+    grid = Grid(max_error_rate=(60,), metric_window_seconds=(60,), min_samples=(1,), alpha=())
+    assert agree(even(1, n=1), grid) == {Why.ERROR_RATE}
+    assert agree(even(0, n=1), grid) == {Why.NOTHING}
+    assert agree(even(0, n=0), grid) == {Why.NOTHING}
+
+
+def test_at_the_end_of_a_stage_a_window_that_holds_enough_is_what_is_judged() -> None:
+    """Of forty the first ten failed, of which the last ten tell nothing."""
+    kind, at = np.array([Look.END_OF_STAGE]), np.array([41.0])
+    made = dataclasses.replace(even(10), kind=kind, at=at)
+    grid = Grid(max_error_rate=(20,), metric_window_seconds=(10,), min_samples=(10,), alpha=())
+    assert agree(made, grid) == {Why.NOTHING}
+    assert agree(made, replace(grid, min_samples=(11,))) == {Why.ERROR_RATE}

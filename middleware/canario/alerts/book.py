@@ -224,7 +224,8 @@ class AlertBook:
             if not condition.breached:
                 return
             life = self._lives[key] = Life(pending(condition, now), now)
-        life.seen_at = now
+        else:
+            life.seen_at = now
         match life.alert.state:
             case AlertState.PENDING:
                 self._follow_pending(key, life, condition, now)

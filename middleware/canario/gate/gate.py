@@ -138,11 +138,12 @@ class Gate(Forkable):
         self.controller = controller
         self.max_body = contract_max_body
         self.arm_header = arm_header
+        names = by_route("flows", {r: str(flow) for r, flow in (flows or {}).items()})
         self._objectives = (
             None
             if monitor is None
             else Objectives(
-                monitor, controller, flows, partial(self._note_fault, "evaluating alerts")
+                monitor, controller, names, partial(self._note_fault, "evaluating alerts")
             )
         )
         environ = os.environ if environ is None else environ

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from canario.alerts.evaluator import AlertEvaluator
+from canario.contracts.by_route import Lookup
 from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
 from canario.exchange import Exchange, Finished
 
-from .options import by_route
 
 if TYPE_CHECKING:
     from canario.slo import SLOMonitor
@@ -36,7 +36,7 @@ class Objectives:
         self,
         monitor: SLOMonitor,
         controller: CanaryDeploymentController,
-        flows: Mapping[str, str] | None,
+        flows: Lookup,
         on_error: Callable[[BaseException], object],
     ) -> None:
         monitor.follow(controller)  # burn rates over windows that fit the present stage
@@ -46,7 +46,7 @@ class Objectives:
             on_error=on_error,
         )
         self._monitor = monitor
-        self._flows = by_route("flows", {r: str(flow) for r, flow in (flows or {}).items()})
+        self._flows = flows
         slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
         self._telling_ms = min(slow_ms, monitor.objectives.p95_latency_ms)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakMethod
 
 from .background import start_thread
 
-__all__ = ["LONGEST_SECONDS", "Ticker"]
+__all__ = ["LONGEST_SECONDS", "Pulse", "Ticker"]
 
 logger = logging.getLogger("canario")
 
@@ -51,6 +53,39 @@ class Ticker:
     def stop(self) -> None:
         """Look no more."""
         self._ended.set()
+
+
+class Pulse:
+    """Under gevent, where all else is a greenlet: a thread of the system's that calls a method
+    about once a second, whatever a greenlet waits for in C.
+
+    Elsewhere nothing: any thread is one of the system's, and the ticker's is enough.
+
+    Args:
+        beat: A bound method; it must take no lock, since what gevent makes of one is for greenlets.
+    """
+
+    def __init__(self, beat: Callable[[], object]) -> None:
+        self._beat = WeakMethod(beat)
+
+    def start(self) -> None:
+        """Have it beat from now on, for as long as the method's object is there."""
+        monkey = sys.modules.get("gevent.monkey")
+        if monkey is None or not monkey.is_module_patched("threading"):
+            return
+        with suppress(RuntimeError):  # the host allows no more threads
+            monkey.get_original("_thread", "start_new_thread")(
+                _beat, (self._beat, monkey.get_original("time", "sleep"))
+            )
+
+
+def _beat(beat: WeakMethod[Callable[[], object]], sleep: Callable[[float], object]) -> None:
+    while True:
+        method = beat()
+        if method is None or method() is False:
+            return
+        del method
+        sleep(LONGEST_SECONDS)
 
 
 def _run(look: WeakMethod[Look], ended: threading.Event) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from canario.routing.bucket import BUCKETS
 from canario.routing.router import TrafficRouter
-from canario_sim.streams import Ints
+from canario_sim.streams import Ints, Numbers
 
 from .requests import Requests
 
@@ -38,6 +38,9 @@ class Buckets:
     ) -> None:
         self._by_key = _by_key(router, keys)
         self._keyless = np.isin(routes, keyless) if keyless else None
+        # The middleware counts preflights apart, and no held stage is told of them.
+        named = [name in keyless and not name.startswith("OPTIONS ") for name in routes]
+        self._told_of = np.array(named, np.bool_) if any(named) else None
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -48,6 +51,18 @@ class Buckets:
         if self._keyless is not None:
             found[self._keyless[requests.route]] = BUCKETS
         return found
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are requests without a key of which a held stage is told."""
+        return self._told_of is not None
+
+    def unrouted(self, routes: Numbers) -> Ints:
+        """The places of those requests, by the routes of all of them."""
+        return _NONE if self._told_of is None else np.flatnonzero(self._told_of[routes])
+
+
+_NONE: Ints = np.empty(0, np.int64)
 
 
 def _by_key(router: TrafficRouter, keys: Sequence[str]) -> Ints:

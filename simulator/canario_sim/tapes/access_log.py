@@ -59,9 +59,7 @@ _WITH_UNIT = re.compile(r"\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m\d+(?:\.\d+)?s)")
 
 # Lines that are built otherwise than most are read too, where they are so many of the first ones.
 _OTHERS = 0.2
-# A whole number of less than so many µs says that it may be no number of µs; a median of so many
-# seconds that it may be none of seconds.
-_LEAST_US = 1000.0
+# A median of more seconds than these says that the numbers may be none of seconds.
 _MOST_S = 60.0
 
 # In fewer lines than these a field may be the same in all of them by chance.
@@ -443,14 +441,12 @@ def _with_unit(column: _Column, unit: Unit | None, named: tuple[Unit | None] | N
         if column.values and median(column.values) > _MOST_S:
             raise _no_unit(column, f"as seconds their median is {median(column.values):g} s")
         return _Time(column.place, "s", guessed=True)
-    if column.values and median(column.values) < _LEAST_US:
-        raise _no_unit(column, f"as microseconds their median is {median(column.values):g} µs")
-    return _Time(column.place, "us", guessed=True, stamp="start")
+    raise _no_unit(column, "whole ones are Apache's %D in us, others' ms, lengths and counters")
 
 
 def _no_unit(column: _Column, why: str) -> AmbiguousError:
     name = column.name or f"field {column.place + _FIRST}"
     return AmbiguousError(
-        f"of what {name} is a number ({column.texts[0]}) cannot be told ({why}); --unit says it, "
-        "or --latency-field names another field"
+        f"of what {name} is a number ({column.texts[0]}) cannot be told ({why}); --unit says of "
+        "what the request's time is one (us, ms, s), --latency-field which other field is, or none"
     )

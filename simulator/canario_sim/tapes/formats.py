@@ -6,13 +6,14 @@ what stands in the lines (`access_log.py`), or by a pattern or a mapping of one'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from .parsed import Stamp, Unit
 
-__all__ = ["LOGS", "NAMES", "RECORDS", "KnownLog", "KnownRecords"]
+__all__ = ["LOGS", "NAMES", "NO_INSTANT", "RECORDS", "KnownLog", "KnownRecords", "NoInstant"]
 
 _CLF = '$client $skip $user [$time] "$request" $status $skip'
 
@@ -49,6 +50,27 @@ class KnownRecords(Struct, frozen=True):
     where: Mapping[str, str] = {}
     rounded: bool = False
 
+
+class NoInstant(Struct, frozen=True):
+    """Lines that nothing can be made of, since they do not tell when a request was."""
+
+    name: str
+    matches: re.Pattern[str]
+    remedy: str
+
+
+NO_INSTANT = (
+    NoInstant(
+        "uvicorn's default access log",
+        # `INFO:     client:port - "…" 200 OK`; FastAPI's CLI writes no colon, compose a name first.
+        re.compile(r'(?:\S+ +\| +)?[A-Z]+:? +\S+:\d+ - "[A-Z]+ \S+ HTTP/[\d.]+" \d{3}.*'),
+        "uvicorn --log-config takes a configuration of logging whose access formatter, of class "
+        "uvicorn.logging.AccessFormatter, tells it: fmt: '%(asctime)s %(levelprefix)s "
+        "%(client_addr)s - \"%(request_line)s\" %(status_code)s', datefmt: '%Y-%m-%dT%H:%M:%S%z'; "
+        "what it then writes is read with --latency-field none, for it never says how long a "
+        "request took (a tape that the middleware records does)",
+    ),
+)
 
 LOGS = (
     KnownLog(

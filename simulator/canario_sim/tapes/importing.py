@@ -21,7 +21,7 @@ from canario.tape.format import ARMS, OUTCOMES, TapeError
 
 from .access_log import KEYS, NO_TIME, AmbiguousError, Learned, explain, learn
 from .doubts import doubts
-from .formats import LOGS, NAMES, RECORDS, KnownLog, KnownRecords
+from .formats import LOGS, NAMES, NO_INSTANT, RECORDS, KnownLog, KnownRecords
 from .lines import Lines
 from .parsed import LIMIT_MS, Collector, Line, LineError, Stamp, Unit
 from .pattern import Layout, layout_of, reader
@@ -54,6 +54,10 @@ _EXAMPLES = 3
 _VALUE = re.compile(r"'.*'|\".*\"|-?[\d.]+")
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+
+
+class _NoInstantError(LineError):
+    """Known lines, of which no option makes a tape: what they lack, and what writes it."""
 
 
 class Skipped(Struct, frozen=True):
@@ -147,7 +151,7 @@ def import_log(
         latency_field: An access log's field that is the request's time: its name, or its number
             behind the address (1); `none` leaves latencies out.
         unit: Of an access log's request times. By default times with a point are seconds, as
-            nginx writes them, and whole numbers microseconds, as Apache's %D does.
+            nginx writes them; of whole numbers without a name that tells it has to be said.
         stamp: Which end of a request the instant is: nginx logs the end, Apache the start, which
             are the defaults for times with a point and without. Of records it is the end.
         key: What users are told apart by: one of `access_log.KEYS`.
@@ -281,6 +285,8 @@ class _Telling(Struct, frozen=True):
         if self.names:
             raise ValueError("--map is for records; --pattern says how a log's lines are built")
         text = [line for line in lines if not line.startswith("#")]
+        if self.pattern is None:
+            _check_instants(text)
         learned: Learned | None = None
         if self.pattern is not None or known is not None:
             pattern = self.pattern or (known.pattern if known is not None else "")
@@ -448,6 +454,18 @@ def _check_records(
     if sample and known is None and all(get(record) in (None, "") for record in sample):
         keys = ", ".join(map(str, islice((name for name in sample[0] if name), 12)))
         raise LineError(f"it has no {at}, but {keys}; --map at=… says which is the instant")
+
+
+def _check_instants(lines: list[str]) -> None:
+    """That the lines are none of those that tell no instant. Raises `_NoInstantError`."""
+    for known in NO_INSTANT:
+        if 2 * sum(known.matches.fullmatch(line.strip()) is not None for line in lines) > len(
+            lines
+        ):
+            raise _NoInstantError(
+                f"its lines are {known.name}, which tells no instant of time, and a tape cannot do "
+                f"without; {known.remedy}"
+            )
 
 
 def _shown(where: Mapping[str, str]) -> str:
@@ -632,7 +650,7 @@ def _refused(
 ) -> str:
     if not head:
         return f"{path} holds no request"
-    if isinstance(error, AmbiguousError):
+    if isinstance(error, AmbiguousError | _NoInstantError):
         return f"{path}: {error}"
     remedy = " (--latency-field none imports it without)" if str(error) == NO_TIME else ""
     return (

@@ -115,10 +115,8 @@ class _Sight:
         self._ends = trajectory.kind == Look.END_OF_STAGE
         self._errors = _upto(trajectory.failed)
         parts, self._whole = grid.rates
-        # Where 64 bits are too few for the products, they are Python's own integers.
-        fits = max(int(self._errors[-1]), 1) * self._whole < 2**63
-        self._integer: type[np.generic] = np.int64 if fits else np.object_
-        self._parts = np.array(parts, self._integer)
+        # Python's own integers: of a rate with many digits, 64 bits do not hold the products.
+        self._parts = np.array(parts, np.object_)
         limits = grid.max_p95_latency_ms
         self._slow = _Slow(trajectory.latency_ms, np.array(limits))
         self._overdue = np.stack([trajectory.overdue_by(limit) for limit in limits], 1)
@@ -156,13 +154,12 @@ class _Sight:
 
     def _rates(self, rows: _Rows, least: int) -> Ints:
         """For each error rate the first row in which it is exceeded."""
-        errors = self._errors[rows.end] - self._errors[rows.start]
-        scaled: Ints = errors.astype(self._integer) * self._whole
+        errors = (self._errors[rows.end] - self._errors[rows.start]).astype(np.object_)
         n = rows.end - rows.start
         judged = self._checks[rows.look] & (n >= least)
         n = n + self._seen.in_flight[rows.look]
-        # A part is exceeded when it is less than scaled / n, and so less than that rounded up.
-        highest = np.where(judged, -(-scaled // np.maximum(n, 1)), -1)
+        # A part is exceeded when it is less than errors · whole / n, and so than that rounded up.
+        highest = np.where(judged, -(-errors * self._whole // np.maximum(n, 1)), 0)
         first: Ints = np.searchsorted(np.maximum.accumulate(highest), self._parts, "right")
         return first
 
@@ -189,7 +186,7 @@ class _Sight:
 
     def _first_intolerable(self, budgets: dict[str, float]) -> int:
         seen = self._seen
-        numbers = [0, *(k for k, name in enumerate(seen.contracts, 1) if name in budgets)]
+        numbers = [k for k, name in enumerate(seen.contracts, 1) if name in budgets]
         looks = np.flatnonzero(seen.kind == Look.BROKEN)
         own = seen.broken[seen.seen[looks] - 1]
         found = looks[~np.isin(own, numbers)]

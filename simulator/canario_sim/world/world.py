@@ -120,6 +120,9 @@ class World:
         self._buckets = Buckets(self.controller.router, source.keys, routes, keyless)
         thresholds = plan.deployment.rollback_thresholds
         self._patience = Patience.of(thresholds, routes)
+        # Which of the block's requests have no key, and how many of them are counted.
+        self._unrouted = np.empty(0, np.int64)
+        self._told_of = 0
         # What is being lived through, its latest broken contract, and the latest check.
         self._block: Block | None = None
         self._breach: Breach | None = None
@@ -202,6 +205,7 @@ class World:
             if isinstance(since, Breach):
                 feeds = block.feeds_between(since, instant)
             yield from self._until(instant)
+            self._count_unrouted(int(np.searchsorted(self._ahead.requests.at, instant, "left")))
             self.controller.observe_slices(feeds)
             self.controller.tick()
             self._obey()
@@ -230,6 +234,7 @@ class World:
         instants = self._instants(self._ahead.reach(self._next_instant()))
         upto = int(np.searchsorted(self._ahead.requests.at, instants[-1], "left"))
         requests = self._ahead.requests[:upto]
+        self._unrouted, self._told_of = self._buckets.unrouted(requests.route), 0
         self._block = Block(
             self.now,
             instants,
@@ -254,9 +259,21 @@ class World:
             instants.pop()
         return instants
 
+    def _count_unrouted(self, arrivals: int) -> None:
+        """Tell the controller which of the block's requests up to there had no key."""
+        self._tell_unrouted(int(np.searchsorted(self._unrouted, arrivals, "left")))
+
+    def _tell_unrouted(self, number: int) -> None:
+        """Tell the controller how many they are by now."""
+        if number > self._told_of:
+            asked = self.controller.deployment.routing.key_sources
+            self.controller.count_without_key("no_key", asked, number - self._told_of)
+            self._told_of = number
+
     def _close(self, block: Block, position: int = -1) -> None:
         """Settle what has happened up to now, and forget the rest of the block."""
         cut = block.cut(self.now, position, self._settled)
+        self._count_unrouted(cut.arrivals)
         self._block = self._breach = None
         self._standing = cut.standing
         self._ahead.forget(cut.arrivals)

@@ -63,6 +63,7 @@ class ClosedWorld(World):
         # What has ended at the instant of a broken contract, and after it.
         self._rest: list[Attempts] = []
         self._noted = 0
+        self._gone_unrouted = 0  # those that are over
         self.loop = Loop(
             scenario, seed, self._ahead, retries, self._buckets, self._patience, compiled=compiled
         )
@@ -110,6 +111,7 @@ class ClosedWorld(World):
         while True:
             since, before = self.now, self._rest
             ended, broken = self.loop.advance(instant, self.controller.router.weight)
+            self._gone_unrouted += len(self._buckets.unrouted(ended.flights.route))
             self._flown += [] if self._witness is None else [ended]
             self._note_signals()
             if self._watch is not None:
@@ -123,6 +125,9 @@ class ClosedWorld(World):
         self._rest = []
         told = self._told(since, [instant], [*before, ended])
         yield from self._until(instant)
+        if self._buckets.tells:
+            under_way = self.loop.under_way().flights
+            self._tell_unrouted(self._gone_unrouted + len(self._buckets.unrouted(under_way.route)))
         self.controller.observe_slices(told)
         self.controller.tick()
         self._obey()
