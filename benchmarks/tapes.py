@@ -18,8 +18,9 @@ from canario.asgi import CanaryMiddleware
 from canario.controller import CanaryDeploymentController
 from canario.plan import Deployment, RollbackThresholds, Stage
 from canario.tape import TapeRecorder
+from canario_sim.backtest import false_alarms, judge_tape
 from canario_sim.lab.experiment import Policy
-from canario_sim.tapes import false_alarms, judge_tape, read_tape
+from canario_sim.tapes import read_tape
 from canario_sim.tapes.importing import import_log
 from canario_sim.tapes.recording import Recording
 from canario_sim.tapes.save import write_tape

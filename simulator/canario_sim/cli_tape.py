@@ -111,7 +111,8 @@ def backtest(
     policies.
     """
     # Numpy and the like are imported when something is run, so that help and completion are quick.
-    from .tapes import false_alarms, judge_tape, read_tape
+    from .backtest import false_alarms, judge_tape
+    from .tapes import read_tape
 
     for name, value in (("--every", every_seconds), ("--at-most", at_most)):
         if value is not None and as_arm is None:

@@ -19,12 +19,13 @@ from canario.control.rollout import Outcome, Rollout
 from canario.control.violation import Violation
 from canario.exchange import Exchange
 from canario.plan import Deployment
+from canario_sim.backtest import Backtest, Judged, false_alarms, judge_tape
 from canario_sim.backtest.backtest import OWN
 from canario_sim.lab.experiment import Policy
 from canario_sim.lab.intervals import wilson
 from canario_sim.peers import Flagger
 from canario_sim.streams import Floats
-from canario_sim.tapes import Backtest, Judged, false_alarms, judge_tape, read_tape
+from canario_sim.tapes import read_tape
 from canario_sim.tapes.recording import (
     BAD,
     NEUTRAL,

@@ -12,7 +12,6 @@ from canario.control.violation import Violation
 from canario.controller import CanaryDeploymentController
 from canario.exchange import Exchange, Finished
 
-
 if TYPE_CHECKING:
     from canario.slo import SLOMonitor
 
