@@ -264,9 +264,14 @@ WORLDS = {
     ),
     "broken contracts": small(
         QUEUE,
-        plan=short(contract_budgets={"contract": 60.0}),
-        clients=Clients(attempts=3, timeout_ms=700),
-        contract_failures=(ByRate(rate=15), Single(at=20, contract="score")),
+        plan=short(contract_budgets={"contract": 60.0, "score": 60.0}),
+        clients=Clients(attempts=3, timeout_ms=1500),
+        contract_failures=(
+            ByRate(rate=15),
+            Single(at=3, contract="score", arm="both"),
+            Single(at=6, contract="score", arm="canary"),
+            Single(at=12, contract="score", arm="baseline"),
+        ),
     ),
     "routes": small(
         FREE,
