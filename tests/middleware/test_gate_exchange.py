@@ -122,7 +122,8 @@ def test_a_request_that_is_traced_says_by_what() -> None:
     exchange.span = SimpleNamespace(  # type: ignore[assignment]
         trace_id="ab" * 16, span=SimpleNamespace(get_span_context=lambda: "context")
     )
-    assert (exchange.trace_id, exchange.span_context) == ("ab" * 16, "context")
+    context: Any = exchange.span_context
+    assert (exchange.trace_id, context) == ("ab" * 16, "context")
 
 
 # -- what is kept for a contract
