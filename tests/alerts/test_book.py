@@ -21,6 +21,7 @@ from canario.alerts import (
     UnknownAlertError,
     look_at,
 )
+from canario.alerts.life import badness
 
 FIRING, RESOLVED = AlertState.FIRING, AlertState.RESOLVED
 
@@ -117,6 +118,32 @@ def test_rules_flows_and_types_are_apart() -> None:
 def test_the_worse_of_two_conditions_under_one_key_counts() -> None:
     for pair in itertools.permutations([BAD, GOOD]):
         assert states(AlertBook().update(pair, 0)) == ["firing"]
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (GOOD, BAD),
+        (BETTER, BAD),
+        (NOTHING, GOOD),
+        (NOTHING, BAD),
+        (GOOD, BETTER),
+        (condition(samples=200), condition(severity=Severity.CRITICAL)),
+        (condition(message="z"), condition(samples=101)),
+        (condition(observed=900.0), condition(message="z")),
+        (condition(observed=None), condition(observed=-1.0)),
+        (condition(observed=0.0), condition(observed=0.5)),
+        (condition(observed=-0.5), condition(observed=0.0)),
+        (condition(unit="s"), condition(limit=201.0)),
+        (condition(trace_id="f"), condition(unit="s")),
+        (condition(), condition(trace_id="a")),
+        (condition(trace_id="a"), condition(trace_id="b")),
+    ],
+)
+def test_which_of_two_is_the_worse(better: Condition, worse: Condition) -> None:
+    assert badness(worse) > badness(better)
+    for one in (better, worse):
+        assert badness(one) == badness(replace(one))
 
 
 # -- resolving
@@ -344,6 +371,29 @@ def test_critical_ones_come_first_then_the_oldest() -> None:
     urgent = condition(flow_name="urgent", severity=Severity.CRITICAL)
     book.update([condition(flow_name="new"), urgent], 1)
     assert [alert.flow_name for alert in book.active()] == ["urgent", "old", "new"]
+
+
+def test_at_one_instant_the_order_is_that_of_type_flow_and_rule() -> None:
+    book = AlertBook(pending_seconds={AlertType.LATENCY_EXCEEDED: 10})
+    slow = [condition(flow_name="b"), condition(flow_name="a", rule="2"), condition(flow_name="a")]
+    book.update(slow, 0)
+    assert [(alert.flow_name, alert.rule) for alert in book.pending()] == [
+        ("a", ""),
+        ("a", "2"),
+        ("b", ""),
+    ]
+    # By when it fired, and not by when it was pending.
+    early = condition(flow_name="0", alert_type=AlertType.FAULT_RECOVERY)
+    book.update([*slow, early], 5)
+    burning = condition(alert_type=AlertType.BURN_RATE, flow_name="z")
+    book.update([*slow, early, burning], 10)
+    assert [alert.flow_name for alert in book.active()] == ["0", "z", "a", "a", "b"]
+
+
+@pytest.mark.parametrize("value", [True, None, "1"])
+def test_what_is_no_number_of_seconds_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"quiet_seconds is .* must be a number of seconds"):
+        AlertBook(quiet_seconds=value)
 
 
 def test_an_instant_before_one_already_seen_counts_as_that_one() -> None:

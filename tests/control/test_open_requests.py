@@ -154,6 +154,57 @@ def test_a_look_says_what_had_arrived_and_not_ended(
     assert open_.requests() == [each for each in requests if each not in lost]
 
 
+def test_instants_that_meet_are_neither_too_long_nor_too_late() -> None:
+    """What arrives or answers at an instant is not before it, and a limit may be reached."""
+    open_ = OpenRequests(PLANS[0])
+    open_.stage_began = 2.0
+    ended = Waiting()
+    open_.close(ended, 2.5, answered=True)
+    at = 4.0
+    there = [
+        Waiting(started_at=4.0),  # not yet
+        Waiting(started_at=1.0),  # 3 s, as long as it may be
+        Waiting(started_at=3.5),  # 500 ms, which is not slow
+        Waiting(started_at=2.5),  # with the last answer, so not after it
+        Waiting(started_at=3.0, first_at=4.0),  # answered now, not before
+        Waiting(started_at=1.5, first_at=2.0),  # 500 ms, when the stage began
+        Waiting(started_at=1.0, first_at=1.625),
+    ]
+    for each in there:
+        open_.add(each)
+    seen = open_.look(at, settle=True).canary
+    assert seen.given_up == NOTHING
+    assert seen.in_flight == InFlight(
+        requests=4, overdue=3, unanswered=2, standing=2, standing_slow=1, standing_in_stage=1
+    )
+    assert open_.look(4.125, settle=True).canary.given_up.requests == 1
+    # The answers of streams are answers.
+    later = Waiting(started_at=3.75, first_at=4.5)
+    open_.add(later)
+    assert open_.look(5.0, settle=False).canary.in_flight.unanswered == 0
+
+
+def test_each_route_has_its_own_patience_whatever_the_instants_are() -> None:
+    for start in (-10.0, 0.0, 10.0):
+        open_ = OpenRequests(PLANS[0])
+        long, short, other = (Waiting(route=route) for route in ("/long/{x}", "/short", None))
+        for each in (long, short, other):
+            each.started_at = start
+            open_.add(each)
+        lost: list[list[Waiting]] = []
+        for seconds in (1.0, 1.125, 3.0, 3.125, 5.0, 5.125):
+            before = len(open_.given_up)
+            open_.look(start + seconds, settle=False)
+            assert len(open_.given_up) == before
+            open_.look(start + seconds, settle=True)
+            lost.append(list(open_.given_up[before:]))  # type: ignore[arg-type]
+        assert lost == [[], [short], [], [other], [], [long]]
+        assert [each.abandoned_at for each in (short, other, long)] == [
+            start + seconds for seconds in (1.125, 3.125, 5.125)
+        ]
+        assert open_.requests() == []
+
+
 def test_nothing_in_flight_is_seen_as_nothing() -> None:
     assert OpenRequests(PLANS[0]).look(1.0, settle=True) == NOTHING_SEEN
 
@@ -220,3 +271,5 @@ def test_the_last_sign_of_life_is_an_arrival_or_an_answer_up_to_now() -> None:
     assert signs == [-inf, 1.0, 1.0, 3.0, 3.0]
     open_.close(second, 4.0, answered=True)
     assert [open_.last_sign(now) for now in (3.5, 4.0, 9.0)] == [1.0, 4.0, 4.0]
+    open_.close(first, 4.0, answered=True)
+    assert open_.last_sign(3.5) == -inf

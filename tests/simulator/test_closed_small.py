@@ -27,6 +27,7 @@ from canario_sim.scenario.service import Service
 from canario_sim.traffic import Constant, Poisson, Population
 from canario_sim.world.block import Flown
 from canario_sim.world.closed import steps
+from canario_sim.world.closed.first_state import ROOM
 from canario_sim.world.flights import CANARY
 from canario_sim.world.rehearsal import closed_world_of
 
@@ -263,11 +264,23 @@ WORLDS = {
         plan=short(max_p95_latency_ms=500, abandoned_after_seconds=1, min_samples=300),
         clients=Clients(attempts=3, timeout_ms=500, backoff_ms=125, jitter=0, abandoned="dropped"),
     ),
+    "a crowd": small(
+        taking(70, servers=1),
+        plan=short(min_samples=300),
+        traffic=Poisson(rate=60, keys=Population(size=50)),
+        clients=Clients(attempts=2, timeout_ms=9000),
+        horizon_seconds=10.0,
+    ),
     "broken contracts": small(
         QUEUE,
-        plan=short(contract_budgets={"contract": 60.0}),
-        clients=Clients(attempts=3, timeout_ms=700),
-        contract_failures=(ByRate(rate=15), Single(at=20, contract="score")),
+        plan=short(contract_budgets={"contract": 60.0, "score": 60.0}),
+        clients=Clients(attempts=3, timeout_ms=1500),
+        contract_failures=(
+            ByRate(rate=15),
+            Single(at=3, contract="score", arm="both"),
+            Single(at=6, contract="score", arm="canary"),
+            Single(at=12, contract="score", arm="baseline"),
+        ),
     ),
     "routes": small(
         FREE,
@@ -342,3 +355,18 @@ def test_every_attempt_is_kept_as_it_was_sent(title: str) -> None:
     assert list(told) == [tuple(each) for each in slow.sent]
     over = sorted(each.done for each in slow.seen if not each.neutral)
     assert set(over) <= set(flights.done.tolist())
+
+
+def test_more_is_told_at_once_than_there_is_room_for() -> None:
+    """Between two instants at which the controller looks 5,000 requests end, each told once."""
+    made = small(
+        taking(1),
+        plan=short(check_interval_seconds=4.0),
+        traffic=Constant(rate=1250, keys=Population(size=50)),
+        clients=Clients(attempts=2),
+        horizon_seconds=4.0,
+    )
+    world, _, seen = lived(made, 1, compiled=False)
+    assert len(seen) == world.loop.count(steps.ARRIVED) - sum(world.in_flight)
+    assert len(seen) > 4_900 > ROOM
+    assert [each.done for each in seen] == sorted(each.done for each in seen)

@@ -355,3 +355,20 @@ def test_at_the_end_of_a_stage_a_window_that_holds_enough_is_what_is_judged() ->
     grid = Grid(max_error_rate=(20,), metric_window_seconds=(10,), min_samples=(10,), alpha=())
     assert agree(made, grid) == {Why.NOTHING}
     assert agree(made, replace(grid, min_samples=(11,))) == {Why.ERROR_RATE}
+
+
+def test_what_a_window_has_left_behind_is_not_judged() -> None:
+    made = dataclasses.replace(even(10, broken=3, slow=10), at=np.array([41.0]))
+    grid = Grid(max_error_rate=(20,), metric_window_seconds=(10,), min_samples=(10,), alpha=())
+    assert agree(made, grid) == {Why.NOTHING}
+    assert agree(made, replace(grid, metric_window_seconds=(60,))) == {Why.CONTRACT}
+
+
+def test_a_look_at_the_edge_of_a_slice_is_in_the_slice_that_begins() -> None:
+    """450 slices of 0.1 s are 45 s, though the floats' quotient is less than 450."""
+    assert 45.0 // 0.1 == 449
+    made = even(40)
+    made = dataclasses.replace(made, done=made.done - 0.05)
+    grid = Grid(max_error_rate=(20,), metric_window_seconds=(6,), min_samples=(2,), alpha=())
+    assert agree(made, grid) == {Why.NOTHING}
+    assert agree(made, replace(grid, min_samples=(1,))) == {Why.ERROR_RATE}
