@@ -21,7 +21,7 @@ from canario_sim.scenario.capacity import Autoscaling, Pauses
 from canario_sim.scenario.clients import Clients, RetryBudget
 from canario_sim.scenario.dependencies import Breaker, Dependency, Trouble
 from canario_sim.world import pool
-from canario_sim.world.rehearsal import closed_world_of
+from canario_sim.world.rehearsal import closed_driver_of
 
 from .measure import Rounds, Row, Table, options, report, rounds_of, time_text
 from .simulation import (
@@ -202,9 +202,9 @@ def _acting_back(stages: tuple[Stage, ...]) -> Scenario:
 
 
 def _lived(scenario: Scenario, *, compiled: bool) -> Decisions:
-    world = closed_world_of(scenario, scenario.seed, compiled=compiled)
-    world.run()
-    return decisions_of(world.controller)
+    driver = closed_driver_of(scenario, scenario.seed, compiled=compiled)
+    driver.run()
+    return decisions_of(driver.controller)
 
 
 def _by_processes(scenario: Scenario) -> Decisions:

@@ -222,7 +222,7 @@ def trace_of(scenario: Scenario) -> list[Request]:
     """The requests that `canario_sim.run` draws, one by one."""
     outcomes = (Outcome.GOOD, Outcome.BAD)
     until = scenario.deployment.hold_seconds + BEYOND
-    source = Draws(scenario, scenario.seed)
+    source = Draws(scenario.settled(scenario.seed), scenario.seed)
     trace: list[Request] = []
     for chunk in source.chunks(CHUNK):
         columns = []

@@ -36,7 +36,7 @@ from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson, Population
 from canario_sim.world.block import Flown
 from canario_sim.world.flights import FAILED
-from canario_sim.world.rehearsal import world_of
+from canario_sim.world.rehearsal import driver_of
 
 BROKEN = Violation(
     message="the answer is wrong", contract="answers", rule="enum", path="/score", route="/evaluate"
@@ -264,8 +264,8 @@ def test_a_held_stage_tells_of_as_many_requests_without_a_key_as_live() -> None:
         horizon_seconds=100,
     )
     flown: list[Flown] = []
-    world = world_of(made, 3, witness=flown.append)
-    world.run()
+    driver = driver_of(made, 3, witness=flown.append)
+    driver.run()
     keys = Draws(made.settled(3), 3).keys
     requests: list[RecordedRequest] = []
     keyless: set[int] = set()
@@ -284,4 +284,4 @@ def test_a_held_stage_tells_of_as_many_requests_without_a_key_as_live() -> None:
     held = [event for event in journal if isinstance(event, Held)]
     assert held
     assert all(event.without_key > 10 for event in held)
-    assert dump_journal(journal) == dump_journal(world.controller.events)
+    assert dump_journal(journal) == dump_journal(driver.controller.events)

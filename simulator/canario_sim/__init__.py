@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .scenario.expect import Expectation
     from .scenario.load import find_scenarios, library_path, load_scenario, scenario_schema
     from .scenario.scenario import Order, Scenario
+    from .world.carrier import Note
     from .world.rehearsal import ArmTotals, Exposure, Run, replay_tape, run
-    from .world.world import Note
 
 __all__ = [
     "ArmTotals",
@@ -46,7 +46,7 @@ _MODULES = {
     "world.rehearsal": ("ArmTotals", "Exposure", "Run", "replay_tape", "run"),
     "scenario.scenario": ("Order", "Scenario"),
     "chance.given": ("Fate", "RecordedRequest"),
-    "world.world": ("Note",),
+    "world.carrier": ("Note",),
 }
 __getattr__ = lazy(__name__, _MODULES)
 

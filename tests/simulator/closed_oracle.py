@@ -108,7 +108,7 @@ class ClosedOracle:
     """One rehearsal of a scenario, process by process."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
-        self.scenario = scenario = scenario.settled(seed)
+        self.scenario = scenario.settled(seed)
         self.seed = seed
         self.env = simpy.Environment()
         self.open = OpenOnes(scenario.deployment.rollback_thresholds)
@@ -120,9 +120,9 @@ class ClosedOracle:
         )
         self.limit = scenario.deployment.rollback_thresholds.max_p95_latency_ms
         self.clients = scenario.clients or Clients()
-        self.source = Draws(scenario, seed)
+        self.source = Draws(self.scenario, seed)
         self.again = self.source.retries()
-        self.call_draws = CallDraws(scenario, seed)
+        self.call_draws = CallDraws(self.scenario, seed)
         self.tokens = self.clients.budget.burst if self.clients.budget else 0.0
         self.signals: list[Signal] = []
         self.seen: list[Seen] = []
@@ -132,13 +132,13 @@ class ClosedOracle:
         self.stations = [self.station(number) for number in range(2 + len(scenario.dependencies))]
         self.breakers = {
             (number, arm): Breaker(each.breaker, arm, self.signal)
-            for number, each in enumerate(scenario.dependencies)
+            for number, each in enumerate(self.scenario.dependencies)
             for arm in ARMS
             if each.breaker is not None
         }
         self.singles = [
             Pending(failure.at, arm, number)
-            for number, failure in enumerate(scenario.contract_failures, start=1)
+            for number, failure in enumerate(self.scenario.contract_failures, start=1)
             if isinstance(failure, Single)
             for arm in ARMS
             if failure.strikes(arm)
@@ -169,11 +169,11 @@ class ClosedOracle:
         for number, arm in enumerate(ARMS):
             for fault in self.scenario.faults:
                 if isinstance(fault, LostCapacity) and fault.strikes(arm):
-                    for start, end in fault.occurrences(self.scenario.horizon):
+                    for start, end in self.scenario.occurrences(fault):
                         self.lose(self.stations[number], start, end, fault.servers)
         for station, each in zip(self.stations[2:], self.scenario.dependencies, strict=True):
             for trouble in each.troubles:
-                for start, end in trouble.occurrences(self.scenario.horizon):
+                for start, end in self.scenario.occurrences(trouble):
                     self.lose(station, start, end, trouble.lost_servers)
         for order in self.scenario.orders:
             self.env.process(self.order(order))
@@ -396,7 +396,7 @@ class ClosedOracle:
         now, (takes, luck) = float(self.env.now), drawn
         failing = each.error_rate / 100
         for trouble in each.troubles:
-            for start, end in trouble.occurrences(self.scenario.horizon):
+            for start, end in self.scenario.occurrences(trouble):
                 if start <= now < end:
                     takes = takes * trouble.factor + trouble.added_ms / 1000
                     failing = 1 - (1 - failing) * (1 - trouble.error_rate / 100)

@@ -144,15 +144,15 @@ class Oracle:
         self.controller = CanaryDeploymentController(
             plan, clock=lambda: float(self.env.now), telemetry=False, flights=self.open
         )
-        self.scenario = scenario = scenario.settled(seed)
-        self.source = Draws(scenario, seed)
+        self.scenario = scenario.settled(seed)
+        self.source = Draws(self.scenario, seed)
         self.pools: dict[Arm, simpy.Resource | None] = {
             "baseline": self._pool("baseline"),
             "canary": self._pool("canary"),
         }
         self.singles = {
             (number, arm): failure.at
-            for number, failure in enumerate(scenario.contract_failures, start=1)
+            for number, failure in enumerate(self.scenario.contract_failures, start=1)
             if isinstance(failure, Single)
             for arm in _ARMS
             if failure.strikes(arm)
@@ -240,7 +240,7 @@ class Oracle:
     def _lose_capacity(self, arm: Arm) -> None:
         for fault in self.scenario.faults:
             if isinstance(fault, LostCapacity) and fault.strikes(arm):
-                for start, end in fault.occurrences(self.scenario.horizon):
+                for start, end in self.scenario.occurrences(fault):
                     self.env.process(self._lose(arm, start, end, fault.servers))
 
     def _lose(self, arm: Arm, start: float, end: float, servers: int) -> Steps:

@@ -23,9 +23,9 @@ from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson, Population
 from canario_sim.world.closed import steps
 from canario_sim.world.closed.attempts import Attempts
-from canario_sim.world.closed.world import ClosedWorld
+from canario_sim.world.closed.carrier import ClosedCarrier
 from canario_sim.world.flights import BROKEN, CANARY, FAILED, FLAGS, GIVEN_UP, SLOW
-from canario_sim.world.rehearsal import closed_world_of, result_of
+from canario_sim.world.rehearsal import closed_driver_of, result_of
 
 STAGES = (Stage(20, 40), Stage(50, 40), Stage(100, 40))
 
@@ -168,11 +168,12 @@ SCENARIOS = {
 }
 
 
-def lived(made: Scenario, seed: int, *, compiled: bool) -> tuple[ClosedWorld, Run, list[Seen]]:
-    """A world that has been lived through, and every attempt that ended in it."""
-    world = closed_world_of(made, seed, compiled=compiled)
+def lived(made: Scenario, seed: int, *, compiled: bool) -> tuple[ClosedCarrier, Run, list[Seen]]:
+    """A rehearsal that is over, and every attempt that ended in it."""
+    driver = closed_driver_of(made, seed, compiled=compiled)
+    carrier = driver.carrier
     seen: list[Seen] = []
-    advance = world.loop.advance
+    advance = carrier.loop.advance
 
     def listen(until: float, weight: int) -> tuple[Attempts, int | None]:
         ended, place = advance(until, weight)
@@ -187,17 +188,17 @@ def lived(made: Scenario, seed: int, *, compiled: bool) -> tuple[ClosedWorld, Ru
             seen.append(Seen(done, arm, failed, slow, neutral, broken))
         return ended, place
 
-    world.loop.advance = listen  # type: ignore[method-assign]
-    world.run()
-    return world, result_of(world, made.name, seed), seen
+    carrier.loop.advance = listen  # type: ignore[method-assign]
+    driver.run()
+    return carrier, result_of(driver, made.name, seed), seen
 
 
-def signals_of(world: ClosedWorld) -> list[tuple[float, str, Arm, float]]:
+def signals_of(carrier: ClosedCarrier) -> list[tuple[float, str, Arm, float]]:
     """What breakers and autoscaling did, as the oracle says it."""
     kinds = {steps.OPENED: "opened", steps.RECOVERED: "recovered", steps.SCALED: "scaled"}
     return [
         (signal.at, kinds[signal.kind], ARMS[signal.arm], signal.value)
-        for signal in world.loop.signals
+        for signal in carrier.loop.signals
     ]
 
 
@@ -207,21 +208,21 @@ def test_every_attempt_is_the_oracles(title: str, compiled: bool) -> None:
     made = SCENARIOS[title]
     for seed in (1, 2) if compiled else (3,):
         slow = ClosedOracle(made, seed).run()
-        world, fast, seen = lived(made, seed, compiled=compiled)
+        carrier, fast, seen = lived(made, seed, compiled=compiled)
         assert len(seen) > 200
         assert seen == slow.seen
         assert fast.events == slow.controller.events
         assert windows(fast.history) == windows(slow.controller.metrics_history)
-        assert world.in_flight == tuple(slow.flying.values())
-        assert signals_of(world) == slow.signals
+        assert [left.in_flight for left in carrier.left] == list(slow.flying.values())
+        assert signals_of(carrier) == slow.signals
 
 
 @pytest.mark.parametrize("title", OPEN)
 def test_where_nothing_acts_back_it_is_the_open_world_to_the_byte(title: str) -> None:
     made, _ = OPEN[title]
-    world = closed_world_of(made, 1, compiled=True)
-    world.run()
-    closed = replace(result_of(world, made.name, 1), feedback=None)
+    driver = closed_driver_of(made, 1, compiled=True)
+    driver.run()
+    closed = replace(result_of(driver, made.name, 1), feedback=None)
     assert report(closed) == report(run(made, 1))
 
 

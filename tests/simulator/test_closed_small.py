@@ -29,7 +29,7 @@ from canario_sim.world.block import Flown
 from canario_sim.world.closed import steps
 from canario_sim.world.closed.first_state import ROOM
 from canario_sim.world.flights import CANARY
-from canario_sim.world.rehearsal import closed_world_of
+from canario_sim.world.rehearsal import closed_driver_of
 
 
 def small(baseline: Service, **parts: object) -> Scenario:
@@ -310,15 +310,15 @@ def expect_all() -> None:
 def test_all_that_is_counted_is_the_oracles(title: str) -> None:
     made = WORLDS[title]
     slow = expected(title)
-    world, told, seen = lived(made, 3, compiled=False)
+    carrier, told, seen = lived(made, 3, compiled=False)
     assert len(seen) > 60
     assert seen == slow.seen
-    assert signals_of(world) == slow.signals
+    assert signals_of(carrier) == slow.signals
     assert told.events == slow.controller.events
     assert windows(told.history) == windows(slow.controller.metrics_history)
-    assert world.in_flight == tuple(slow.flying.values())
+    assert [left.in_flight for left in carrier.left] == list(slow.flying.values())
     counted = [
-        world.loop.count(what)
+        carrier.loop.count(what)
         for what in (
             steps.FIRST,
             steps.RETRIES,
@@ -339,7 +339,7 @@ def test_all_that_is_counted_is_the_oracles(title: str) -> None:
         len(slow.sent),
     ]
     canary = {each.key for each in slow.sent if each.arm == "canary"}
-    assert {key for key, met in enumerate(world.exposed) if met} == canary
+    assert {key for key, met in enumerate(carrier.exposed) if met} == canary
 
 
 @pytest.mark.parametrize("title", ["the line left, judged", "routes", "given up, by route"])
@@ -347,7 +347,7 @@ def test_every_attempt_is_kept_as_it_was_sent(title: str) -> None:
     made = WORLDS[title]
     slow = expected(title)
     parts: list[Flown] = []
-    closed_world_of(made, 3, witness=parts.append, compiled=False).run()
+    closed_driver_of(made, 3, witness=parts.append, compiled=False).run()
     (flown,) = parts
     flights = flown.flights
     arms = [ARMS[code & CANARY > 0] for code in flights.code.tolist()]

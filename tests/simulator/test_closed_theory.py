@@ -34,14 +34,14 @@ from canario_sim.world.closed import loop, steps
 from canario_sim.world.closed.columns import Columns
 from canario_sim.world.closed.first_state import first_state, grown, rules_of
 from canario_sim.world.flights import CANARY
-from canario_sim.world.rehearsal import closed_world_of
+from canario_sim.world.rehearsal import closed_driver_of
 from canario_sim.world.unfinished import Patience
 
 
 def flown(made: Scenario, seed: int) -> Flown:
     """All attempts, in order of arrival."""
     parts: list[Flown] = []
-    closed_world_of(made, seed, witness=parts.append).run()
+    closed_driver_of(made, seed, witness=parts.append).run()
     (whole,) = parts
     return whole
 
@@ -169,8 +169,8 @@ def test_servers_come_to_what_the_target_asks_for() -> None:
     )
     made = scenario(service, traffic=Constant(rate=10.0), plan=plan(min_samples=10**9))
     made = replace(made, horizon_seconds=300.0, canary=FREE)
-    world, _, _ = lived(made, 1, compiled=False)
-    scaled = [(signal.at, signal.value) for signal in world.loop.signals]
+    carrier, _, _ = lived(made, 1, compiled=False)
+    scaled = [(signal.at, signal.value) for signal in carrier.loop.signals]
     # Four decisions remember that there were 16; then there are as many as it takes for the
     # baseline's four fifths of the keys.
     assert scaled[0][0] == 50
@@ -182,9 +182,9 @@ def test_servers_come_to_what_the_target_asks_for() -> None:
             max_servers=30, interval_seconds=10, provisioning_seconds=20, target_percent=50
         ),
     )
-    world, _, _ = lived(replace(made, baseline=late), 1, compiled=False)
+    carrier, _, _ = lived(replace(made, baseline=late), 1, compiled=False)
     # One server that is always busy: 1 × 1 / 0.5; again when the second has come, at once.
-    assert [(signal.at, signal.value) for signal in world.loop.signals][:2] == [(10, 2), (30, 4)]
+    assert [(signal.at, signal.value) for signal in carrier.loop.signals][:2] == [(10, 2), (30, 4)]
 
 
 # -- circuit breakers, beside pybreaker's
@@ -205,7 +205,8 @@ class _Ours:
 
     def __init__(self, rule: Breaker) -> None:
         dependency = Dependency(name="it", latency=Gamma(mean_ms=1), breaker=rule)
-        made, columns = scenario(FREE, dependencies=(dependency,)), Columns(False)
+        made = scenario(FREE, dependencies=(dependency,)).settled(1)
+        columns = Columns(False)
         self.rules = rules_of(made, 1, Patience(500.0, np.array([60.0])), columns)
         state = first_state(made, 1, self.rules, 1, columns)
         self.state = grown(state, self.rules, columns)
@@ -385,17 +386,18 @@ def test_whatever_is_put_together_is_the_oracles(
         horizon_seconds=40.0,
     )
     slow = ClosedOracle(made, seed).run()
-    world, told, seen = lived(made, seed, compiled=compiled)
+    carrier, told, seen = lived(made, seed, compiled=compiled)
     assert seen == slow.seen
     assert told.events == slow.controller.events
-    assert world.in_flight == tuple(slow.flying.values())
+    in_flight = [left.in_flight for left in carrier.left]
+    assert in_flight == list(slow.flying.values())
     assert windows(told.history) == windows(slow.controller.metrics_history)
-    assert signals_of(world) == slow.signals
+    assert signals_of(carrier) == slow.signals
     feedback = told.feedback
     assert feedback is not None
     # Nobody is lost: what was sent is over, under way, or about to be sent again.
-    arrived = world.loop.count(steps.ARRIVED)
-    assert arrived == len(seen) + sum(world.in_flight)
+    arrived = carrier.loop.count(steps.ARRIVED)
+    assert arrived == len(seen) + sum(in_flight)
     assert feedback.first <= arrived <= feedback.first + feedback.retries
     assert feedback.retries <= (clients.attempts - 1) * feedback.first
     if clients.budget is not None:
@@ -499,15 +501,17 @@ def test_a_world_may_be_compiled_on_its_way(monkeypatch: pytest.MonkeyPatch) -> 
         Service(latency=Gamma(mean_ms=150), servers=4, pauses=Pauses(ms=300, every_seconds=9)),
         clients=Clients(attempts=3, timeout_ms=300),
     )
-    worlds = [closed_world_of(made, 4, compiled=compiled, chunk=200) for compiled in (False, None)]
+    drivers = [
+        closed_driver_of(made, 4, compiled=compiled, chunk=200) for compiled in (False, None)
+    ]
     monkeypatch.setattr(loop, "_carried", 0)
     monkeypatch.setattr(loop, "COMPILED_AFTER", 900)
     assert jit.installed()
-    for world in worlds:
-        world.run()
-    never, later = worlds
-    assert isinstance(never.loop._state.n, list)
-    assert isinstance(later.loop._state.n, np.ndarray)
+    for driver in drivers:
+        driver.run()
+    never, later = drivers
+    assert isinstance(never.carrier.loop._state.n, list)
+    assert isinstance(later.carrier.loop._state.n, np.ndarray)
     assert never.controller.events == later.controller.events
     assert never.served.tolist() == later.served.tolist()
     assert report(run(made, 4, chunk=200)) == report(run(made, 4))

@@ -39,7 +39,7 @@ def scenario(service: Service, **changes: object) -> Scenario:
 
 def requests(made: Scenario, seed: int = 1) -> Requests:
     """All in one piece."""
-    ahead = Ahead(Draws(made, seed), 500_000)
+    ahead = Ahead(Draws(made.settled(seed), seed), 500_000)
     ahead.reach(made.horizon)
     return ahead.requests
 

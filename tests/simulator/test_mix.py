@@ -52,7 +52,7 @@ SCENARIO = Scenario(
 
 
 def requests(made: Scenario, seed: int = 1) -> Requests:
-    return next(Draws(made, seed).chunks(60_000))
+    return next(Draws(made.settled(seed), seed).chunks(60_000))
 
 
 FOUND = requests(SCENARIO)
@@ -172,7 +172,7 @@ def test_the_journal_names_the_one_route_that_broke_its_contract() -> None:
     made = replace(SCENARIO, contract_failures=(ByRoute(routes=("/upload",), detail="no id"),))
     done = run(made)
     assert done.reason == "contract_violation"
-    violation = Draws(made, 1).violations[0]
+    violation = Draws(made.settled(1), 1).violations[0]
     assert (violation.route, violation.message) == ("/upload", "no id")
     several = ByRoute(routes=("/upload", "/health"))
     assert several.violation.route is None

@@ -22,7 +22,8 @@ from canario_sim.scenario.faults import (
     Outage,
     SlowLeak,
 )
-from canario_sim.scenario.service import WarmUp
+from canario_sim.scenario.scenario import Scenario, Settled
+from canario_sim.scenario.service import Service, WarmUp
 from canario_sim.streams import Floats
 from canario_sim.traffic import Bursts, Constant, Diurnal, Poisson, Population, Ramp, Traffic
 
@@ -161,6 +162,16 @@ def test_warming_up_evens_out() -> None:
     assert factors.tolist() == pytest.approx([5, 4, 3, 1.04, 1, 1])
 
 
+def settled(horizon: float) -> Settled:
+    return Scenario(
+        name="faults",
+        teaches="when they are in force",
+        traffic=Constant(rate=1),
+        baseline=Service(latency=Gamma(mean_ms=50)),
+        horizon_seconds=horizon,
+    ).settled(1)
+
+
 @pytest.mark.parametrize(
     ("fault", "elapsed", "occurrences"),
     [
@@ -180,7 +191,7 @@ def test_a_fault_lasts_and_comes_again(
 ) -> None:
     at = np.array([9.0, 10.0, 20.0, 100.0])
     assert fault.elapsed(at).tolist() == elapsed
-    assert list(fault.occurrences(105)) == occurrences
+    assert list(settled(105).occurrences(fault)) == occurrences
     for start, end in occurrences:
         middle = min(end, 1000.0) - 0.5
         assert fault.elapsed(np.array([start, middle, end])).tolist()[:2] == [0, middle - start]
@@ -203,7 +214,7 @@ def test_a_fault_is_in_force_within_its_occurrences_to_the_bit(
     fault = Outage(
         at=at * unit, lasts=lasts * unit, every=None if gap is None else (lasts + gap) * unit
     )
-    occurrences = list(fault.occurrences(60.0))
+    occurrences = list(settled(60).occurrences(fault))
     ends = [instant for occurrence in occurrences for instant in occurrence]
     instants = np.unique([*(k * unit for k in range(90)), *ends, *np.nextafter(ends, 0)])
     instants = instants[instants < 60.0]

@@ -44,7 +44,7 @@ from canario_sim.scenario.request_kinds import Route
 from canario_sim.scenario.scenario import Order
 from canario_sim.scenario.service import Service, WarmUp
 from canario_sim.traffic import Bursts, Constant, Poisson, Population, Traffic
-from canario_sim.world.rehearsal import closed_world_of, result_of
+from canario_sim.world.rehearsal import closed_driver_of, result_of
 
 HORIZON = 40.0
 
@@ -220,12 +220,12 @@ def test_all_that_acts_back_put_together_is_the_oracles(
     made: Scenario, seed: int, compiled: bool
 ) -> None:
     slow = ClosedOracle(made, seed).run()
-    world, told, seen = lived(made, seed, compiled=compiled)
+    carrier, told, seen = lived(made, seed, compiled=compiled)
     assert told.events == slow.controller.events
     assert seen == slow.seen
     assert windows(told.history) == windows(slow.controller.metrics_history)
-    assert world.in_flight == tuple(slow.flying.values())
-    assert signals_of(world) == slow.signals
+    assert [left.in_flight for left in carrier.left] == list(slow.flying.values())
+    assert signals_of(carrier) == slow.signals
 
 
 LATENCIES = st.sampled_from(
@@ -293,9 +293,9 @@ def test_all_that_stands_in_line_put_together_is_the_oracles(
     in_flight = {"baseline": fast.baseline.in_flight, "canary": fast.canary.in_flight}
     assert in_flight == slow.in_flight
     # The engine of worlds that act back is a third opinion.
-    world = closed_world_of(made, seed, compiled=False)
-    world.run()
-    third = result_of(world, made.name, seed)
+    driver = closed_driver_of(made, seed, compiled=False)
+    driver.run()
+    third = result_of(driver, made.name, seed)
     assert third.events == fast.events
     assert third.exposure == fast.exposure
     assert (third.baseline, third.canary) == (fast.baseline, fast.canary)

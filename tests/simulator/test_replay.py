@@ -50,7 +50,7 @@ def scenario(traffic: Replay, **parts: object) -> Scenario:
 
 
 def requests(made: Scenario, size: int = 1000) -> Requests:
-    ahead = Ahead(Draws(made, 1), size)
+    ahead = Ahead(Draws(made.settled(1), 1), size)
     ahead.reach(made.horizon)
     return ahead.requests
 

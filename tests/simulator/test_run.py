@@ -32,8 +32,9 @@ from canario_sim.scenario.faults import AddedLatency, Errors, Outage
 from canario_sim.scenario.scenario import Order
 from canario_sim.scenario.service import Service
 from canario_sim.traffic import Constant, Poisson, Population, Ramp
-from canario_sim.world.rehearsal import world_of
-from canario_sim.world.world import Steps, World
+from canario_sim.world.carrier import Carrier
+from canario_sim.world.driver import Driver, Steps
+from canario_sim.world.rehearsal import driver_of
 
 CALM = Service(latency=Lognormal(p50_ms=80, p95_ms=250))
 SHORT = Plan(deployment=Deployment(canary_stages=(Stage(10, 60), Stage(100, 60))))
@@ -51,7 +52,7 @@ def scenario(**changes: object) -> Scenario:
 
 
 def first(made: Scenario, seed: int = 1) -> Requests:
-    return next(Draws(made, seed).chunks(4000))
+    return next(Draws(made.settled(seed), seed).chunks(4000))
 
 
 def test_a_good_release_completes_and_a_bad_one_is_rolled_back_with_its_reason() -> None:
@@ -183,7 +184,7 @@ def test_causes_of_failure_are_independent() -> None:
         faults=(Errors(rate=50), Errors(rate=50)),
         traffic=Poisson(rate=40),
     )
-    chunks = Draws(made, 1).chunks(20_000)
+    chunks = Draws(made.settled(1), 1).chunks(20_000)
     requests = next(chunks)
     # 1 - 0.8 · 0.5 · 0.5; the standard error of 4,000 and more is below 0.7 %.
     assert requests.canary.failed.mean() == pytest.approx(0.8, abs=0.025)
@@ -315,21 +316,21 @@ def test_requests_from_the_horizon_on_are_not_counted() -> None:
     assert total + made.baseline.requests + made.baseline.in_flight == 19
 
 
-def test_the_world_comes_to_an_instant_to_the_bit() -> None:
+def test_the_driver_comes_to_an_instant_to_the_bit() -> None:
     """From 0.25 and a little no single delay leads to every instant below 1: sums are rounded."""
     start, ends = nextafter(0.25, 1), [0.8]
     for _ in range(40):
         ends.append(nextafter(ends[-1], 1))
     reached = []
     for end in ends:
-        world = world_of(scenario(), 1)
+        driver = driver_of(scenario(), 1)
 
-        def walk(world: World = world, end: float = end) -> Steps:
-            yield from world._until(start)
-            yield from world._until(end)
+        def walk(driver: Driver[Carrier] = driver, end: float = end) -> Steps:
+            yield from driver._until(start)
+            yield from driver._until(end)
 
-        world.env.run(until=world.env.process(walk()))
-        reached.append(world.now)
+        driver.env.run(until=driver.env.process(walk()))
+        reached.append(driver.now)
     assert reached == ends
 
 

@@ -115,7 +115,7 @@ def test_a_session_goes_on_across_stages_on_the_arm_of_its_user() -> None:
         ),
         baseline=Service(latency=Gamma(mean_ms=30)),
     )
-    chunk = next(Draws(scenario, 1).chunks(60_000))
+    chunk = next(Draws(scenario.settled(1), 1).chunks(60_000))
     both = set(chunk.session[chunk.at < 60].tolist()) & set(
         chunk.session[(chunk.at > 60) & (chunk.at < 120)].tolist()
     )

@@ -96,7 +96,7 @@ def rehearsed(folder: Path, chunk: int = 16_384) -> Run:
 
 
 def test_a_model_serves_as_it_says(folder: Path) -> None:
-    scenario = load_scenario(folder / "own.toml", models=True)
+    scenario = load_scenario(folder / "own.toml", models=True).settled(3)
     chunks = list(Draws(scenario, 3).chunks(500))
     seconds = np.concatenate([chunk.canary.seconds for chunk in chunks])
     failed = np.concatenate([chunk.canary.failed for chunk in chunks])
@@ -127,7 +127,8 @@ def test_faults_strike_and_retries_are_asked_about_too(folder: Path) -> None:
     assert told.feedback is not None
     assert told.feedback.retries > 20
     assert report(rehearsed(folder, 77)) == report(told)
-    seconds = next(Draws(load_scenario(path, models=True), 3).chunks(500)).canary.seconds
+    scenario = load_scenario(path, models=True).settled(3)
+    seconds = next(Draws(scenario, 3).chunks(500)).canary.seconds
     assert set(np.round(seconds, 6)) == {0.15, 0.85}
 
 

@@ -69,8 +69,8 @@ def test_its_own_plan_gives_back_its_journal_and_what_it_cost(bad: Recording) ->
     assert own.same_journal
     assert made.exact
     assert made.happened is not None
-    assert own.events == made.happened.events
-    assert own.exposure == made.happened.exposure
+    assert own.run.events == made.happened.events
+    assert own.run.exposure == made.happened.exposure
     assert own.exact_until is None
     assert own.drawn == 0
     assert own.difference is not None
@@ -85,7 +85,7 @@ def test_stricter_thresholds_on_the_same_stages_are_judged_exactly(bad: Recordin
     strict = judged(made, "strict")
     assert made.happened is not None
     assert strict.outcome == "rolled_back"
-    assert strict.ended_at <= made.happened.ended_at
+    assert strict.run.ended_at <= made.happened.ended_at
     assert strict.exact_until is None
     assert strict.drawn == 0
     assert strict.difference is not None
@@ -106,7 +106,7 @@ def test_a_policy_that_goes_on_is_an_estimate_from_there_on(bad: Recording) -> N
     again = judge_tape(bad, [loose], within_seconds=1000)
     assert again == made
     other = judge_tape(bad, [loose], within_seconds=1000, seed=2)
-    assert judged(other, "loose").exposure != found.exposure
+    assert judged(other, "loose").run.exposure != found.run.exposure
 
 
 def test_where_nobody_can_stand_in_the_tape_ends(bad: Recording) -> None:
@@ -117,7 +117,7 @@ def test_where_nobody_can_stand_in_the_tape_ends(bad: Recording) -> None:
     assert found.outcome == "unfinished"
     assert found.tape_ends is not None
     assert "served nobody at that time" in found.tape_ends
-    assert made.happened.ended_at < found.ended_at < made.happened.ended_at + 5
+    assert made.happened.ended_at < found.run.ended_at < made.happened.ended_at + 5
 
 
 def test_as_recorded_leaves_every_request_where_it_was(bad: Recording) -> None:
@@ -129,7 +129,7 @@ def test_as_recorded_leaves_every_request_where_it_was(bad: Recording) -> None:
     assert found.exact_until == made.happened.ended_at
     # No more canary requests than there were, so it waits for them in vain.
     assert found.outcome == "held"
-    assert found.exposure.canary_requests <= made.happened.exposure.canary_requests + 10
+    assert found.run.exposure.canary_requests <= made.happened.exposure.canary_requests + 10
 
 
 def test_a_longer_plan_ends_with_the_tape(good: Recording) -> None:
@@ -137,7 +137,7 @@ def test_a_longer_plan_ends_with_the_tape(good: Recording) -> None:
     slow = judged(made, "slow")
     assert slow.outcome == "unfinished"
     assert slow.tape_ends == "the tape ends here"
-    assert slow.ended_at == good.ends
+    assert slow.run.ended_at == good.ends
     assert slow.difference is not None
     assert slow.difference.words == "it was completed; it would have gone on"
 
@@ -146,16 +146,16 @@ def test_another_share_reaches_the_users_of_its_buckets(good: Recording) -> None
     half = policy("half", (50.0, 30.0), (100.0, 10.0))
     found = judged(judge_tape(good, [half], within_seconds=1000), "half")
     in_half = set(good.key[(good.bucket >= 0) & (good.bucket < 50_000)].tolist())
-    before = [event for event in found.events if event.at < START + 30]
+    before = [event for event in found.run.events if event.at < START + 30]
     assert before
     assert found.exact_until == START
-    assert found.exposure.users >= len(in_half)
+    assert found.run.exposure.users >= len(in_half)
 
 
 def test_peers_judge_tapes_too(bad: Recording) -> None:
     made = judge_tape(bad, [Policy(name="flagger", peer=Flagger(interval_seconds=10))])
     assert judged(made, "flagger").deployment.deployment_id == "taped"
-    assert judged(made, "flagger").events[0].at == START
+    assert judged(made, "flagger").run.events[0].at == START
 
 
 def test_orders_are_given_again_unless_left_out(tmp_path: Path) -> None:
@@ -169,11 +169,11 @@ def test_orders_are_given_again_unless_left_out(tmp_path: Path) -> None:
     )
     assert with_them.same_journal
     assert not without.same_journal
-    assert without.ended_at < with_them.ended_at
+    assert without.run.ended_at < with_them.run.ended_at
     once = policy("once", (20.0, 5.0))
     refused = judged(judge_tape(recording, [once], within_seconds=1000), "once")
     assert refused.outcome == "completed"
-    assert refused.ended_at == START + 5
+    assert refused.run.ended_at == START + 5
 
 
 def test_a_tape_without_a_plan_needs_one(good: Recording) -> None:
@@ -313,7 +313,7 @@ def test_in_slices_is_one_by_one(
     ).deployment
     made = judge_tape(recording, [Policy(name="p", deployment=release)], fates="recorded")
     named = structs.replace(release, deployment_id="taped")
-    assert list(made.policies[0].events) == one_by_one(recording, named)
+    assert list(made.policies[0].run.events) == one_by_one(recording, named)
 
 
 # -- as a canary that changes nothing

@@ -18,7 +18,7 @@ from canario.control.journal import dump_journal
 from canario.plan import Sequential
 from canario_sim.backtest.assign import AsRecorded, Matched
 from canario_sim.backtest.fates import Donors
-from canario_sim.backtest.replay import Replay
+from canario_sim.backtest.replay import replay_of
 from canario_sim.tapes import read_sessions, read_tape
 from canario_sim.tapes.recording import Recording
 
@@ -26,9 +26,9 @@ from canario_sim.tapes.recording import Recording
 def replayed(recording: Recording, matched: bool = False) -> bytes:
     assert recording.plan is not None
     routing = Matched(recording, Donors(recording, 1, 300)) if matched else AsRecorded()
-    replay = Replay(recording, recording.plan, routing)
+    replay = replay_of(recording, recording.plan, routing)
     replay.run()
-    assert not len(replay.drawn)
+    assert not len(replay.carrier.drawn)
     return dump_journal(replay.controller.events)
 
 

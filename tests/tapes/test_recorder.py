@@ -37,7 +37,7 @@ from canario.tape.rotation import family
 from canario.testing import ManualClock
 from canario.wsgi import CanaryMiddleware as WSGIMiddleware
 from canario_sim.backtest.assign import AsRecorded
-from canario_sim.backtest.replay import Replay
+from canario_sim.backtest.replay import replay_of
 from canario_sim.tapes import read_sessions, read_tape
 
 
@@ -533,7 +533,7 @@ def test_a_lifespan_for_each_call_goes_on_with_one_tape(tmp_path: Path) -> None:
     assert recording.whole
     assert recording.closed
     assert recording.events == controller.events
-    replay = Replay(recording, plan(), AsRecorded())
+    replay = replay_of(recording, plan(), AsRecorded())
     replay.run()
     assert replay.controller.events == controller.events
 

@@ -24,7 +24,7 @@ from canario.control.events import Event
 from canario.control.journal import dump_journal
 from canario_sim.backtest.assign import AsRecorded, Matched
 from canario_sim.backtest.fates import Donors
-from canario_sim.backtest.replay import Replay
+from canario_sim.backtest.replay import replay_of
 from canario_sim.tapes import read_tape
 
 
@@ -124,6 +124,6 @@ def test_the_tape_of_a_server_gives_back_its_journal(
     assert recording.closed
     assert recording.events == events
     for routing in (AsRecorded(), Matched(recording, Donors(recording, 1, 300))):
-        replay = Replay(recording, release, routing)
+        replay = replay_of(recording, release, routing)
         replay.run()
         assert dump_journal(replay.controller.events) == dump_journal(events)

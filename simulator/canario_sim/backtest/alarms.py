@@ -8,7 +8,6 @@ from math import inf
 
 import numpy as np
 
-from canario.control.words import describe
 from canario.plan import Deployment, Plan
 from canario.routing.bucket import bucket_of
 from canario_sim.lab.experiment import Policy
@@ -16,12 +15,14 @@ from canario_sim.lab.intervals import wilson
 from canario_sim.scenario.scenario import default_horizon
 from canario_sim.streams import Ints
 from canario_sim.tapes.recording import Recording
-from canario_sim.world.rehearsal import outcome_of
+from canario_sim.world.driver import Driver
+from canario_sim.world.rehearsal import result_of
 
 from .assign import AsCanary
 from .backtest import Alarms, Backtest, Window
+from .carrier import TapeCarrier
 from .judging import facts_of, plan_of
-from .replay import Replay
+from .replay import replay_of
 
 __all__ = ["false_alarms"]
 
@@ -90,7 +91,7 @@ def _windows(
         start = first + place * every
         part = recording.window(start, min(start + horizon, last), upto)
         salt = f"{seed}:{place}:"
-        replay = Replay(
+        replay = replay_of(
             part,
             plan,
             AsCanary(part, _buckets(part, salt)),
@@ -99,7 +100,7 @@ def _windows(
             end=min(start + horizon, last),
         )
         replay.run()
-        found.append(_window(start, deployment, replay))
+        found.append(_window(start, replay))
         if progress is not None:
             progress(number, (place + 1) / count)
     return found
@@ -119,17 +120,16 @@ def _buckets(recording: Recording, salt: str) -> Ints:
     return found
 
 
-def _window(start: float, deployment: Deployment, replay: Replay) -> Window:
-    state = replay.controller.state
-    outcome = outcome_of(state)
+def _window(start: float, replay: Driver[TapeCarrier]) -> Window:
+    run = result_of(replay, "window", None)
     return Window(
         start=start,
-        ended_at=replay.ended_at,
-        outcome=outcome,
-        reason=str(state.reason) if outcome == "rolled_back" else None,
-        why=describe(replay.controller.events[-1], deployment),
-        canary_requests=int(replay.served[1, 0]),
-        bad_requests=int(replay.served[1, 4]),
+        ended_at=run.ended_at,
+        outcome=run.outcome,
+        reason=run.reason,
+        why=run.why,
+        canary_requests=run.exposure.canary_requests,
+        bad_requests=run.exposure.bad_requests,
     )
 
 

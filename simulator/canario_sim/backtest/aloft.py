@@ -37,7 +37,6 @@ class Aloft:
         start: Requests that arrived earlier are not seen.
 
     Attributes:
-        stage_began: When the present stage did.
         given_up: Which requests were counted as failed while they were in flight.
     """
 
@@ -49,7 +48,6 @@ class Aloft:
         thresholds: RollbackThresholds,
         start: float,
     ) -> None:
-        self.stage_began = -inf
         self.given_up: Flags = np.zeros(len(recording), np.bool_)
         self._recording = recording
         # Since when each has waited: later than its arrival, where nobody watched in between.
@@ -97,7 +95,7 @@ class Aloft:
         ]
         self._answered = [answered + seconds for answered in self._answered]
 
-    def look(self, at: float, *, settle: bool) -> Seen:
+    def look(self, at: float, *, settle: bool, stage_began: float) -> Seen:
         """See `canario.control.open_requests.Flights`."""
         upto = int(np.searchsorted(self._arrivals, at, "left"))
         if upto > self._next:
@@ -108,7 +106,10 @@ class Aloft:
         given_up = [NOTHING, NOTHING]
         if settle:
             there = self._settle(there, at, given_up)
-        return Seen(*(SeenOfArm(self._in_flight(there, arm, at), given_up[arm]) for arm in (0, 1)))
+        baseline, canary = (
+            SeenOfArm(self._in_flight(there, arm, at, stage_began), given_up[arm]) for arm in (0, 1)
+        )
+        return Seen(baseline, canary)
 
     def _settle(self, there: Ints, at: float, given_up: list[Counts]) -> Ints:
         """Give up whoever has waited for too long; returns the others."""
@@ -132,7 +133,7 @@ class Aloft:
         others: Ints = there[~over]
         return others
 
-    def _in_flight(self, there: Ints, arm: int, at: float) -> InFlight:
+    def _in_flight(self, there: Ints, arm: int, at: float, stage_began: float) -> InFlight:
         recording = self._recording
         mine = there[self._assigned.canary[there] == (arm == 1)]
         arrived, first = self._began[mine], self._first_at(mine)
@@ -155,7 +156,7 @@ class Aloft:
             standing_slow=int(
                 np.count_nonzero((standing - arrived[stands]) * 1000 > self._slow_ms)
             ),
-            standing_in_stage=int(np.count_nonzero(standing >= self.stage_began)),
+            standing_in_stage=int(np.count_nonzero(standing >= stage_began)),
         )
 
     def _first_at(self, rows: Ints) -> Floats:

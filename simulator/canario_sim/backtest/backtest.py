@@ -7,11 +7,9 @@ from typing import Literal
 from msgspec import Struct
 
 from canario.control.events import Event
-from canario.control.rollout import MetricsSnapshot
 from canario.plan import Deployment
 from canario_sim.scenario.expect import Outcome
-from canario_sim.world.rehearsal import ArmTotals, Exposure
-from canario_sim.world.world import Note
+from canario_sim.world.rehearsal import Exposure, Run
 
 __all__ = [
     "OWN",
@@ -89,17 +87,8 @@ class Judged(Struct, frozen=True, kw_only=True):
     Attributes:
         policy: Its name.
         deployment: What it goes by.
-        outcome: How it ends; `unfinished`, `held` or `paused` where the tape ends before it does.
-        reason: Why it rolls back, or None.
-        why: The last event in words.
-        ended_at: When, on the tape's clock; for one that does not end, where the tape does.
-        final_stage: The last stage that was entered.
-        events: The journal that the controller would have kept.
-        notes: Orders of the operator that it would have refused.
-        history: What each check saw, of the last 5,000.
-        baseline: What the baseline would have done up to the end.
-        canary: What the canary would have done.
-        exposure: Whom it would have reached.
+        run: What comes of it, on the tape's clock. Where the tape ends before the rollout does, it
+            is `unfinished`, `held` or `paused`. Its notes are orders that it would have refused.
         exact_until: Until when the share is what it was, so that everything is as recorded; None
             when it always is.
         drawn: Requests that have the fate of another one, since nobody knows their own.
@@ -110,23 +99,18 @@ class Judged(Struct, frozen=True, kw_only=True):
 
     policy: str
     deployment: Deployment
-    outcome: Outcome
-    reason: str | None
-    why: str
-    ended_at: float
-    final_stage: str
-    events: tuple[Event, ...]
-    notes: tuple[Note, ...]
-    history: tuple[MetricsSnapshot, ...]
-    baseline: ArmTotals
-    canary: ArmTotals
-    exposure: Exposure
+    run: Run
     exact_until: float | None
     drawn: int
     donors: int
     same_journal: bool
     tape_ends: str | None
     difference: Difference | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the rollout ends."""
+        return self.run.outcome
 
 
 class Window(Struct, frozen=True, kw_only=True):

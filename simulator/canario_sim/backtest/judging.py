@@ -13,14 +13,15 @@ from canario.control.state import replay as state_of
 from canario.control.words import describe
 from canario.plan import Deployment, Plan, Routing
 from canario_sim.lab.experiment import Policy
-from canario_sim.streams import Flags, Floats
 from canario_sim.tapes.recording import BAD, NEUTRAL, Recording
-from canario_sim.world.rehearsal import ArmTotals, Exposure, outcome_of
+from canario_sim.world.driver import Driver
+from canario_sim.world.rehearsal import Exposure, Run, outcome_of, result_of
 
 from .assign import AsRecorded, Matched, Shares
 from .backtest import Backtest, Difference, Fates, Happened, Judged, TapeFacts
+from .carrier import TapeCarrier, flying
 from .fates import Donors
-from .replay import Replay
+from .replay import replay_of
 
 __all__ = ["facts_of", "happened_of", "judge_tape", "plan_of"]
 
@@ -60,7 +61,7 @@ def judge_tape(
     for number, policy in enumerate(policies):
         plan = plan_of(policy, recording)
         routing = Matched(recording, donors) if fates == "matched" else AsRecorded()
-        replay = Replay(
+        replay = replay_of(
             recording,
             plan,
             routing,
@@ -127,7 +128,7 @@ def happened_of(recording: Recording) -> Happened | None:
     if state.phase.terminal:
         ended_at, upto = events[-1].at, recording.journal[-1].position
     canary = recording.arm == 1
-    flying = canary & _flying(recording.at, recording.ended, ended_at)
+    under_way = canary & flying(recording.at, recording.ended, ended_at)
     counted = canary & (np.arange(len(recording)) < upto)
     limit = deployment.rollback_thresholds.max_p95_latency_ms
     bad = (recording.outcome == BAD) | (recording.latency_ms > limit) | recording.broke
@@ -143,66 +144,29 @@ def happened_of(recording: Recording) -> Happened | None:
         exposure=Exposure(
             canary_requests=int(np.count_nonzero(says)),
             bad_requests=int(np.count_nonzero(counted & bad)),
-            in_flight=int(np.count_nonzero(flying)),
+            in_flight=int(np.count_nonzero(under_way)),
             users=len(np.unique(reached)),
             population=recording.users,
         ),
     )
 
 
-def _flying(at: Floats, ended: Floats, instant: float) -> Flags:
-    """What had arrived before an instant and ended after it."""
-    flying: Flags = (at < instant) & (ended > instant)
-    return flying
-
-
-def _judged(name: str, deployment: Deployment, replay: Replay, happened: Happened | None) -> Judged:
-    recording, controller = replay.recording, replay.controller
-    state = controller.state
-    ended_at = replay.ended_at
-    outcome = outcome_of(state)
-    flying = _flying(recording.at, replay.assigned.ended, ended_at)
-    totals = [
-        ArmTotals(
-            requests=row[0],
-            errors=row[1],
-            slow=row[2],
-            violations=row[3],
-            in_flight=int(np.count_nonzero(flying & (replay.assigned.canary == (arm == 1)))),
-        )
-        for arm, row in enumerate(replay.served.tolist())
-    ]
-    reached = recording.key[replay.reached & (recording.key >= 0)]
-    exposure = Exposure(
-        canary_requests=totals[1].requests,
-        bad_requests=int(replay.served[1, 4]),
-        in_flight=totals[1].in_flight,
-        users=len(np.unique(reached)),
-        population=recording.users,
-    )
+def _judged(
+    name: str, deployment: Deployment, replay: Driver[TapeCarrier], happened: Happened | None
+) -> Judged:
+    recording, drawn = replay.carrier.recording, replay.carrier.drawn
+    run = _without_abandoned(result_of(replay, name, None))
     live = Shares.of(recording.events, recording.deployment)
-    made = Shares.of(controller.events, deployment)
-    apart = live.differs_from(made, recording.starts, ended_at)
-    final = deployment.canary_stages[state.stage].name
+    apart = live.differs_from(Shares.of(run.events, deployment), recording.starts, run.ended_at)
     judged = Judged(
         policy=name,
         deployment=deployment,
-        outcome=outcome,
-        reason=str(state.reason) if outcome == "rolled_back" else None,
-        why=describe(controller.events[-1], deployment),
-        ended_at=ended_at,
-        final_stage=final,
-        events=controller.events,
-        notes=tuple(replay.notes),
-        history=controller.metrics_history,
-        baseline=totals[0],
-        canary=totals[1],
-        exposure=exposure,
+        run=run,
         exact_until=apart if isfinite(apart) else None,
-        drawn=len(replay.drawn),
-        donors=len(np.unique(replay.drawn)),
-        same_journal=decided(controller.events) == decided(recording.events),
-        tape_ends=None if state.phase.terminal else _how_the_tape_ends(replay),
+        drawn=len(drawn),
+        donors=len(np.unique(drawn)),
+        same_journal=decided(run.events) == decided(recording.events),
+        tape_ends=None if replay.state.phase.terminal else _how_the_tape_ends(replay.carrier),
         difference=None,
     )
     if happened is None:
@@ -210,8 +174,16 @@ def _judged(name: str, deployment: Deployment, replay: Replay, happened: Happene
     return replace(judged, difference=_difference(judged, happened))
 
 
-def _how_the_tape_ends(replay: Replay) -> str:
-    if replay.cut < replay.recording.ends:
+def _without_abandoned(run: Run) -> Run:
+    """What happened live is told without who was given up, and is to be compared with this."""
+    baseline, canary, exposure = (
+        replace(each, abandoned=0) for each in (run.baseline, run.canary, run.exposure)
+    )
+    return replace(run, baseline=baseline, canary=canary, exposure=exposure)
+
+
+def _how_the_tape_ends(carrier: TapeCarrier) -> str:
+    if carrier.cut < carrier.recording.ends:
         return (
             "the tape ends for it here: the next request goes to an arm that served nobody at "
             "that time"
@@ -220,10 +192,11 @@ def _how_the_tape_ends(replay: Replay) -> str:
 
 
 def _difference(judged: Judged, happened: Happened) -> Difference:
-    seconds = judged.ended_at - happened.ended_at
-    mine, theirs = judged.exposure, happened.exposure
+    run = judged.run
+    seconds = run.ended_at - happened.ended_at
+    mine, theirs = run.exposure, happened.exposure
     return Difference(
-        same=judged.outcome == happened.outcome and seconds == 0,
+        same=run.outcome == happened.outcome and seconds == 0,
         seconds=seconds,
         canary_requests=mine.canary_requests - theirs.canary_requests,
         bad_requests=mine.bad_requests - theirs.bad_requests,
@@ -233,14 +206,15 @@ def _difference(judged: Judged, happened: Happened) -> Difference:
 
 
 def _in_words(judged: Judged, happened: Happened, seconds: float) -> str:
+    run = judged.run
     if judged.same_journal:
         return "as it happened"
-    if judged.outcome == happened.outcome and judged.reason == happened.reason:
+    if run.outcome == happened.outcome and run.reason == happened.reason:
         if seconds == 0:
             return "the same end at the same instant"
         return f"the same end, {abs(seconds):.4g} s {'later' if seconds > 0 else 'earlier'}"
     theirs = f"it was {happened.outcome.replace('_', ' ')}"
-    if happened.reason and judged.reason:
+    if happened.reason and run.reason:
         theirs += f" for {happened.reason}"
     if judged.tape_ends:
         return f"{theirs}; it would have gone on"
@@ -249,6 +223,6 @@ def _in_words(judged: Judged, happened: Happened, seconds: float) -> str:
 
 def _watch(
     progress: Callable[[int, float], object], number: int, recording: Recording
-) -> Callable[[float], object]:
+) -> Callable[[Driver[TapeCarrier]], object]:
     start, length = recording.starts, max(recording.ends - recording.starts, 1e-9)
-    return lambda at: progress(number, (at - start) / length)
+    return lambda replay: progress(number, min((replay.now - start) / length, 1.0))

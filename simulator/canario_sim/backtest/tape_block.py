@@ -8,17 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from canario.metrics.counts import Counts
-from canario.routing.router import Arm
 from canario.spec import ARMS
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.tapes.recording import BAD, NEUTRAL, Recording
+from canario_sim.world.carrier import Feed
 
 from .assign import Assignment
 
-__all__ = ["Feed", "Rows"]
-
-# What the controller is told: when, of which arm, and how many of what.
-Feed = tuple[float, Arm, Counts]
+__all__ = ["Rows"]
 
 # Columns: requests, errors, timed, slow, neutral, and what is only told in the end: violations
 # and bad requests.

@@ -13,7 +13,7 @@ from canario_sim.distributions import Latency, Model
 from canario_sim.models import Asked
 from canario_sim.scenario.clustering import Clustering, Clusters
 from canario_sim.scenario.faults import Errors, Fault
-from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.scenario import Settled
 from canario_sim.scenario.targets import Aim
 from canario_sim.streams import Bytes, Flags, Floats, Purpose, child, seed_of
 
@@ -32,7 +32,7 @@ _SERVICE, _FAULTS = 0, 1
 class ArmDraws:
     """The fates of requests on one arm; of retries by streams of their own."""
 
-    def __init__(self, scenario: Scenario, seed: int, arm: Arm, *, retries: bool = False) -> None:
+    def __init__(self, scenario: Settled, seed: int, arm: Arm, *, retries: bool = False) -> None:
         self._warm_up = scenario.service(arm).warm_up
         self._latency = _Latencies(scenario, arm, _stream(seed, arm, retries=retries))
         self._errors = _OwnErrors(scenario, seed, arm)
@@ -69,7 +69,7 @@ class ArmDraws:
 class _Latencies:
     """Seconds, and failures by a model; a route that has its own draws from a stream of its own."""
 
-    def __init__(self, scenario: Scenario, arm: Arm, stream: SeedSequence) -> None:
+    def __init__(self, scenario: Settled, arm: Arm, stream: SeedSequence) -> None:
         service = scenario.service(arm)
         self._usual = _source(service.latency, stream)
         self._own: dict[int, _Source] = {}
@@ -137,7 +137,7 @@ def _stream(seed: int, arm: Arm, *, retries: bool) -> SeedSequence:
 class _OwnErrors:
     """The arm's own errors, by route and by whom they cluster."""
 
-    def __init__(self, scenario: Scenario, seed: int, arm: Arm) -> None:
+    def __init__(self, scenario: Settled, seed: int, arm: Arm) -> None:
         service = scenario.service(arm)
         answers = [route.answer(arm, service) for route in scenario.routes]
         rates = [answer.error_rate for answer in answers]
@@ -209,7 +209,7 @@ def clusters(clustering: Clustering | None, rate: float, seed: int, *place: int)
     return Clusters(clustering, rate, stream)
 
 
-def _payload_factors(scenario: Scenario) -> Floats | None:
+def _payload_factors(scenario: Settled) -> Floats | None:
     factors = [payload.factor for payload in scenario.payloads]
     if all(factor == 1 for factor in factors):
         return None

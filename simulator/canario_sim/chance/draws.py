@@ -10,7 +10,7 @@ from numpy.random import SeedSequence
 from canario.spec import ARMS
 from canario_sim.models import BATCH
 from canario_sim.scenario.broken_contracts import ByRate, ContractFailure, Single
-from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.scenario import Settled
 from canario_sim.streams import Bytes, Flags, child, generator, seed_of
 
 from .arm_draws import ArmDraws, clusters
@@ -31,8 +31,8 @@ class Draws:
         violations: See `Source`.
     """
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        self._scenario = scenario.settled(seed)
+    def __init__(self, scenario: Settled, seed: int) -> None:
+        self._scenario = scenario
         self._seed = seed
         self.keys: Sequence[str] = scenario.traffic.names()
         self.routes: Sequence[str] = scenario.route_names
@@ -100,7 +100,7 @@ class Draws:
 class _ContractDraws:
     """Which contract each request would break, on either arm."""
 
-    def __init__(self, scenario: Scenario, seed: int, streams: SeedSequence) -> None:
+    def __init__(self, scenario: Settled, seed: int, streams: SeedSequence) -> None:
         self._failures = [
             _Failing(number, failure, scenario, child(streams, number), seed)
             for number, failure in enumerate(scenario.contract_failures)
@@ -125,7 +125,7 @@ class _Failing:
         self,
         number: int,
         failure: ContractFailure,
-        scenario: Scenario,
+        scenario: Settled,
         stream: SeedSequence,
         seed: int,
     ) -> None:

@@ -77,8 +77,8 @@ def _summary(made: Backtest) -> Iterator[str]:
     for judged in made.policies:
         beside = f" ({judged.difference.words})" if judged.difference else ""
         yield (
-            f"{judged.policy}: {_outcome(judged.outcome, judged.reason)} after "
-            f"{_time(judged.ended_at - began)}{beside}."
+            f"{judged.policy}: {_outcome(judged.outcome, judged.run.reason)} after "
+            f"{_time(judged.run.ended_at - began)}{beside}."
         )
     for alarms in made.alarms:
         yield (
@@ -99,7 +99,7 @@ def _table(made: Backtest) -> Table:
         rows.append((HAPPENED, *_decided(made.happened, began), None, None))
     for judged in made.policies:
         later = judged.difference.seconds if judged.difference else None
-        rows.append((judged.policy, *_decided(judged, began), later, judged.drawn))
+        rows.append((judged.policy, *_decided(judged.run, began), later, judged.drawn))
     return Table(
         name="decisions",
         title="Decisions",
@@ -117,7 +117,7 @@ def _table(made: Backtest) -> Table:
     )
 
 
-def _decided(each: Happened | Judged, began: float) -> tuple[Cell, ...]:
+def _decided(each: Happened | Run, began: float) -> tuple[Cell, ...]:
     return (
         each.outcome,
         each.reason,
@@ -130,13 +130,12 @@ def _decided(each: Happened | Judged, began: float) -> tuple[Cell, ...]:
 def _decisions(made: Backtest) -> Section:
     """Every policy's share on one axis of time."""
     began = made.tape.began
-    told: list[tuple[str, Sequence[Event], float, str, str | None]] = []
+    rollouts: list[tuple[str, Happened | Run]] = []
     if made.happened is not None:
-        each: Any = made.happened
-        told.append((HAPPENED, each.events, each.ended_at, each.outcome, each.reason))
-    told += [
-        (each.policy, each.events, each.ended_at, each.outcome, each.reason)
-        for each in made.policies
+        rollouts.append((HAPPENED, made.happened))
+    rollouts += [(each.policy, each.run) for each in made.policies]
+    told = [
+        (name, each.events, each.ended_at, each.outcome, each.reason) for name, each in rollouts
     ]
     shares = Table(
         name="shares",
@@ -211,47 +210,43 @@ def _shares(
 
 
 def _policy(judged: Judged, facts: TapeFacts, slug: str) -> Section:
-    run = _run(judged, facts.began)
+    run = _since_it_began(judged.run, facts.began)
     exact = judged.policy == OWN and facts.whole
-    text = [f"{judged.why[:1].upper()}{judged.why[1:]}."]
+    text = [f"{run.why[:1].upper()}{run.why[1:]}."]
     if exact:
         gives = "gives back" if judged.same_journal else "does not give back"
         text.append(f"The tape's own plan {gives} its own journal.")
     return Section(
         name=f"policy-{slug}",
         title=judged.policy,
-        tone=_tone(judged.outcome),
+        tone=_tone(run.outcome),
         text=tuple(text),
         facts=(
             Fact(
                 label="outcome",
-                value=_outcome(judged.outcome, judged.reason),
-                tone=_tone(judged.outcome),
+                value=_outcome(run.outcome, run.reason),
+                tone=_tone(run.outcome),
             ),
             Fact(label="after", value=_time(run.ended_at)),
-            *reach(judged.exposure),
+            *reach(run.exposure),
         ),
         pictures=(rollout(run, prefix=f"{slug}-", most=200),),
         timeline=moments(run, [(note.at, note.text) for note in run.notes]),
     )
 
 
-def _run(judged: Judged, began: float) -> Run:
+def _since_it_began(run: Run, began: float) -> Run:
     """The rollout on a clock that begins with the tape."""
-    return Run(
-        scenario=judged.policy,
-        seed=None,
-        outcome=judged.outcome,
-        reason=judged.reason,
-        why=judged.why,
-        ended_at=_since(judged.ended_at, began),
-        final_stage=judged.final_stage,
-        events=tuple(replace(each, at=_since(each.at, began)) for each in judged.events),
-        notes=tuple(replace(each, at=_since(each.at, began)) for each in judged.notes),
-        baseline=judged.baseline,
-        canary=judged.canary,
-        exposure=judged.exposure,
-        history=tuple(replace(each, at=_since(each.at, began)) for each in judged.history),
+
+    def since(listed: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(replace(each, at=_since(each.at, began)) for each in listed)
+
+    return replace(
+        run,
+        ended_at=_since(run.ended_at, began),
+        events=since(run.events),
+        notes=since(run.notes),
+        history=since(run.history),
     )
 
 

@@ -16,7 +16,7 @@ from canario.printable import printable
 from canario_sim.backtest.backtest import Alarms, Backtest, Happened, Judged, TapeFacts
 from canario_sim.tapes.importing import Imported, times_of
 from canario_sim.terminal import Terminal
-from canario_sim.world.rehearsal import FIGURES
+from canario_sim.world.rehearsal import FIGURES, Run
 
 __all__ = ["show_backtest", "show_facts", "show_happened", "show_imported"]
 
@@ -46,7 +46,7 @@ def show_backtest(made: Backtest, *, verbose: bool, console: Console | None = No
     _print_table(out, _policies(made, began))
     for judged in made.policies:
         out.print()
-        out.print(Text(judged.policy, style="bold"), Text(f": {printable(judged.why)}"), sep="")
+        out.print(Text(judged.policy, style="bold"), Text(f": {printable(judged.run.why)}"), sep="")
         for line in _remarks(made, judged, began):
             out.print(Text(f"  {line}", style="dim"))
         if verbose:
@@ -149,11 +149,11 @@ def _policies(made: Backtest, began: float) -> Table:
         table.add_row(Text("what happened", style="italic"), *_cells(made.happened, began), "")
     for judged in made.policies:
         words = "" if judged.difference is None else judged.difference.words
-        table.add_row(Text(judged.policy), *_cells(judged, began), Text(words))
+        table.add_row(Text(judged.policy), *_cells(judged.run, began), Text(words))
     return table
 
 
-def _cells(ending: Happened | Judged, began: float) -> tuple[Text, ...]:
+def _cells(ending: Happened | Run, began: float) -> tuple[Text, ...]:
     outcome = f"{ending.outcome}, {ending.reason}" if ending.reason else ending.outcome
     return (
         Text(outcome, style=_STYLES.get(ending.outcome, "yellow")),
@@ -184,13 +184,13 @@ def _remarks(made: Backtest, judged: Judged, began: float) -> Iterator[str]:
                 f"requests have the fate of one of {judged.donors:,} others, drawn with seed "
                 f"{made.seed}"
             )
-    for note in judged.notes:
+    for note in judged.run.notes:
         yield f"an order after {_after(note.at - began)} is refused: {note.text}"
 
 
 def _show_timeline(out: Console, judged: Judged, began: float) -> None:
     shown = left_out = 0
-    for event, following in zip(judged.events, [*judged.events[1:], None], strict=True):
+    for event, following in zip(judged.run.events, [*judged.run.events[1:], None], strict=True):
         if isinstance(event, Checked):
             shown += 1
             if shown > _SHOWN and (following is None or isinstance(following, Checked)):

@@ -175,11 +175,11 @@ def _section(scenario: Scenario | None, run: Run, most: int, *, several: bool) -
 
 def _faults(scenario: Scenario, seed: int | None) -> tuple[Span, ...]:
     # Those that begin by chance are shaded from where they began.
-    scenario = scenario if seed is None else scenario.settled(seed)
+    settled = scenario.settled(scenario.seed if seed is None else seed)
     return tuple(
         (start, end, fault.arm, fault.words)
-        for fault in scenario.faults
-        for start, end in fault.occurrences(scenario.horizon)
+        for fault in settled.faults
+        for start, end in settled.occurrences(fault)
     )
 
 

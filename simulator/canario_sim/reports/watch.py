@@ -16,7 +16,8 @@ from canario.control.rollout import ArmSnapshot, MetricsSnapshot
 from canario.control.words import describe, seconds_in_words
 from canario_sim.scenario.scenario import Scenario
 from canario_sim.terminal import Terminal
-from canario_sim.world.world import World
+from canario_sim.world.carrier import Carrier
+from canario_sim.world.driver import Driver
 
 from .show_simulation import COLOURS, block, columns_of, line_of, strip, style_of
 
@@ -34,7 +35,7 @@ def default_speed(scenario: Scenario) -> float:
 
 
 class Watch:
-    """Is called with a world at each of its steps, and shows it.
+    """Is called with a driver at each of its steps, and shows it.
 
     In a terminal it draws, at a pace that eyes can follow; elsewhere it prints each line as it
     happens, at once unless a speed is given.
@@ -87,46 +88,46 @@ class Watch:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, world: World) -> None:
-        """Show the world as it is now, when the watcher's time has come."""
-        self.now = world.now
+    def __call__(self, driver: Driver[Carrier]) -> None:
+        """Show the rollout as it is now, when the watcher's time has come."""
+        self.now = driver.now
         if self._speed is not None:
             ahead = self.now / self._speed - (self._clock() - self._started)
             if ahead > 0:
                 self._sleep(ahead)
-        fresh = self._news(world)
+        fresh = self._news(driver)
         self._lines += fresh
         if self._live is None:
             for at, text, style in fresh:
                 self._console.print(line_of(at, text, style))
             return
-        over = world.controller.state.phase.terminal
+        over = driver.controller.state.phase.terminal
         if over or self._clock() - self._drawn >= _FRAME:
             self._drawn = self._clock()
-            self._live.update(self._frame(world), refresh=True)
+            self._live.update(self._frame(driver), refresh=True)
 
-    def _news(self, world: World) -> list[tuple[float, str, str]]:
+    def _news(self, driver: Driver[Carrier]) -> list[tuple[float, str, str]]:
         """What has happened since the last call."""
-        events = world.controller.events
+        events = driver.controller.events
         started = events[0]
         assert isinstance(started, Started)
-        fresh = [(note.at, note.text, "magenta") for note in world.notes[self._noted :]]
+        fresh = [(note.at, note.text, "magenta") for note in driver.notes[self._noted :]]
         fresh += [
             (event.at, describe(event, started.deployment), style_of(event))
             for event in events[self._told :]
         ]
-        self._told, self._noted = len(events), len(world.notes)
+        self._told, self._noted = len(events), len(driver.notes)
         return sorted(fresh, key=lambda line: line[0])
 
-    def _frame(self, world: World) -> Group:
-        history = world.controller.metrics_history
-        limits = world.controller.deployment.rollback_thresholds
-        stage = world.controller.deployment.canary_stages[world.controller.state.stage]
+    def _frame(self, driver: Driver[Carrier]) -> Group:
+        history = driver.controller.metrics_history
+        limits = driver.controller.deployment.rollback_thresholds
+        stage = driver.controller.deployment.canary_stages[driver.controller.state.stage]
         columns = max(10, min(self._console.width - 44, 100))
         rows = [
             Text.assemble(
                 (self._scenario.name, "bold"),
-                f"   {stage.name}   {seconds_in_words(round(world.now))}   × {self._speed:g}",
+                f"   {stage.name}   {seconds_in_words(round(driver.now))}   × {self._speed:g}",
             )
         ]
         if history:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import inf
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -96,15 +94,10 @@ class Trouble(Spec, frozen=True, kw_only=True):
             said.append(f"{self.lost_servers} servers lost")
         return ", ".join(said)
 
-    def occurrences(self, until: float) -> Iterator[tuple[float, float]]:
-        """Start and end of each occurrence that starts before `until`; inf for no end."""
-        number, start = 0, self.at
-        while start < until:
-            yield start, start + (self.lasts or inf)
-            if self.every is None:
-                return
-            number += 1
-            start = self.at + number * self.every
+    @property
+    def every_seconds(self) -> float | None:
+        """As of `Timed`."""
+        return self.every
 
 
 class Dependency(Spec, frozen=True, kw_only=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from math import inf
 from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta
@@ -29,7 +30,7 @@ from .timed import Timed
 
 T = TypeVar("T", bound=Timed | Trouble)
 
-__all__ = ["Order", "Scenario", "default_horizon"]
+__all__ = ["Order", "Scenario", "Settled", "default_horizon"]
 
 
 class Order(Spec, frozen=True, kw_only=True):
@@ -146,27 +147,28 @@ class Scenario(Spec, frozen=True, kw_only=True):
         baseline, canary = ([r.answer(arm, own) for r in self.routes] for arm, own in arms)
         return arms[0][1] == arms[1][1] and baseline == canary
 
-    def settled(self, seed: int) -> Scenario:
+    def settled(self, seed: int) -> Settled:
         """The scenario with nothing left to chance about when faults, contract failures and the
         troubles of dependencies begin.
 
         Those that do not begin before the horizon are left out.
         """
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
         troubles = chain.from_iterable(each.troubles for each in self.dependencies)
         struck = chain(self.faults, self.contract_failures, troubles)
         if all(one.onset is None for one in struck):
-            return self
+            return Settled(**fields)
         faults, failures, troubled = (child(seed_of(seed, "onsets"), place) for place in range(3))
         dependencies = tuple(
             replace(each, troubles=self._begun(each.troubles, child(troubled, number)))
             for number, each in enumerate(self.dependencies)
         )
-        return replace(
-            self,
-            faults=self._begun(self.faults, faults),
-            contract_failures=self._begun(self.contract_failures, failures),
-            dependencies=dependencies,
-        )
+        begun = {
+            "faults": self._begun(self.faults, faults),
+            "contract_failures": self._begun(self.contract_failures, failures),
+            "dependencies": dependencies,
+        }
+        return Settled(**(fields | begun))
 
     def service(self, arm: Arm) -> Service:
         """How an arm serves."""
@@ -183,6 +185,25 @@ class Scenario(Spec, frozen=True, kw_only=True):
             if at < self.horizon:
                 begun.append(replace(one, at=at, onset=None))
         return tuple(begun)
+
+
+class Settled(Scenario, frozen=True, kw_only=True):
+    """A scenario of which it is known when everything begins: what can be lived through."""
+
+    def settled(self, seed: int) -> Settled:  # noqa: ARG002 - nothing is left to be drawn
+        """Itself."""
+        return self
+
+    def occurrences(self, one: Timed | Trouble) -> Iterator[tuple[float, float]]:
+        """Start and end of each occurrence that starts before the horizon; inf for no end."""
+        number, start = 0, one.at
+        while start < self.horizon:
+            yield start, start + (one.lasts or inf)
+            if one.every_seconds is None:
+                return
+            number += 1
+            # By products, as `Timed.elapsed` has it: a sum of sums would be rounded otherwise.
+            start = one.at + number * one.every_seconds
 
 
 def default_horizon(deployment: Deployment) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import inf
 from typing import Annotated
 
@@ -45,8 +44,7 @@ class Timed(Spec, frozen=True, kw_only=True):
     def elapsed(self, at: Floats) -> Floats:
         """Seconds since the present occurrence began, at the instants `at`; −1 outside any.
 
-        This, `occurrences` and `touches` are those of one that begins at its `at`; see
-        `Scenario.settled`.
+        This and `touches` are those of one that begins at its `at`; see `Settled`.
         """
         start: Floats | float = self.at
         if self.every_seconds is not None:
@@ -55,19 +53,9 @@ class Timed(Spec, frozen=True, kw_only=True):
             number -= at < self.at + number * self.every_seconds
             number += at >= self.at + (number + 1) * self.every_seconds
             start = self.at + np.maximum(number, 0) * self.every_seconds
-        # The very instants of `occurrences`: differences of them would round otherwise.
+        # The very instants of `Settled.occurrences`: differences of them would round otherwise.
         within = (start <= at) & (at < start + (self.lasts or inf))
         return np.where(within, at - start, -1.0)
-
-    def occurrences(self, until: float) -> Iterator[tuple[float, float]]:
-        """Start and end of each occurrence that starts before `until`; inf for no end."""
-        number, start = 0, self.at
-        while start < until:
-            yield start, start + (self.lasts or inf)
-            if self.every_seconds is None:
-                return
-            number += 1
-            start = self.at + number * self.every_seconds
 
     def touches(self, first: float, last: float) -> bool:
         """False when no occurrence can lie between two instants."""

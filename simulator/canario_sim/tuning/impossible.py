@@ -315,12 +315,13 @@ def _drawn(scenario: Scenario, seed: int, since: float) -> _World | None:
     number = 0
     for replication in range(_REHEARSALS):
         arrived = 0
-        for chunk in Draws(scenario, seed_number(seed, replication)).chunks(CHUNK):
+        own = seed_number(seed, replication)
+        for chunk in Draws(scenario.settled(own), own).chunks(CHUNK):
             inside: Flags = chunk.at < scenario.horizon
             arrived += int(inside.sum())
             inside &= chunk.at >= since
-            own = chunk.canary
-            parts.append(Fates(own.seconds[inside], own.failed[inside], own.broken[inside]))
+            fates = chunk.canary
+            parts.append(Fates(fates.seconds[inside], fates.failed[inside], fates.broken[inside]))
             number += int(inside.sum())
         paces.append(arrived / scenario.horizon)
         if number >= _SAMPLE:

@@ -23,11 +23,11 @@ from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight
 from canario.metrics.window import SlidingWindow
 from canario_sim.scenario.expect import Outcome
-from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.scenario import Scenario, Settled
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.world.block import Flown
 from canario_sim.world.flights import CANARY, FAILED, FLAGS, GIVEN_UP, NO_FLIGHTS, Flights
-from canario_sim.world.rehearsal import outcome_of, world_of
+from canario_sim.world.rehearsal import driver_of, outcome_of
 from canario_sim.world.unfinished import Patience, during, given_up, waited
 
 __all__ = ["Baseline", "End", "Look", "Trajectory", "record"]
@@ -253,7 +253,7 @@ def record(
         enough: Is asked now and then whether what there is suffices; the rest is then left out.
     """
     thresholds = scenario.plan.deployment.rollback_thresholds
-    scenario = _in_one_slice(scenario)
+    settled = _in_one_slice(scenario.settled(seed))
     onlooker = _Onlooker(min_samples, frozenset(thresholds.tolerated))
     parts: list[Flown] = []
     due = 8
@@ -262,28 +262,28 @@ def record(
         nonlocal due
         parts.append(flown)
         looks = len(onlooker.looks)
-        if enough is not None and looks >= due and not world.controller.state.phase.terminal:
+        if enough is not None and looks >= due and not driver.state.phase.terminal:
             onlooker.over = onlooker.over or enough(made(None))
             due = 2 * looks
 
     def made(end: tuple[Outcome, str | None, float, int] | None) -> Trajectory:
-        restarts = [event.at for event in world.controller.events if isinstance(event, Restarted)]
-        names = tuple(each.contract for each in scenario.contract_failures)
-        patience = Patience.of(thresholds, scenario.route_names)
-        return _Assembly(onlooker.looks, restarts, patience, marked=scenario.closed).trajectory(
+        restarts = [event.at for event in driver.controller.events if isinstance(event, Restarted)]
+        names = tuple(each.contract for each in settled.contract_failures)
+        patience = Patience.of(thresholds, settled.route_names)
+        return _Assembly(onlooker.looks, restarts, patience, marked=settled.closed).trajectory(
             parts, names, end, baseline
         )
 
-    world = world_of(scenario, seed, judge=onlooker, witness=witness)
-    world.run()
-    state = world.controller.state
+    driver = driver_of(settled, seed, judge=onlooker, witness=witness)
+    driver.run()
+    state = driver.state
     if onlooker.over:
         return made(None)
     reason = str(state.reason) if state.phase is Phase.ROLLED_BACK else None
-    return made((outcome_of(state), reason, world.now, state.stage))
+    return made((outcome_of(state), reason, driver.now, state.stage))
 
 
-def _in_one_slice(scenario: Scenario) -> Scenario:
+def _in_one_slice(scenario: Settled) -> Settled:
     """The same, with a window of which one slice is longer than the rehearsal: the onlooker does
     not look at it, and the fewer slices there are, the less there is to be counted."""
     deployment = scenario.plan.deployment

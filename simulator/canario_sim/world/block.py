@@ -9,12 +9,14 @@ from math import inf, nextafter
 
 import numpy as np
 
+from canario.metrics.counts import Counts
 from canario.metrics.in_flight import Seen
 from canario_sim.chance.requests import Requests
 from canario_sim.streams import Flags, Floats, Ints
 
-from .flights import BROKEN, CANARY, FLAGS, GIVEN_UP, Flights, Standing, fly
-from .tally import Feed, bounds, cells, feeds, latest, tally
+from .carrier import Feed
+from .flights import BROKEN, CANARY, FAILED, FLAGS, GIVEN_UP, SLOW, Flights, Standing, fly
+from .tally import bounds, cells, feeds, latest, tally
 from .unfinished import Patience, at_instant, at_instants, given_up
 
 __all__ = ["Block", "Breach", "Cut", "Flown"]
@@ -38,6 +40,12 @@ class Breach:
     def number(self) -> int:
         """1 + the number of the contract, as in `Fates.broken`."""
         return self.code // FLAGS
+
+    @property
+    def feed(self) -> Feed:
+        """What the controller is told of it: it breaks its contract besides."""
+        failed, slow = (int(self.code & flag > 0) for flag in (FAILED, SLOW))
+        return self.at, "canary", Counts(requests=1, errors=failed, timed=1, slow=slow)
 
 
 @dataclass(frozen=True, slots=True)

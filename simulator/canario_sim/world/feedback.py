@@ -7,7 +7,7 @@ from msgspec import Struct
 from canario.slo.recoveries import Recoveries
 
 from .closed import steps
-from .closed.world import ClosedWorld
+from .closed.loop import Loop
 
 __all__ = ["Feedback", "Recovery", "feedback_of", "in_words"]
 
@@ -45,12 +45,12 @@ class Feedback(Struct, frozen=True, kw_only=True):
     recovery: Recovery
 
 
-def feedback_of(world: ClosedWorld, limit_ms: float) -> Feedback:
-    """What has come about in a world that has been lived through.
+def feedback_of(loop: Loop, end: float, limit_ms: float) -> Feedback:
+    """What has come about in a rehearsal that ended at an instant.
 
     `limit_ms` is what the 99th percentile of recoveries may be.
     """
-    count = world.loop.count
+    count = loop.count
     return Feedback(
         first=count(steps.FIRST),
         retries=count(steps.RETRIES),
@@ -58,7 +58,7 @@ def feedback_of(world: ClosedWorld, limit_ms: float) -> Feedback:
         denied=count(steps.DENIED),
         gave_up=count(steps.GAVE_UP),
         fast_failures=count(steps.FAST),
-        recovery=_recovery(world, limit_ms),
+        recovery=_recovery(loop, end, limit_ms),
     )
 
 
@@ -88,11 +88,10 @@ def in_words(feedback: Feedback) -> list[str]:
     return lines
 
 
-def _recovery(world: ClosedWorld, limit_ms: float) -> Recovery:
-    end = world.now
+def _recovery(loop: Loop, end: float, limit_ms: float) -> Recovery:
     recoveries = Recoveries(0.0, 2 * end + 1, limit_ms)
     open_since: dict[tuple[int, int], float] = {}
-    for signal in world.loop.signals:
+    for signal in loop.signals:
         which = signal.arm, signal.dependency
         if signal.kind == steps.OPENED:
             open_since[which] = signal.at

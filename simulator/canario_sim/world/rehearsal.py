@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import inf
-from typing import Any
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from canario.control.violation import Violation
 from canario.control.words import describe
 from canario.judges.verdict import Judge
 from canario.plan import Plan
-from canario.routing.router import Arm
+from canario.routing.router import Arm, TrafficRouter
 from canario.spec import ARMS
 from canario_sim.chance.draws import Draws
 from canario_sim.chance.given import BROKEN, RecordedRequest, Tape
@@ -24,15 +25,17 @@ from canario_sim.chance.requests import CHUNK
 from canario_sim.scenario.broken_contracts import Single
 from canario_sim.scenario.expect import Ending, Expectation, Outcome, check
 from canario_sim.scenario.faults import Fault, LostCapacity
-from canario_sim.scenario.scenario import Order, Scenario, default_horizon
+from canario_sim.scenario.scenario import Order, Scenario, Settled, default_horizon
 
 from .block import Flown
-from .closed.world import ClosedWorld
+from .carrier import Carrier, Note
+from .closed.carrier import ClosedCarrier
+from .driver import Driver
 from .feedback import Feedback, feedback_of
 from .flights import Single as PendingSingle
 from .flights import Standing
+from .open import OpenCarrier
 from .pool import Loss, Pool
-from .world import Note, World
 
 __all__ = [
     "COUNTED",
@@ -40,12 +43,16 @@ __all__ = [
     "ArmTotals",
     "Exposure",
     "Run",
-    "closed_world_of",
+    "closed_driver_of",
+    "driver_of",
     "outcome_of",
     "replay_tape",
+    "result_of",
     "run",
-    "world_of",
 ]
+
+
+C = TypeVar("C", bound=Carrier)
 
 
 class ArmTotals(Struct, frozen=True, kw_only=True):
@@ -179,7 +186,7 @@ def run(
     *,
     judge: Judge | None = None,
     chunk: int = CHUNK,
-    watch: Callable[[World], object] | None = None,
+    watch: Callable[[Driver[Carrier]], object] | None = None,
 ) -> Run:
     """Rehearse a scenario.
 
@@ -188,12 +195,12 @@ def run(
         seed: Instead of the scenario's own.
         judge: Judges instead of the plan's own. One that remembers is for one run alone.
         chunk: Requests that are drawn at a time; the result does not depend on it.
-        watch: Is called with the world at each of its steps, see `World`.
+        watch: Is called with the driver at each of its steps, see `Driver`.
     """
     seed = scenario.seed if seed is None else seed
-    world = world_of(scenario, seed, judge=judge, chunk=chunk, watch=watch)
-    world.run()
-    result = result_of(world, scenario.name, seed)
+    driver = driver_of(scenario, seed, judge=judge, chunk=chunk, watch=watch)
+    driver.run()
+    result = result_of(driver, scenario.name, seed)
     if scenario.expect is None:
         return result
     ending = Ending(
@@ -208,49 +215,73 @@ def run(
     )
 
 
-def world_of(
+def driver_of(
     scenario: Scenario,
     seed: int,
     *,
     judge: Judge | None = None,
     chunk: int = CHUNK,
     witness: Callable[[Flown], object] | None = None,
-    watch: Callable[[World], object] | None = None,
-) -> World:
-    """The world of a scenario before its first instant; see `run` and `World`."""
-    scenario = scenario.settled(seed)
-    if scenario.closed:
-        return closed_world_of(
-            scenario, seed, judge=judge, chunk=chunk, witness=witness, watch=watch
+    watch: Callable[[Driver[Carrier]], object] | None = None,
+) -> Driver[Carrier]:
+    """The driver of a rehearsal before its first instant; see `run` and the carriers."""
+    settled = scenario.settled(seed)
+    if settled.closed:
+        return closed_driver_of(
+            settled, seed, judge=judge, chunk=chunk, witness=witness, watch=watch
         )
-    return World(
+    return _driver(settled, partial(_open, settled, seed, chunk, witness), judge, watch)
+
+
+def closed_driver_of(
+    scenario: Scenario,
+    seed: int,
+    *,
+    judge: Judge | None = None,
+    chunk: int = CHUNK,
+    witness: Callable[[Flown], object] | None = None,
+    watch: Callable[[Driver[Carrier]], object] | None = None,
+    compiled: bool | None = None,
+) -> Driver[ClosedCarrier]:
+    """The same for a scenario in which requests act on each other, and for any other."""
+    settled = scenario.settled(seed)
+    carry = partial(ClosedCarrier, settled, seed, chunk=chunk, witness=witness, compiled=compiled)
+    return _driver(settled, carry, judge, watch)
+
+
+def _driver(
+    scenario: Settled,
+    carry: Callable[[TrafficRouter], C],
+    judge: Judge | None,
+    watch: Callable[[Driver[C]], object] | None,
+) -> Driver[C]:
+    return Driver(
         replace(scenario.plan, deployment=scenario.deployment),
-        Draws(scenario, seed),
+        carry,
         horizon=scenario.horizon,
-        routes=scenario.route_names,
-        keyless=scenario.keyless,
-        standing=_standing(scenario),
         orders=scenario.orders,
         notes=_notes(scenario),
         judge=judge,
-        chunk=chunk,
-        witness=witness,
         watch=watch,
     )
 
 
-def closed_world_of(scenario: Scenario, seed: int, **others: Any) -> ClosedWorld:
-    """The same for a scenario in which requests act on each other, and for any other."""
-    scenario = scenario.settled(seed)
-    draws = Draws(scenario, seed)
-    return ClosedWorld(
-        scenario,
-        seed,
-        draws,
-        draws.retries(),
-        orders=scenario.orders,
-        notes=_notes(scenario),
-        **others,
+def _open(
+    scenario: Settled,
+    seed: int,
+    chunk: int,
+    witness: Callable[[Flown], object] | None,
+    router: TrafficRouter,
+) -> OpenCarrier:
+    return OpenCarrier(
+        Draws(scenario, seed),
+        router,
+        scenario.plan.deployment.rollback_thresholds,
+        routes=scenario.route_names,
+        keyless=scenario.keyless,
+        standing=_standing(scenario),
+        chunk=chunk,
+        witness=witness,
     )
 
 
@@ -274,71 +305,66 @@ def replay_tape(
     """
     named = replace(plan.deployment, deployment_id=plan.deployment.deployment_id or name)
     horizon = default_horizon(named) if horizon_seconds is None else horizon_seconds
-    world = World(
+    source, thresholds = Tape(requests, violation), named.rollback_thresholds
+    driver = Driver(
         replace(plan, deployment=named),
-        Tape(requests, violation),
+        lambda router: OpenCarrier(source, router, thresholds, chunk=chunk),
         horizon=horizon,
         orders=orders,
         judge=judge,
-        chunk=chunk,
     )
-    world.run()
-    return result_of(world, name, None)
+    driver.run()
+    return result_of(driver, name, None)
 
 
-def result_of(world: World, name: str, seed: int | None) -> Run:
-    """What came of a world that has been lived through, without what is expected of it."""
-    controller = world.controller
-    totals = [
+def result_of(driver: Driver[Carrier], name: str, seed: int | None) -> Run:
+    """What came of a rollout that has been driven, without what is expected of it."""
+    controller, carrier = driver.controller, driver.carrier
+    served, left = driver.served, carrier.left
+    baseline, canary = (
         ArmTotals(
             requests=row[0],
             errors=row[1],
             slow=row[2],
             violations=row[3],
-            in_flight=flying,
-            overdue=overdue,
+            in_flight=under_way.in_flight,
+            overdue=under_way.overdue,
             abandoned=abandoned,
         )
-        for row, flying, overdue, abandoned in zip(
-            world.served.tolist(),
-            world.in_flight,
-            world.overdue,
-            world.abandoned.tolist(),
-            strict=True,
+        for row, under_way, abandoned in zip(
+            served.tolist(), left, driver.abandoned.tolist(), strict=True
         )
-    ]
+    )
     state, deployment = controller.state, controller.deployment
     feedback = None
-    if isinstance(world, ClosedWorld):
-        feedback = feedback_of(world, controller.plan.slo.p99_recovery_time_ms)
+    if isinstance(carrier, ClosedCarrier):
+        limit_ms = controller.plan.slo.p99_recovery_time_ms
+        feedback = feedback_of(carrier.loop, driver.now, limit_ms)
+    outcome = outcome_of(state)
     return Run(
         scenario=name,
         seed=seed,
-        outcome=outcome_of(state),
-        reason=None if state.reason is None or not _rolled_back(state) else str(state.reason),
+        outcome=outcome,
+        reason=str(state.reason) if outcome == "rolled_back" else None,
         why=describe(controller.events[-1], deployment),
-        ended_at=world.now,
+        ended_at=driver.ended_at,
         final_stage=deployment.canary_stages[state.stage].name,
         events=controller.events,
-        notes=tuple(world.notes),
-        baseline=totals[0],
-        canary=totals[1],
+        notes=tuple(driver.notes),
+        baseline=baseline,
+        canary=canary,
         exposure=Exposure(
-            canary_requests=totals[1].requests,
-            bad_requests=int(world.served[1, 4]),
-            in_flight=totals[1].in_flight,
-            users=int(world.exposed.sum()),
-            population=len(world.exposed),
-            overdue=totals[1].overdue,
-            abandoned=totals[1].abandoned,
+            canary_requests=canary.requests,
+            bad_requests=int(served[1, 4]),
+            in_flight=canary.in_flight,
+            users=int(carrier.exposed.sum()),
+            population=len(carrier.exposed),
+            overdue=canary.overdue,
+            abandoned=canary.abandoned,
         ),
         history=controller.metrics_history,
         feedback=feedback,
     )
-
-
-def _rolled_back(state: State) -> bool:
-    return state.phase is Phase.ROLLED_BACK
 
 
 def outcome_of(state: State) -> Outcome:
@@ -356,7 +382,7 @@ def outcome_of(state: State) -> Outcome:
             return "unfinished" if state.held_at is None else "held"
 
 
-def _standing(scenario: Scenario) -> Standing:
+def _standing(scenario: Settled) -> Standing:
     """The arms before the first request."""
     singles = [
         PendingSingle(failure.at, arm == "canary", number)
@@ -369,7 +395,7 @@ def _standing(scenario: Scenario) -> Standing:
     return Standing(baseline=baseline, canary=canary, singles=tuple(singles))
 
 
-def _pool(scenario: Scenario, arm: Arm) -> Pool | None:
+def _pool(scenario: Settled, arm: Arm) -> Pool | None:
     servers = scenario.service(arm).servers
     if servers is None:
         return None
@@ -377,21 +403,21 @@ def _pool(scenario: Scenario, arm: Arm) -> Pool | None:
         Loss(start, end, fault.servers)
         for fault in scenario.faults
         if isinstance(fault, LostCapacity) and fault.strikes(arm)
-        for start, end in fault.occurrences(scenario.horizon)
+        for start, end in scenario.occurrences(fault)
     ]
     return Pool.of(servers, losses)
 
 
-def _notes(scenario: Scenario) -> Iterator[Note]:
+def _notes(scenario: Settled) -> Iterator[Note]:
     """Starts and ends of faults."""
     for fault in scenario.faults:
-        for start, end in fault.occurrences(scenario.horizon):
+        for start, end in scenario.occurrences(fault):
             yield Note(start, f"fault on {_where(fault)} starts: {fault.words}")
             if end < inf:
                 yield Note(end, f"fault on {_where(fault)} ends: {fault.words}")
     for dependency in scenario.dependencies:
         for trouble in dependency.troubles:
-            for start, end in trouble.occurrences(scenario.horizon):
+            for start, end in scenario.occurrences(trouble):
                 yield Note(start, f"trouble with {dependency.name} starts: {trouble.words}")
                 if end < inf:
                     yield Note(end, f"trouble with {dependency.name} ends: {trouble.words}")

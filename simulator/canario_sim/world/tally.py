@@ -8,13 +8,13 @@ from math import ceil, floor, inf
 import numpy as np
 
 from canario.metrics.counts import Counts
-from canario.routing.router import Arm
 from canario.spec import ARMS
 from canario_sim.streams import Floats, Ints
 
+from .carrier import Feed
 from .flights import BROKEN, CANARY, FAILED, FLAGS, SLOW, Flights
 
-__all__ = ["Feed", "bounds", "cells", "feeds", "latest", "tally"]
+__all__ = ["bounds", "cells", "feeds", "latest", "tally"]
 
 # Rows: the flags of a code without its arm. Columns: what each adds to
 # requests, errors, slow, violations and bad requests (those with any flag).
@@ -25,10 +25,6 @@ _COLUMNS = np.array(
     ],
     dtype=np.int64,
 )
-
-
-# What the controller is told of one arm in one cell: its first instant, and the counts.
-Feed = tuple[float, Arm, Counts]
 
 
 def bounds(start: float, instants: Sequence[float], width: float) -> Floats:

@@ -13,7 +13,7 @@ from canario_sim.scenario.capacity import Autoscaling
 from canario_sim.scenario.clients import Clients
 from canario_sim.scenario.dependencies import Breaker, Dependency
 from canario_sim.scenario.faults import LostCapacity
-from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.scenario import Scenario, Settled
 from canario_sim.scenario.service import Service
 from canario_sim.streams import child, seed_of
 from canario_sim.world.unfinished import Patience
@@ -35,7 +35,7 @@ _NO_BREAKER = (0, 1, 1)
 Rows = list[list[float]]
 
 
-def rules_of(scenario: Scenario, seed: int, patience: Patience, columns: Columns) -> Rules:
+def rules_of(scenario: Settled, seed: int, patience: Patience, columns: Columns) -> Rules:
     """The rules by which a scenario's requests act on each other; of the seed the pauses."""
     clients = scenario.clients or _PATIENT
     budget = clients.budget
@@ -81,7 +81,7 @@ def rules_of(scenario: Scenario, seed: int, patience: Patience, columns: Columns
     return columns.all_of(Rules, values)
 
 
-def first_state(scenario: Scenario, seed: int, rules: Rules, keys: int, columns: Columns) -> State:
+def first_state(scenario: Settled, seed: int, rules: Rules, keys: int, columns: Columns) -> State:
     """The state before the first request, with the events that are known beforehand."""
     most = _servers(scenario)
     present = [scenario.service(arm).servers or 0 for arm in ARMS]
@@ -233,7 +233,7 @@ def _first_servers(
     return rows, times
 
 
-def _first_events(scenario: Scenario) -> Iterator[tuple[float, int, int]]:
+def _first_events(scenario: Settled) -> Iterator[tuple[float, int, int]]:
     """When servers are lost, and when autoscaling decides for the first time."""
     for number, (_, at, _) in enumerate(_losses(scenario)):
         yield at, steps.LOSE, number
@@ -243,20 +243,20 @@ def _first_events(scenario: Scenario) -> Iterator[tuple[float, int, int]]:
             yield scaling.interval_seconds, steps.SCALE, arm
 
 
-def _losses(scenario: Scenario) -> Iterator[tuple[int, float, float]]:
+def _losses(scenario: Settled) -> Iterator[tuple[int, float, float]]:
     """Station, start and end of each server that is lost."""
     for station, arm in enumerate(ARMS):
         for fault in scenario.faults:
             if isinstance(fault, LostCapacity) and fault.strikes(arm):
-                for start, end in fault.occurrences(scenario.horizon):
+                for start, end in scenario.occurrences(fault):
                     yield from [(station, start, end)] * fault.servers
     for station, each in enumerate(scenario.dependencies, start=len(ARMS)):
         for trouble in each.troubles:
-            for start, end in trouble.occurrences(scenario.horizon):
+            for start, end in scenario.occurrences(trouble):
                 yield from [(station, start, end)] * trouble.lost_servers
 
 
-def _calls(scenario: Scenario) -> tuple[Rows, Rows, Rows]:
+def _calls(scenario: Settled) -> tuple[Rows, Rows, Rows]:
     """How dependencies are called, in whole numbers and in others; and their troubles."""
     rows: Rows = []
     times: Rows = []
@@ -270,7 +270,7 @@ def _calls(scenario: Scenario) -> tuple[Rows, Rows, Rows]:
         seconds = breaker.open_seconds if breaker else 0.0
         times.append([_seconds(each.timeout_ms), each.error_rate / 100, seconds, 0.0, 0.0])
         for trouble in each.troubles:
-            for start, end in trouble.occurrences(scenario.horizon):
+            for start, end in scenario.occurrences(trouble):
                 fails, added = trouble.error_rate / 100, trouble.added_ms / 1000
                 troubles.append([start, end, fails, trouble.factor, added])
     rows.append([0, *_NO_BREAKER, steps.TROUBLE * len(troubles)])

@@ -12,7 +12,7 @@ from canario.metrics.in_flight import Seen
 from canario.spec import ARMS
 from canario_sim.chance.buckets import Buckets
 from canario_sim.chance.requests import Ahead, Fates, Requests
-from canario_sim.scenario.scenario import Scenario
+from canario_sim.scenario.scenario import Settled
 from canario_sim.streams import Flags
 from canario_sim.world import jit
 from canario_sim.world.flights import CANARY, GIVEN_UP, Flights
@@ -48,7 +48,7 @@ class Loop:
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Settled,
         seed: int,
         ahead: Ahead,
         retries: Retries,
