@@ -21,6 +21,7 @@ from canario.plan import (
 )
 from canario_sim import Scenario, load_scenario, run
 from canario_sim.distributions import Lognormal
+from canario_sim.lab.experiment import Ended
 from canario_sim.scenario.broken_contracts import ByRate, Single
 from canario_sim.scenario.faults import AddedLatency, Errors, Fault, Hang
 from canario_sim.scenario.load import library_path
@@ -28,7 +29,7 @@ from canario_sim.scenario.scenario import Order
 from canario_sim.scenario.service import Service
 from canario_sim.traffic import Poisson
 from canario_sim.tuning.grid import Grid
-from canario_sim.tuning.judged import Ended, Judged, judge_all
+from canario_sim.tuning.judged import Judged, judge_all
 
 GRID = Grid(
     max_error_rate=(0, 2, 7.5, 10, 33.3, 100),
@@ -42,19 +43,7 @@ GRID = Grid(
 def ordinary(scenario: Scenario, deployment: Deployment, seed: int) -> Ended:
     """What `run` says of a candidate; bad requests by the candidate's own limit."""
     made = run(replace(scenario, plan=replace(scenario.plan, deployment=deployment)), seed)
-    names = [stage.name for stage in deployment.canary_stages]
-    return Ended(
-        outcome=made.outcome,
-        reason=made.reason,
-        at=made.ended_at,
-        stage=names.index(made.final_stage),
-        requests=made.canary.requests,
-        errors=made.canary.errors,
-        slow=made.canary.slow,
-        violations=made.canary.violations,
-        bad=made.exposure.bad_requests,
-        users=made.exposure.users,
-    )
+    return Ended.of(made, deployment)
 
 
 def part_of(made: tuple[Judged, ...], sample: int, limit: int) -> Judged:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from canario import __version__
 from canario.judges.verdict import Judge
 from canario.plan import Deployment, Plan
 from canario_sim.peers import Peer
 from canario_sim.scenario.expect import Outcome
-from canario_sim.scenario.scenario import Scenario, default_horizon
+from canario_sim.scenario.scenario import Scenario, Settled, default_horizon
 from canario_sim.streams import child
 from canario_sim.world.rehearsal import Run, run
 
-__all__ = ["Condition", "Experiment", "Kind", "Policy", "Row", "met", "rehearse", "seed_number"]
+__all__ = [
+    "Condition",
+    "Ended",
+    "Experiment",
+    "Kind",
+    "Policy",
+    "Row",
+    "met",
+    "rehearse",
+    "seed_number",
+]
+
+ScenarioT = TypeVar("ScenarioT", bound=Scenario)
 
 # What a condition is there to show; a promotion of a regression is a miss, a rollback of a
 # healthy release a false alarm.
@@ -93,7 +105,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         )
         return replace(scenario.plan, deployment=own)
 
-    def scenario_of(self, scenario: Scenario) -> Scenario:
+    def scenario_of(self, scenario: ScenarioT) -> ScenarioT:
         """The scenario as this policy meets it, to its own end."""
         plan = self.plan_in(scenario)
         needed = (
@@ -138,19 +150,55 @@ class Experiment(Struct, frozen=True, kw_only=True):
         return blake2b(content, digest_size=8).hexdigest()
 
 
-class Row(Struct, frozen=True, kw_only=True, array_like=True):
-    """What came of one replication of a condition under a policy.
+class Ended(Struct, frozen=True, kw_only=True):
+    """How one rollout ended, and what the canary had served by then.
 
     Attributes:
-        condition: Its number in the experiment, from 0 on, as of `policy` and `replication`.
         at: When the rollout ended, or the horizon, in seconds from its start.
         stage: Number of the last stage that was entered, from 0 on.
         requests: What the canary answered.
         errors: Those of them that failed.
-        slow: That took longer than the policy's `max_p95_latency_ms`.
+        slow: That took longer than a limit: the policy's `max_p95_latency_ms`, or one for all.
         violations: That broke a contract.
         bad: That did any of the three, each counted once.
         users: Keys that reached the canary at least once.
+    """
+
+    outcome: Outcome
+    reason: str | None
+    at: float
+    stage: int
+    requests: int
+    errors: int
+    slow: int
+    violations: int
+    bad: int
+    users: int
+
+    @classmethod
+    def of(cls, made: Run, deployment: Deployment) -> Ended:
+        """That of a rehearsal of a deployment."""
+        names = [stage.name for stage in deployment.canary_stages]
+        return cls(
+            outcome=made.outcome,
+            reason=made.reason,
+            at=made.ended_at,
+            stage=names.index(made.final_stage),
+            requests=made.canary.requests,
+            errors=made.canary.errors,
+            slow=made.canary.slow,
+            violations=made.canary.violations,
+            bad=made.exposure.bad_requests,
+            users=made.exposure.users,
+        )
+
+
+class Row(Struct, frozen=True, kw_only=True, array_like=True):
+    """What came of one replication of a condition under a policy: whose, how it `Ended`, and its
+    cost. Flat, since millions of them are kept and written.
+
+    Attributes:
+        condition: Its number in the experiment, from 0 on, as of `policy` and `replication`.
         budget_burnt: Percent of a 30-day error budget that the canary used up, see `_burnt`;
             None where the objective leaves no budget.
     """
@@ -170,6 +218,25 @@ class Row(Struct, frozen=True, kw_only=True, array_like=True):
     users: int
     budget_burnt: float | None
 
+    @classmethod
+    def of(
+        cls,
+        ended: Ended,
+        *,
+        condition: int,
+        policy: int,
+        replication: int,
+        budget_burnt: float | None = None,
+    ) -> Row:
+        """The row of a rollout that ended so."""
+        return cls(
+            condition=condition,
+            policy=policy,
+            replication=replication,
+            budget_burnt=budget_burnt,
+            **asdict(ended),
+        )
+
 
 def seed_number(seed: int, replication: int) -> int:
     """The seed of a replication: 64 bits of the child of `SeedSequence(seed)` at its number."""
@@ -181,7 +248,7 @@ def seed_number(seed: int, replication: int) -> int:
 
 def met(
     experiment: Experiment, condition: int, policy: int, replication: int
-) -> tuple[Scenario, int]:
+) -> tuple[Settled, int]:
     """The scenario of one cell, and its seed.
 
     What begins by chance begins at the same instant under every policy: it is settled by the
@@ -198,21 +265,11 @@ def rehearse(experiment: Experiment, condition: int, policy: int, replication: i
     judged, seed = met(experiment, condition, policy, replication)
     plan = judged.plan
     made = run(judged, seed, judge=judging.judge())
-    names = [stage.name for stage in plan.deployment.canary_stages]
-    return Row(
+    return Row.of(
+        Ended.of(made, plan.deployment),
         condition=condition,
         policy=policy,
         replication=replication,
-        outcome=made.outcome,
-        reason=made.reason,
-        at=made.ended_at,
-        stage=names.index(made.final_stage),
-        requests=made.canary.requests,
-        errors=made.canary.errors,
-        slow=made.canary.slow,
-        violations=made.canary.violations,
-        bad=made.exposure.bad_requests,
-        users=made.exposure.users,
         budget_burnt=_burnt(plan, made),
     )
 

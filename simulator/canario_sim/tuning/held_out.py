@@ -60,13 +60,7 @@ def rehearse(trial: Trial) -> list[Row]:
         )
         ended = judged.ended(place, trial.slow_above_ms)
         rows.append(
-            Row(
-                condition=trial.number,
-                policy=trial.policy,
-                replication=replication,
-                budget_burnt=None,
-                **{name: getattr(ended, name) for name in ended.__struct_fields__},
-            )
+            Row.of(ended, condition=trial.number, policy=trial.policy, replication=replication)
         )
     return rows
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from msgspec import Struct
 from msgspec.structs import replace
 
 from canario.plan import Deployment
-from canario_sim.scenario.expect import Outcome
+from canario_sim.lab.experiment import Ended
 from canario_sim.scenario.scenario import Scenario
 from canario_sim.streams import Floats, Ints
 
@@ -18,25 +17,7 @@ from .crossings import REASONS, Crossings, Why, crossings
 from .grid import Grid, Place
 from .trajectory import End, Trajectory, record
 
-__all__ = ["Ended", "Judged", "judge_all"]
-
-
-class Ended(Struct, frozen=True, kw_only=True):
-    """How one candidate's rollout ended, and what the canary had served by then.
-
-    As `Run` and its parts say it; `slow` and `bad` by one limit for all candidates.
-    """
-
-    outcome: Outcome
-    reason: str | None
-    at: float
-    stage: int
-    requests: int
-    errors: int
-    slow: int
-    violations: int
-    bad: int
-    users: int
+__all__ = ["Judged", "judge_all"]
 
 
 @dataclass(frozen=True, slots=True)
