@@ -135,8 +135,9 @@ class Driver(Generic[C_co]):
         """See `canario.control.open_requests.Flights`."""
         seen = self.carrier.look(self, at, settle=settle)
         for arm, row in enumerate((seen.baseline.given_up, seen.canary.given_up)):
-            self._given_up[arm] += (row.requests, row.errors, row.slow, 0, row.requests)
-            self.abandoned[arm] += row.abandoned
+            if row.requests:
+                self._given_up[arm] += (row.requests, row.errors, row.slow, 0, row.requests)
+                self.abandoned[arm] += row.abandoned
         return seen
 
     def run(self) -> None:

@@ -230,7 +230,17 @@ def driver_of(
         return closed_driver_of(
             settled, seed, judge=judge, chunk=chunk, witness=witness, watch=watch
         )
-    return _driver(settled, partial(_open, settled, seed, chunk, witness), judge, watch)
+    carry = partial(
+        OpenCarrier,
+        Draws(settled, seed),
+        thresholds=settled.plan.deployment.rollback_thresholds,
+        routes=settled.route_names,
+        keyless=settled.keyless,
+        standing=_standing(settled),
+        chunk=chunk,
+        witness=witness,
+    )
+    return _driver(settled, carry, judge, watch)
 
 
 def closed_driver_of(
@@ -266,25 +276,6 @@ def _driver(
     )
 
 
-def _open(
-    scenario: Settled,
-    seed: int,
-    chunk: int,
-    witness: Callable[[Flown], object] | None,
-    router: TrafficRouter,
-) -> OpenCarrier:
-    return OpenCarrier(
-        Draws(scenario, seed),
-        router,
-        scenario.plan.deployment.rollback_thresholds,
-        routes=scenario.route_names,
-        keyless=scenario.keyless,
-        standing=_standing(scenario),
-        chunk=chunk,
-        witness=witness,
-    )
-
-
 def replay_tape(
     plan: Plan,
     requests: Iterable[RecordedRequest],
@@ -308,7 +299,7 @@ def replay_tape(
     source, thresholds = Tape(requests, violation), named.rollback_thresholds
     driver = Driver(
         replace(plan, deployment=named),
-        lambda router: OpenCarrier(source, router, thresholds, chunk=chunk),
+        partial(OpenCarrier, source, thresholds=thresholds, chunk=chunk),
         horizon=horizon,
         orders=orders,
         judge=judge,
