@@ -521,9 +521,9 @@ class CanaryDeploymentController(Forkable):
             for a request; without one (None) the run waits a moment.
 
         Raises:
-            Whatever `request_generator` raises; the rollout stays where it is. `ValueError` or
-            `TypeError` for a latency that is negative, infinite, NaN, longer than a day or no
-            number, or for what is neither true nor false.
+            BaseException: Whatever `request_generator` raises; the rollout stays where it is.
+            ValueError: For a latency that is negative, infinite, NaN or longer than a day.
+            TypeError: For a latency that is no number, or for what is neither true nor false.
         """
         if clock is not None:
             self.clock = clock

@@ -30,7 +30,6 @@ __all__ = [
     "Stage",
     "Tracing",
     "Weights",
-    "check_token",
 ]
 
 Percent = Annotated[float, Meta(ge=0, le=100)]

@@ -129,7 +129,8 @@ def inputs_of(
     paths: tuple[Path, ...], *, models: bool = False
 ) -> tuple[dict[str, Plan], list[Scenario]]:
     """Plans by name, and scenarios, all checked. Raises `ConfigError`."""
-    from canario.config import load_plan, read_document
+    from canario.config import load_plan
+    from canario.config.decode import read_document
 
     from .scenario.load import find_scenarios, load_scenario
 

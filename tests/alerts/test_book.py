@@ -19,9 +19,9 @@ from canario.alerts import (
     Resolution,
     Severity,
     UnknownAlertError,
-    look_at,
 )
 from canario.alerts.life import badness
+from canario.alerts.runbook import look_at
 
 FIRING, RESOLVED = AlertState.FIRING, AlertState.RESOLVED
 

@@ -16,8 +16,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canario.contracts import NotChecked, Response, breach_of, json_schema_contract
+from canario.contracts import NotChecked, Response, json_schema_contract
 from canario.contracts.body import NotDecodableError, decoded
+from canario.contracts.checker import breach_of
 from canario.control.violation import Violation
 
 LIMIT = 64 * 1024

@@ -25,14 +25,10 @@ from tests.waiting import PATIENCE
 
 from canario import Phase
 from canario.asgi import CanaryMiddleware
-from canario.contracts import (
-    ContractChecker,
-    NotChecked,
-    contracts_by_route,
-    json_schema_contract,
-    openapi_contract,
-)
+from canario.contracts import NotChecked, json_schema_contract, openapi_contract
 from canario.contracts import Response as Answered
+from canario.contracts.by_route import contracts_by_route
+from canario.contracts.checker import ContractChecker
 from canario.control.events import RolledBack
 from canario.control.violation import Violation
 from canario.wsgi import CanaryMiddleware as WSGIMiddleware

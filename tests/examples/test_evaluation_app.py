@@ -38,7 +38,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from tests.waiting import PATIENCE
 
-from canario.contracts import Violation, contracts_by_route
+from canario.contracts import Violation
+from canario.contracts.by_route import contracts_by_route
 from canario.contracts.response import NOT_ABOUT
 
 if TYPE_CHECKING:

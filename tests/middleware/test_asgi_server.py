@@ -28,7 +28,8 @@ from canario.asgi import CanaryMiddleware
 from canario.clock import system_clock
 from canario.control.events import Held, Promoted, StageEntered
 from canario.plan import MissingEvidence
-from canario.sinks import Listeners, inline
+from canario.sinks import inline
+from canario.sinks.listeners import Listeners
 
 
 def live(share: float = 50, **options: Any) -> Controller:

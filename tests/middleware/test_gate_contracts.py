@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from canario.contracts import Contract, ContractChecker, Response, breach_of
+from canario.contracts import Contract, Response
+from canario.contracts.checker import ContractChecker, breach_of
 from canario.control.violation import Violation
 from canario.host.background import BackgroundQueue
 

@@ -14,7 +14,8 @@ from typing import Any
 from msgspec.structs import replace
 from tests.waiting import PATIENCE
 
-from canario.alerts import Alert, AlertState, AlertType, Resolution, Severity, look_at
+from canario.alerts import Alert, AlertState, AlertType, Resolution, Severity
+from canario.alerts.runbook import look_at
 
 # What to answer: a status with headers, or what to do instead.
 Answer = tuple[int, dict[str, str]] | Callable[[BaseHTTPRequestHandler], None]

@@ -21,7 +21,8 @@ from canario import CanaryDeploymentController, Phase
 from canario.alerts import Alert
 from canario.asgi import CanaryMiddleware
 from canario.control.events import Event, Paused, RolledBack, StageEntered
-from canario.sinks import Beside, Listeners, LogSink, WebhookSink, inline
+from canario.sinks import Beside, LogSink, WebhookSink, inline
+from canario.sinks.listeners import Listeners
 from canario.slo import SLOMonitor
 from canario.testing import CapturingSink, ManualClock
 

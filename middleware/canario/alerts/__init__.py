@@ -2,7 +2,6 @@
 
 from .alert import Alert, AlertState, AlertType, Condition, Resolution, Severity
 from .book import AlertBook, Silence, UnknownAlertError
-from .runbook import look_at
 
 __all__ = [
     "Alert",
@@ -14,5 +13,4 @@ __all__ = [
     "Severity",
     "Silence",
     "UnknownAlertError",
-    "look_at",
 ]

@@ -1,6 +1,6 @@
 """A plan from a file, the environment and arguments."""
 
-from .decode import ConfigError, decode, read_document
+from .decode import ConfigError
 from .precedence import load_plan, plan_schema
 
-__all__ = ["ConfigError", "decode", "load_plan", "plan_schema", "read_document"]
+__all__ = ["ConfigError", "load_plan", "plan_schema"]

@@ -3,8 +3,6 @@
 from canario.control.violation import Violation
 
 from .body_schema import json_schema_contract, model_contract
-from .by_route import contract_of, contracts_by_route
-from .checker import ContractChecker, breach_of
 from .functions import FlowContract
 from .openapi import OpenAPIContract, openapi_contract
 from .report import report_contract_violation
@@ -13,16 +11,12 @@ from .response import NOT_ABOUT, Contract, NotChecked, Response, ResponseContrac
 __all__ = [
     "NOT_ABOUT",
     "Contract",
-    "ContractChecker",
     "FlowContract",
     "NotChecked",
     "OpenAPIContract",
     "Response",
     "ResponseContract",
     "Violation",
-    "breach_of",
-    "contract_of",
-    "contracts_by_route",
     "json_schema_contract",
     "model_contract",
     "openapi_contract",

@@ -30,7 +30,6 @@ __all__ = [
     "StageEntered",
     "Started",
     "Unwatched",
-    "decided",
 ]
 
 Instant = Annotated[float, Meta(ge=-LATEST, le=LATEST)]

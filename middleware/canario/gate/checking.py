@@ -8,8 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 from opentelemetry.trace import format_trace_id
 
-from canario.contracts import ContractChecker, Response, contract_of
-from canario.contracts.by_route import Lookup, may_be_about
+from canario.contracts import Response
+from canario.contracts.by_route import Lookup, contract_of, may_be_about
+from canario.contracts.checker import ContractChecker
 from canario.control.violation import Violation
 from canario.exchange import Exchange, Finished
 from canario.routing.router import Arm

@@ -1,6 +1,6 @@
 """Who is told of rollouts and alerts: any callable, and those here."""
 
-from .listeners import Beside, Listeners, inline
+from .listeners import Beside, inline
 from .log import LogSink
 from .message import Level, Message, Sink, message_of
 from .otel import OpenTelemetryEvents
@@ -11,7 +11,6 @@ from .webhook import WebhookSink, webhook_payload
 __all__ = [
     "Beside",
     "Level",
-    "Listeners",
     "LogSink",
     "Message",
     "OpenTelemetryEvents",

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from canario.alerts import AlertType, look_at
+from canario.alerts import AlertType
+from canario.alerts.runbook import look_at
 from canario.plan import Objectives
 
 from .burn import BURN_WINDOWS, BurnWindows

@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from canario.config import decode, read_document
+from canario.config.decode import decode, read_document
 from canario.plan import Plan
 from canario.spec import Positive, Seconds, Spec
 from canario_sim.distributions import Lognormal

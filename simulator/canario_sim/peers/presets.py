@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from canario.config import ConfigError, decode
+from canario.config.decode import ConfigError, decode
 
 from .argo import Argo
 from .flagger import Flagger
