@@ -129,8 +129,29 @@ def test_every_option_of_the_middleware_is_documented() -> None:
         assert own | set(GateOptions.__annotations__) == documented | {"environ"}
 
 
+def test_the_first_hour_goes_as_its_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("myapp.py").write_text("async def version_1(*_): ...\nversion_2 = version_1\n")
+    plan, scenario = blocks(text, "toml")
+    Path("release.toml").write_text(plan)
+    Path("rehearsal.toml").write_text(scenario)
+    (printed,) = blocks(text, "")
+    said = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for code in blocks(text, "python")
+    ]
+    assert [done.stdout for done in said] == ["", printed]
+    commands = re.findall(r"^canario (.*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        subprocess.run([sys.executable, "-m", "canario", *command.split()], check=True)
+
+
 def test_links_of_the_documentation_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     for page in pages:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
