@@ -150,6 +150,16 @@ def test_the_first_hour_goes_as_its_page_says(
         subprocess.run([sys.executable, "-m", "canario", *command.split()], check=True)
 
 
+@pytest.mark.parametrize("package", ["middleware/canario", "simulator/canario_sim"])
+def test_the_architecture_names_every_room(package: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (rooms,) = re.findall(rf"of `{Path(package).name}`\n\n```\n(.*?)```", text, re.DOTALL)
+    named = set(re.findall(r"(?<![\w/])\w+", "\n".join(line[:32] for line in rooms.splitlines())))
+    found = {path.stem for path in (ROOT / package).iterdir() if path.suffix in ("", ".py")}
+    assert {name for name in found if not name.startswith(("_", "cli", "py"))} <= named
+    assert {name for name in named if name not in found} <= {"cli"}
+
+
 def test_links_of_the_documentation_lead_somewhere() -> None:
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     for page in pages:
