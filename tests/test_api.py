@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from canario import CanaryDeploymentController
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 PUBLIC, PROVISIONAL = PAGE.split("## Public\n")[1].split("## Provisional\n")
@@ -34,6 +36,15 @@ def test_what_a_public_module_exports_is_what_the_page_lists(module: str) -> Non
 @pytest.mark.parametrize("module", listed(PROVISIONAL))
 def test_what_is_provisional_exists(module: str) -> None:
     assert set(LISTED[module]) <= set(import_module(module).__all__)
+
+
+def test_the_members_that_are_canario_s_own_are_there_and_left_out() -> None:
+    told = PAGE.split("`CanaryDeploymentController`, which other rooms need:")[1].split(".\n")[0]
+    own = re.findall(r"`(\w+)`", told)
+    assert f'"!^({"|".join(own)})$"' in PUBLIC
+    public = {name for name in dir(CanaryDeploymentController) if not name.startswith("_")}
+    # `next_look` is an attribute of each.
+    assert set(own) - {"next_look"} < public
 
 
 def imported(code: str) -> Iterator[tuple[str, str | None]]:

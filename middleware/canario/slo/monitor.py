@@ -84,7 +84,7 @@ class SLOMonitor:
             objectives = replace(objectives, max_flows=max_flows)
         self.objectives = objectives
         self.clock = clock or system_clock()
-        self.version = version
+        self._version = version
         self._listeners = Listeners(sinks, on_error=self._sink_failed, telemetry=telemetry)
         self._limits = Limits(objectives)
         self._slow_ms = objectives.p95_latency_ms
@@ -97,7 +97,7 @@ class SLOMonitor:
         self._book_lock = ForkSafeLock()
         self._told: set[str] = set()
         self._log = guarded(log)
-        self.due = self.clock() + objectives.evaluation_interval_seconds
+        self._due = self.clock() + objectives.evaluation_interval_seconds
 
     def __repr__(self) -> str:
         return f"<SLOMonitor {len(self._flows)} flows, {len(self.get_active_alerts())} alerts>"
@@ -298,7 +298,7 @@ class SLOMonitor:
             p95_latency_ms=p95,
             samples=measure.counts.timed,
             at=now,
-            version=self.version,
+            version=self._version,
         )
         with self._lock:
             self._baselines[flow.name] = made
@@ -354,7 +354,7 @@ class SLOMonitor:
         """
         with self._book_lock:
             now = self.clock()
-            self.due = now + self.objectives.evaluation_interval_seconds
+            self._due = now + self.objectives.evaluation_interval_seconds
             changed = self._book.update(self.conditions(now), now)
             self._listeners.queue(changed)
         self._listeners.flush()
@@ -362,9 +362,9 @@ class SLOMonitor:
 
     def tick(self) -> float:
         """Evaluate the rules if that is due. Returns the instant of the next evaluation."""
-        if self.clock() >= self.due:
+        if self.clock() >= self._due:
             self.evaluate_alert_rules()
-        return self.due
+        return self._due
 
     def get_active_alerts(self) -> list[Alert]:
         """The alerts that fire, critical ones first, then the oldest."""
