@@ -84,6 +84,6 @@ def parse_journal(raw: bytes) -> Journal:
 def _decoded(line: bytes, number: int) -> Event | Watched:
     try:
         told: Event | Watched = _decoder.decode(line)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:  # brackets within brackets
         raise JournalError(f"line {number} is no event of a rollout: {error}") from error
     return told

@@ -76,6 +76,7 @@ def next_due(deployment: Deployment, state: State, after: float) -> float:
         return inf
     interval = deployment.rollback_thresholds.check_interval_seconds
     step = floor((after - state.entered_at) / interval) + 1
+    # One interval in at the earliest: at its first instant a stage has nothing to be judged by.
     due = state.entered_at + max(step, 1) * interval
     if due <= after:  # the division rounded down
         due = state.entered_at + (max(step, 1) + 1) * interval
@@ -105,6 +106,7 @@ def check(
     """
     over = hold_is_over(state, now)
     events: list[Event] = []
+    # Only news: a check every 5 s that says the same would make a week's journal 120,000 lines.
     if over or verdict.kind is not state.last_verdict:
         events.append(Checked(at=now, stage=state.stage, verdict=verdict))
     if verdict.kind is VerdictKind.UNHEALTHY:
@@ -224,6 +226,7 @@ def _wait(
     missing = deployment.missing_evidence
     if state.held_at is None:
         held = Held(at=now, stage=state.stage, samples=verdict.samples, needed=verdict.needed)
+        # A deadline of 0 is over with the hold: what it leads to belongs to this very check.
         if missing.deadline_seconds != 0:
             return [*events, held]
         events.append(held)
@@ -237,6 +240,6 @@ def _wait(
             events.append(_forward(deployment, state, now, "deadline"))
         case "pause":
             events.append(Paused(at=now, stage=state.stage, by="deadline"))
-        case None:
+        case None:  # without a deadline, which therefore never comes
             pass
     return events

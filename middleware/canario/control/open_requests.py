@@ -107,6 +107,8 @@ class OpenRequests:
         self._by_route = bool(thresholds.abandoned_after_by_route)
         self._patience = patience(thresholds)
         self._least = min(self._after, *thresholds.abandoned_after_by_route.values(), inf)
+        # No set, whose order is that of addresses: who is given up first, and so stands first on a
+        # tape, is who arrived first.
         self._open: dict[Request, None] = {}
         self._answered: dict[Arm, float] = {"baseline": -inf, "canary": -inf}
         self.given_up: list[Request] = []  # until somebody takes note of them
@@ -143,8 +145,9 @@ class OpenRequests:
         mine: dict[Arm, list[Request]] = {"baseline": [], "canary": []}
         given_up: dict[Arm, Counts] = {"baseline": NOTHING, "canary": NOTHING}
         for request in list(self._open):  # at one stroke: threads go on adding
-            if request.started_at >= at:
+            if request.started_at >= at:  # what arrives at an instant is not there before it
                 continue
+            # The shortest patience first: a route's own takes the route's name, which is dear.
             if (
                 settle
                 and at - request.started_at > self._least
@@ -189,11 +192,13 @@ class OpenRequests:
             for request in requests
             if request.first_at is not None and request.first_at < at
         ]
-        # A difference as it is measured when a request ends, to the bit.
+        # Compared as when a request ends, to the bit: a difference in ms, and not an instant with
+        # that of the limit, or what is overdue now might turn out to have been in time.
         limit = self._slow_ms
         answered = max([self._answered[arm], *(first_at for first_at, _ in standing)])
         return InFlight(
             requests=len(waiting),
+            # Whether it is `still_timed` is asked last, of few: its path has to be read for that.
             overdue=sum(
                 request.timed and (at - request.started_at) * 1000 > limit and request.still_timed()
                 for request in waiting

@@ -22,8 +22,9 @@ class DeploymentResult(Struct, frozen=True, kw_only=True):
     """How a rollout ended, or where it stands.
 
     `final_stage` names the last stage that was entered (`canary_5`, …, `full_rollout`);
-    `stages_completed` those that were passed. `rollback_reason` is None unless the canary was
-    withdrawn.
+    `stages_completed` those that were passed. `rollback_reason`, and `why`, which says it in a
+    sentence, are None unless the canary was withdrawn. `metrics_history` has what the last checks
+    saw, oldest first.
     """
 
     deployment_id: str

@@ -165,7 +165,9 @@ class Rollout:
         self._cursor = now
         self._judge.begin()
         missing = machine.complete(self.deployment, state, past[-1], now)
+        # Whoever decided the last event has watched until then.
         since = past[-1].at if since is None else max(since, past[-1].at)
+        # What is missing begins a stage now, or ends the rollout: there is no hold to go on with.
         return self._apply(missing or machine.take_up(state, since, now, restart=True))
 
     def unwatched(self, since: float, now: float) -> list[Event]:
@@ -177,7 +179,7 @@ class Rollout:
         events = self.advance(since)
         if now <= self._cursor:
             return events
-        late = self.due <= now
+        late = self.due <= now  # asked before the stage is moved, and what is due with it
         since = max(since, self._cursor)
         self.open.unwatched(since, now - since)
         self._cursor = now
@@ -197,7 +199,7 @@ class Rollout:
 
     def advance(self, now: float) -> list[Event]:
         """Make the checks that are due up to and including `now`, each at its own instant."""
-        if not now < self.due:
+        if not now < self.due:  # not `now >= due`: NaN is to be refused, too
             self._refuse_to_leap(now)
         events: list[Event] = []
         while self.due <= now:
@@ -304,6 +306,7 @@ class Rollout:
             return events
         if tolerated:
             self._latest[violation.contract] = violation
+        # Nobody is given up here: that depends on the instants of the checks, and on nothing else.
         seen = self.look(now)
         verdict = self._judge.broken(self._evidence(now, seen))
         if verdict is None:
@@ -335,6 +338,7 @@ class Rollout:
         return self._look(now, settle=False)
 
     def _look(self, at: float, *, settle: bool) -> Seen:
+        # At each look, since a stage is moved when nobody has watched it.
         self.open.stage_began = self.state.entered_at
         return self._flights.look(at, settle=settle)
 
@@ -355,6 +359,7 @@ class Rollout:
         self, verdict: Verdict, at: float, seen: Seen, violation: Violation | None = None
     ) -> list[Event]:
         self.history.append(self.snapshot(at, verdict.kind, seen))
+        # A budget is used up at a check, which no single response has caused: the last one is told.
         if violation is None and verdict.contract is not None:
             violation = self._latest.get(verdict.contract)
         return self._apply(machine.check(self.deployment, self.state, verdict, at, violation))
@@ -384,6 +389,7 @@ class Rollout:
                 self.recorder.clear()
                 self._judge.begin()
                 self._latest.clear()
+        # After the cursor, so that no check is made twice at one instant.
         self.due = machine.next_due(self.deployment, self.state, self._cursor)
         return events
 

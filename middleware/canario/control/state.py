@@ -86,6 +86,8 @@ def apply(deployment: Deployment, state: State, event: Event) -> State:
         case Restarted():
             return State(phase=Phase.RUNNING)
         case StageEntered():
+            # Anew, so that no hold, pause or wait is carried over. The verdict is: a journal tells
+            # only of another kind than the last one's, whichever stage that was in.
             return State(
                 phase=Phase.RUNNING,
                 stage=event.stage,
@@ -115,6 +117,7 @@ def apply(deployment: Deployment, state: State, event: Event) -> State:
 def _named(event: Event) -> str:
     stage = getattr(event, "stage", None)
     of = "" if stage is None else f" of stage {stage}"
+    # With 17 digits no two instants look alike, and one is said to be earlier than the other.
     return f"{event.__struct_config__.tag!r}{of} at {event.at:.17g}"
 
 
@@ -177,6 +180,7 @@ def replay(deployment: Deployment, events: Iterable[Event]) -> State:
     state = State()
     last: Event | None = None
     for event in events:
+        # After the end nobody takes a rollout up, so an abort has whatever clock its process has.
         if last is not None and not last.terminal:
             since = event.since if isinstance(event, Unwatched) else event.at
             if since < last.at:

@@ -28,13 +28,14 @@ def worth(
         left: The client went away before anything had come back.
         failed: It was not answered as a whole, and not because the client left.
     """
+    # First: what the app has answered is its own doing, even if nobody waited for it.
     if status is not None and (status >= 500 or status in errors):
         return Outcome.BAD, latency_ms
     if left:
         # Whoever went away after too long a wait says that the service is slow, not failing.
         waited_in_vain = latency_ms is not None and latency_ms > limit_ms
         return (Outcome.GOOD, latency_ms) if waited_in_vain else (Outcome.NEUTRAL, None)
-    if failed:
+    if failed:  # before the 4xx: one that breaks off has not been answered either
         return Outcome.BAD, latency_ms
     if status is not None and status >= 400:
         return Outcome.NEUTRAL, None
