@@ -20,6 +20,7 @@ class ContractRule:
 
     def __init__(self, limits: RollbackThresholds) -> None:
         self._limits = limits
+        # As it is written, and not as the float next to it: 0.1 % is one in a thousand.
         self._budgets = {
             name: (Fraction(str(budget)) / 100).as_integer_ratio()
             for name, budget in limits.tolerated.items()
@@ -33,6 +34,7 @@ class ContractRule:
         if not counts.violations:
             return None
         n, needed = counts.requests, self._limits.min_samples
+        # Where nobody says which contracts were broken, none is known to have a budget.
         intolerable = counts.violations - sum(broken[name] for name in self._budgets if broken)
         if intolerable:
             return Verdict(

@@ -23,7 +23,7 @@ from .logarithms import log_add, log_of, log_sum
 
 __all__ = ["Mixture"]
 
-_MANY = len(DELTAS)
+_MANY = len(DELTAS)  # and of `STAKES`: either family has as many
 _LOG_SHARE = -log(_MANY)  # of each alternative
 
 
@@ -48,6 +48,7 @@ class Mixture:
         `mass` is the prior probability that the change came just before them; more than what
         remains of it is not taken.
         """
+        # Ville's bound rests on the masses adding up to 1 at most, and floats may add up to more.
         mass = min(mass, self._rest)
         self._rest -= mass
         logs = log_add(self._logs, log_of(mass) + _LOG_SHARE)

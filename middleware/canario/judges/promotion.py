@@ -3,7 +3,8 @@
 The mirror image of `alternatives.Odds`, of the stage's own requests, which began with it: the
 null is that at least a share p₀ of them is bad, the alternatives are odds e^−δ times as large.
 Being the average of likelihood ratios it is a function of two numbers, and may be looked at at
-any time. Nothing is better than never: a plan that asks for evidence of less than none is refused.
+any time. It takes a p₀ above 0: that fewer than none are bad nothing can show, and a plan that asks
+for it is refused.
 """
 
 from __future__ import annotations

@@ -18,11 +18,14 @@ from .waiting import unanswered, waiting_words
 
 __all__ = ["SequentialJudge"]
 
-# An e-value that is infinite, or too large for a float, is told as this one.
+# An e-value that is infinite, or too large for a float, is told as e to this power: e^710 is too
+# large, and JSON, in which journals are kept, has no infinity.
 _MOST = 700.0
 
 _Events = tuple[int, int]  # bad ones, and all
 
+# By place in `METRICS`: at even ones are errors, at odd ones slow requests; the first two compare
+# with a limit, the others with the baseline.
 _TRIGGERS = (Trigger.ERROR_RATE, Trigger.P95_LATENCY) * 2
 
 
@@ -113,7 +116,7 @@ class SequentialJudge:
 
     def _judge(self, evidence: Evidence, broken: Verdict | None) -> Verdict:
         """The verdict, given that on contracts, which comes first."""
-        self._take_in(evidence)
+        self._take_in(evidence)  # whatever is said: the next check begins where this one ended
         if broken is not None:
             return broken
         if self._process.log_e >= self._level:
@@ -306,7 +309,8 @@ def _events(metric: int, counts: Counts) -> _Events:
 
 def _beyond(end: _Events, since: _Events, start: _Events) -> _Events:
     """What came up to `end`, from whichever is the later of two beginnings."""
-    begun = max(since, start, key=itemgetter(1))
+    begun = max(since, start, key=itemgetter(1))  # totals only grow, so the later one has more
+    # A stage that was over before the evidence was lowest has brought nothing since.
     return max(end[0] - begun[0], 0), max(end[1] - begun[1], 0)
 
 

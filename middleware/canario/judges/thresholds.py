@@ -127,6 +127,7 @@ class ThresholdJudge:
         standing = in_flight.standing_in_stage if of else in_flight.standing
         answered, timed_answers = n + standing, counts.timed + standing
         if failing or answered < needed or timed_answers < needed:
+            # What fails too often and is not rolled back yet lacks requests that have ended.
             have = n if failing else min(answered, timed_answers)
             what = "requests" if failing or answered <= timed_answers else "timed requests"
             return told(

@@ -33,7 +33,7 @@ class SlidingWindow:
         self.slices = slices
         self._total = [0] * _COLUMNS
         self._ring = Ring(seconds / slices, slices, _COLUMNS)
-        self._next = -inf  # when the present slice ends
+        self._next = -inf  # when the present slice ends: the ring's own, at hand for each request
 
     @property
     def slice_seconds(self) -> float:
