@@ -30,6 +30,7 @@ def key_bytes(key: str | bytes) -> bytes:
     with half of a surrogate pair, which UTF-8 does not have.
     """
     try:
+        # What a framework has decoded with `surrogateescape` becomes what was on the wire again.
         raw = key if isinstance(key, bytes) else key.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise InvalidKeyError(

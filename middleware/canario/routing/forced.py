@@ -82,6 +82,7 @@ class ForcedArmReader:
         expires = claim.rpartition(b".")[2]
         if self._secret is None:
             raise ClaimRefusedError("the claim is signed, and the plan names no secret")
+        # In a time that does not tell how much of a guessed signature is right.
         if not hmac.compare_digest(_mac(self._secret, self._deployment_id, claim).encode(), mac):
             raise ClaimRefusedError("the claim's signature is wrong")
         if not expires.isdigit() or now >= int(expires):

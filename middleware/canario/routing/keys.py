@@ -99,6 +99,7 @@ def cookie_value(carrier: Carrier, name: bytes) -> bytes | None:
         for part in header.split(b";"):
             key, equals, value = part.strip().partition(b"=")
             if key == name and equals:
+                # Twice with one value leaves no doubt; with two, whoever sent them could choose.
                 if found is not None and value != found:
                     raise InvalidKeyError(f"the cookie {name.decode('latin-1')} is given twice")
                 found = value
@@ -127,6 +128,7 @@ def _client_source(trusted_hops: int) -> KeySource:
             return None if peer is None else key_bytes(peer)
         # Each proxy appends the address it saw, so those on the right are the trusted ones'.
         hops = b",".join(carrier.headers(b"x-forwarded-for")).split(b",")
+        # Fewer than there are proxies: it came past one of them, so the address is its own word.
         if len(hops) < trusted_hops:
             return None
         address = hops[-trusted_hops].strip()
