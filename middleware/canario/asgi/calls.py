@@ -207,7 +207,9 @@ class HTTPCall(Call):
     """An HTTP request. It is observed with the last message, not after background tasks."""
 
     # How every request begins; most keep all but the first.
-    _ending = False  # the last message is being sent, or was
+    # The last message is being sent, or was: from then on a disconnect is no leaving, since servers
+    # tell it while they send the last message, too.
+    _ending = False
     _before_body = True
     _first_event = False  # the first message of an event stream is being sent
     _start_headers: Headers = ()
@@ -226,7 +228,7 @@ class HTTPCall(Call):
             self._watch_failed(error)
         try:
             returned = await self._send(message)
-        except OSError:
+        except OSError:  # what a server raises when its client is gone (ASGI 2.4)
             self.left = True
             raise
         if self._ending:

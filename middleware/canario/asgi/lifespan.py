@@ -127,6 +127,7 @@ class PairedLifespan:
         except BaseException as error:
             if _is_over(error):
                 raise
+            # Kept, and not raised here: this is within the baseline, which has still to shut down.
             if "canary" in self._answered:
                 self._canary_error = error
             else:

@@ -23,7 +23,6 @@ from .route import RouteNames
 
 __all__ = ["CanaryMiddleware"]
 
-
 _LAST_MESSAGES = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
@@ -68,7 +67,7 @@ class CanaryMiddleware:
         if self.gate.arm_header is not None:
             name = self.gate.arm_header.lower().encode()
             self._arm_headers = {"baseline": ((name, b"baseline"),), "canary": ((name, b"canary"),)}
-        self._adds = self.gate.arm_header is not None
+        self._names_arm = self.gate.arm_header is not None
         self._states: tuple[State, State] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -132,7 +131,7 @@ class CanaryMiddleware:
                 scope.get("scheme") in ("https", "wss"),
             ):
                 return False
-            if self._adds:
+            if self._names_arm:
                 call.extra = self._arm_headers[call.arm]
             if self._states is not None and call.arm == "canary":
                 give_state(scope, *self._states)

@@ -52,7 +52,7 @@ async def _ask(
     token = present.set(exchange)
     try:
         await app(scope, receive, collect)
-    except Exception as error:
+    except Exception as error:  # a cancellation is the request's end, and no answer of a version
         return Answer(None), error
     finally:
         present.reset(token)

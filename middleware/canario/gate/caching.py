@@ -133,6 +133,7 @@ def _directives(headers: Iterable[Pair]) -> dict[bytes, bytes]:
         for part in value.lower().split(b","):
             directive, equals, argument = part.strip().partition(b"=")
             if not (equals and directive in (b"private", b"no-cache")):
+                # Of one that is given twice the first counts (RFC 9111, 4.2.1).
                 found.setdefault(directive.strip(), argument.strip())
     return found
 

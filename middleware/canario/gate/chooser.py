@@ -159,7 +159,7 @@ class Chooser:
     def _see_key(self, found: bool, refused: InvalidKeyError | None = None) -> None:
         """Warn early of a release that reaches nobody. Health checks and the like need no key."""
         seen = self._keys_seen
-        if seen is None:
+        if seen is None:  # another thread has just seen the last of them
             return
         if refused is not None:
             self._keys_refused.append(str(refused))
@@ -168,6 +168,7 @@ class Chooser:
             return
         self._keys_seen = None
         without = seen.count(False)
+        # Some without a key are as usual; with nearly all of them the release is in vain.
         if without <= 0.9 * len(seen):
             return
         said = (

@@ -216,7 +216,7 @@ class Gate(Forkable):
             return
         try:
             self.controller.start()  # whoever else comes first waits here, so all are counted
-            self._told_to_begin()
+            self._warn_without_journal()
         except (JournalError, OSError) as error:
             self._refused = isinstance(error, JournalLockedError)
             self._say_refused(error)
@@ -271,7 +271,7 @@ class Gate(Forkable):
             if self._checking is not None and method != "HEAD":
                 exchange.body = []
                 exchange.method = method
-            self._open(exchange)
+            self._open(exchange)  # last: what fails before it leaves nobody in flight for ever
         except BaseException as error:
             self.fault("routing", error)
             return False
@@ -287,7 +287,7 @@ class Gate(Forkable):
         """
         if exchange.observed:
             return
-        exchange.observed = True
+        exchange.observed = True  # at once: what fails below must not be counted twice instead
         try:
             now = self.controller.clock() if at is None else at
             if now >= self.controller.next_look:  # what nobody watched is no part of a latency
@@ -423,7 +423,7 @@ class Gate(Forkable):
         """Begin anew: what ticks has stayed behind, and a journal may have."""
         self._begun = self._refused = False
 
-    def _told_to_begin(self) -> None:
+    def _warn_without_journal(self) -> None:
         controller = self.controller
         # On a clock that somebody moves it is a test, and nothing outlives that.
         live = getattr(controller.clock, "live", False)
@@ -460,6 +460,7 @@ class Gate(Forkable):
         if self._drives:
             seconds = controller.tick() - controller.clock()
         if self._objectives is not None:
+            # For ever: alerts are about the service, which goes on when the rollout has ended.
             self._objectives.alerts.look(controller.clock())
             return seconds
         return None if controller.state.phase.terminal or not self._drives else seconds

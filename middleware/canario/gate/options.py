@@ -63,6 +63,10 @@ class GateOptions(TypedDict, total=False):
 
 
 def by_route(option: str, values: Mapping[str, Any]) -> Lookup:
+    """What an option says by route, to be looked up whatever the parameters are called.
+
+    Raises `ConfigError` where two names of one route have two values.
+    """
     known: dict[str, str] = {}
     for route in values:
         other = known.setdefault(normal_route(route), route)
@@ -73,6 +77,7 @@ def by_route(option: str, values: Mapping[str, Any]) -> Lookup:
 
 
 def check_arm_header(name: str) -> None:
+    """Raise `ConfigError` unless the arm may be told in a header of this name."""
     try:
         check_token("arm_header", name, "header")
         if name.lower() in _TAKEN:
@@ -91,6 +96,10 @@ def recorder_of(tape: str | os.PathLike[str] | TapeRecorder) -> TapeRecorder:
 def user_key_secret(
     controller: CanaryDeploymentController, environ: Mapping[str, str]
 ) -> bytes | None:
+    """With what users' keys are hashed for spans; None where the plan names no secret.
+
+    Raises `ConfigError` where it names one that `environ` does not hold.
+    """
     variable = controller.plan.tracing.user_key_secret_env
     if variable is None:
         return None
@@ -107,6 +116,10 @@ def user_key_secret(
 def forced_arms(
     controller: CanaryDeploymentController, environ: Mapping[str, str]
 ) -> ForcedArmReader | None:
+    """Who reads the claims of requests that name their arm; None where the plan believes none.
+
+    Raises `ConfigError` where `environ` lacks the secret, or a trusted peer is no address.
+    """
     plan = controller.deployment.routing.forced_arms
     if plan is None:
         return None
