@@ -76,7 +76,8 @@ _NOTE_SECONDS = 15.0
 # A deployment restarts a process once or twice in a stage; what ends it more often is told.
 _MANY_RESTARTS = 3
 
-# How long the end of the process waits for the journal, and a fork for who is at work.
+# How long something waits: the end of the process for the journal, a fork for who holds the lock,
+# and the collector for the journal of a controller that nobody has any more.
 _EXIT_SECONDS = 5.0
 _FORK_SECONDS = 1.0
 _LEAVE_SECONDS = 1.0
@@ -172,6 +173,7 @@ class CanaryDeploymentController(Forkable):
         self.next_look = inf
         self._left: int | None = None  # the process whose rollout this one's was, before a fork
         if self._journal is not None:
+            # Not at the end of the process: `_end` waits there, and the system unlocks the file.
             finalize(self, self._journal.close, _LEAVE_SECONDS).atexit = False
         _all.add(self)
         renew_in_child(self)
@@ -380,7 +382,7 @@ class CanaryDeploymentController(Forkable):
                 for now, arm, counts in slices:
                     events += self._rollout.observe_counts(now, arm, counts)
             except BaseException:
-                self._perform(events)  # those before have taken effect
+                self._perform(events)  # those before it have been counted, and stay so
                 raise
             return events
 
@@ -578,7 +580,7 @@ class CanaryDeploymentController(Forkable):
     # -- inside
 
     def _order(self, order: Command) -> None:
-        if order is not Command.ABORT:
+        if order is not Command.ABORT:  # which waits for no check, nor for a judge that fails
             self.tick()
         with self._lock:
             now = self.clock()
@@ -651,6 +653,7 @@ class CanaryDeploymentController(Forkable):
         In memory, that is: nothing here waits for a disk, and a journal that cannot be written
         does not keep a bad canary alive.
         """
+        # First: whatever fails below, nobody is sent to a canary that is judged bad.
         self.router.share = self._rollout.state.share
         if not events:
             return
@@ -767,6 +770,7 @@ class CanaryDeploymentController(Forkable):
     # -- forks
 
     def before_fork(self) -> None:
+        # Between two decisions: a child that goes on without a journal goes on from a whole state.
         self._lock.acquire(timeout=_FORK_SECONDS)
 
     def after_fork_in_parent(self) -> None:

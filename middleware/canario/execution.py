@@ -110,6 +110,7 @@ def _execute_one(guard: Guard, request: Fields, before: float, mark_of: MarkOf) 
     arm = guard.router.route_request(request_id)
     clock = guard.clock
     if isinstance(clock, ManualClock) and clock() == before:
+        # Where requests take no time at all a stage would never end.
         clock.advance(max(latency_ms, 1.0) / 1000)
     now = clock()
     mark = mark_of(request_id, before)

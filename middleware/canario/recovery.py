@@ -67,6 +67,7 @@ class FaultRecovery:
         self.flow = str(flow)
         self._monitor = monitor
         self._clock = clock or time.monotonic
+        # Weakly: a task that ends without a word, or a breaker that is let go, recovers no more.
         self._since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._lock = ForkSafeLock()
 

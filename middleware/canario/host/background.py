@@ -132,6 +132,7 @@ class BackgroundQueue(Forkable, Generic[T]):
                 self._busy = False
                 self._changed.notify_all()
                 if not self._changed.wait_for(lambda: bool(self._waiting), self._idle_seconds):
+                    # Under the lock, so that an item that comes now starts another thread.
                     self._thread = None
                     return
                 item = self._waiting.popleft()

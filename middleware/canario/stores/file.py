@@ -97,7 +97,7 @@ class JournalFile(Forkable):
                 check(journal.events)
             except JournalError as error:
                 raise type(error)(f"{self.path}: {error}") from error
-            if not mine:
+            if not mine:  # only now, since the journal itself tells whose process it is
                 raise JournalLockedError(self._locked(journal.pid))
             if journal.truncated:
                 self._log.warning(
@@ -191,7 +191,7 @@ class JournalFile(Forkable):
                 self._let_go()
                 return done
             self._changed.notify_all()
-        if thread is not threading.current_thread():
+        if thread is not threading.current_thread():  # `on_error` is called on it, and may close
             thread.join(timeout)
         return not thread.is_alive() and not self._waiting
 
@@ -275,7 +275,7 @@ class JournalFile(Forkable):
         before = self._look_around()
         lines = before + b"".join(each for each, _ in batch)
         assert self._fd is not None
-        self._torn = True
+        self._torn = True  # until it is known to be whole, for an error may come anywhere below
         rest = memoryview(lines)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
@@ -308,6 +308,7 @@ class JournalFile(Forkable):
         if self._torn and size > self._size:
             os.ftruncate(self._fd, self._size)
         elif size:
+            # A journal is read up to its last event even if that has lost its line feed.
             os.lseek(self._fd, size - 1, os.SEEK_SET)
             if os.read(self._fd, 1) != b"\n":
                 return b"\n"
