@@ -115,6 +115,8 @@ def create(path: str | os.PathLike[str]) -> Connection:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
     connection = None
     try:
+        # Transactions are begun by hand. Of the thread that writes there may be several, one after
+        # the other: it ends when there is nothing to write for a while.
         connection = sqlite3.connect(Path(path), isolation_level=None, check_same_thread=False)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -11,11 +11,13 @@ from .format import FLIGHTS
 __all__ = ["Mark"]
 
 
+# There is one for each request until it is written, and none can be part of a cycle: the garbage
+# collector need not walk through them.
 class Mark(Struct, gc=False):
     """What a tape says of a request beside its outcome: when it arrived, from whom, and its route.
 
     `key` is what the request is routed by; it is hashed before it is written. `n` is the number
-    that the request gets on the tape, once it is there. `flight` is a place in `schema.FLIGHTS`.
+    that the request gets on the tape, once it is there. `flight` is a place in `format.FLIGHTS`.
     """
 
     at: float | None = None

@@ -73,7 +73,7 @@ class TapeRecorder:
         ValueError: When one of these is not valid.
     """
 
-    mark = Mark
+    mark = Mark  # for the gate, which imports nothing of a tape where there is none
 
     def __init__(
         self,
@@ -230,6 +230,7 @@ class TapeRecorder:
         self._queue.hurry.wait(self._flush_seconds)
         self._asked = False  # before the rows are taken, so that none is left without a flush
         waiting = self._waiting
+        # Requests go on appending meanwhile: what they put at the end is left for the next time.
         items = waiting[:]
         del waiting[: len(items)]
         try:

@@ -45,7 +45,7 @@ _inherited: list[sqlite3.Connection] = []
 def identity(secret: bytes, key: bytes) -> int:
     """What names a user on a tape: 64 bits of BLAKE2b, keyed with the secret."""
     digest = blake2b(key, key=secret, digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    return int.from_bytes(digest, "big", signed=True)  # as SQLite's integers are
 
 
 class TapeWriter:
@@ -159,7 +159,7 @@ class TapeWriter:
         bucket = None
         flight = 0
         if mark is not None:
-            mark.n = self._inputs
+            mark.n = self._inputs  # a contract that it breaks comes later, and names it by this
             flight = mark.flight
             if mark.at is not None:
                 at = mark.at
