@@ -40,6 +40,7 @@ class Life:
 
 
 def pending(condition: Condition, now: float) -> Alert:
+    """The alert of a condition that is breached since `now`; it has no id until it fires."""
     return Alert(
         alert_id="",
         alert_type=condition.alert_type,
@@ -73,11 +74,15 @@ def observed(alert: Alert, condition: Condition) -> Alert:
 
 
 def muted(alert: Alert) -> bool:
+    """Whether the sinks are not to be told that it fires: it is silenced, or looked after."""
     return alert.silenced_until is not None or alert.acknowledged_at is not None
 
 
 def badness(condition: Condition) -> tuple[object, ...]:
-    """Total, so that the order of the conditions cannot matter."""
+    """By which of two conditions with one key the worse one counts.
+
+    A total order over all that they have, so that the order in which they come cannot matter.
+    """
     return (
         condition.breached is True,
         condition.breached is False,
@@ -94,12 +99,17 @@ def badness(condition: Condition) -> tuple[object, ...]:
 
 
 def urgency(alert: Alert) -> tuple[object, ...]:
+    """The order in which alerts are listed: critical ones first, then the oldest."""
     since = alert.pending_since if alert.fired_at is None else alert.fired_at
     critical = alert.severity is Severity.CRITICAL
     return (not critical, since, alert.alert_type, alert.flow_name, alert.rule)
 
 
 def per_type(name: str, given: PerType, default: float) -> dict[AlertType, float]:
+    """Seconds for every type of alert; `default` for those that a mapping leaves out.
+
+    Raises `ValueError` and `TypeError` as `seconds` and `known_type` do.
+    """
     if not isinstance(given, Mapping):
         return dict.fromkeys(AlertType, seconds(name, given))
     chosen = {known_type(name, kind): seconds(f"{name}[{kind}]", s) for kind, s in given.items()}
@@ -107,6 +117,7 @@ def per_type(name: str, given: PerType, default: float) -> dict[AlertType, float
 
 
 def known_type(name: str, given: str) -> AlertType:
+    """The type of alert of that name. Raises `ValueError` that lists them."""
     try:
         return AlertType(given)
     except ValueError:
@@ -114,6 +125,7 @@ def known_type(name: str, given: str) -> AlertType:
 
 
 def seconds(name: str, value: float) -> float:
+    """A length of time. Raises `TypeError` for no number, `ValueError` below 0 and for NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is {value!r}; it must be a number of seconds")
     if not value >= 0:

@@ -44,6 +44,7 @@ def backoff(attempt: int, first: float, draw: float) -> float:
     The half of it is certain and the other drawn, `draw` being in [0, 1): so that many senders
     do not come back at once, and none at once.
     """
+    # Long before 60 it is the longest, and 2.0 to the power of 1024 would be no float.
     whole = min(first * 2.0 ** min(attempt, 60), LONGEST_BACKOFF)
     return whole / 2 + draw * whole / 2
 
@@ -133,6 +134,7 @@ class Poster(Forkable):
                 redirect=False,
                 preload_content=False,  # so that an answer without end keeps nobody
             )
+        # From None, here and below: a cause is logged with its text, and that may hold the URL.
         except (urllib3.exceptions.SSLError, urllib3.exceptions.LocationValueError) as error:
             raise Undeliverable(f"{self.address}: {_named(error)}") from None
         except urllib3.exceptions.HTTPError as error:

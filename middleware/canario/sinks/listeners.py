@@ -184,6 +184,7 @@ class Listeners(Forkable):
 
         Never raises, and waits for no sink that is not inline.
         """
+        # Looked at again after each release: who queued in between found the lock taken, and went.
         while self._outbox and self._telling.acquire(blocking=False):
             try:
                 while self._outbox:
