@@ -32,6 +32,7 @@ def decoded(body: bytes, headers: Headers, limit: int) -> bytes | NotChecked:
     codings = header(headers, b"content-encoding")
     if codings is None:
         return body
+    # The last one that is listed was put on last (RFC 9110, 8.4).
     for coding in reversed(codings.decode("latin-1").lower().split(",")):
         name = coding.strip()
         if name in ("", "identity") or not body:
@@ -56,6 +57,7 @@ _CHARSET = re.compile(rb';\s*charset\s*=\s*"?([^\s";,]+)', re.IGNORECASE)
 _Decode = Callable[[bytes], bytes | None]
 
 
+# Asked when one is caught: libraries that are not the standard's are imported when first needed.
 def _errors() -> tuple[type[Exception], ...]:
     return zlib.error, EOFError, NotDecodableError, *_foreign_errors
 
@@ -180,6 +182,7 @@ def parsed(body: bytes, headers: Headers) -> Any:
     try:
         if charset not in (None, "utf-8", "utf8", "us-ascii"):
             body = body.decode(charset or "").encode()
+        # A byte order mark is no JSON, and a reader may ignore it (RFC 8259, 8.1).
         return msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise NotDecodableError(str(error)) from error

@@ -50,6 +50,7 @@ def breach_of(contract: Contract, response: Response, limit: int | None = None) 
     return answer_of(contract, response)
 
 
+# Bytes of a body without another limit: a small one that is compressed may hold any number.
 _MOST = 2**30
 
 

@@ -169,6 +169,7 @@ class OpenAPIContract(ResponseContract):
         kind = media_type(response.headers) or ""
         main, _, sub = kind.partition("/")
         suffix = sub.rpartition("+")[2] if "+" in sub else None
+        # Of the keys that match the most specific one applies (OpenAPI, Response Object).
         ranges = [kind, f"{main}/*", "*/*"]
         if suffix is not None:
             ranges[1:1] = [f"{main}/*+{suffix}"]
@@ -213,6 +214,7 @@ def _any_of(answers: Sequence[Answer]) -> Answer:
     """What several documented possibilities come to: one that allows the response is enough."""
     if None in answers:
         return None
+    # One that could not be checked might have allowed it, so no violation is known.
     return next((each for each in answers if isinstance(each, NotChecked)), answers[0])
 
 
