@@ -159,6 +159,7 @@ class _SharedSpan(Span):
     def record_exception(self, *args: Any, **rest: Any) -> None:
         self._span.record_exception(*args, **rest)
 
+    # By these FastAPI describes the request and how it ended, as whoever opened the span does.
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         pass
 

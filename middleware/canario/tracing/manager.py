@@ -96,6 +96,7 @@ class TracingManager:
         end_collected()
         owned, self.owned = self.owned, ()
         self.ended = self.ended or bool(owned)
+        # Our own export what waits when they are shut down; the host's provider goes on.
         if not owned or self.provider not in owned:
             self.force_flush()
         for provider in owned:
@@ -215,6 +216,7 @@ def initialize_tracing(
         "tracer_provider": tracer_provider,
     }
     with _process.lock:
+        # OpenTelemetry lets a provider be set once in a process.
         if _process.manager is not None:
             if _process.manager.ended:
                 logger.warning("tracing was shut down, and cannot begin again in this process")
