@@ -107,6 +107,8 @@ class Empirical(_Latency, frozen=True, kw_only=True, tag="empirical"):
         """See `Latency`. Raises `ValueError` for values in a file that was not read."""
         if self.file is not None:
             raise ValueError(f"the file {self.file!r} was not read; load_scenario does that")
+        # One number of the stream for each request, whatever is made of it: `integers` and `choice`
+        # may take more or fewer, and the next requests would depend on the size of this call.
         random, values = generator(seed).random, np.array(self.values_ms, np.float64)
         return lambda n: values[(random(n) * len(values)).astype(np.int64)]
 
@@ -130,6 +132,8 @@ class Mixture(_Latency, frozen=True, kw_only=True, tag="mixture"):
 
     def sampler(self, seed: SeedSequence) -> Sampler:
         """See `Latency`."""
+        # Place 0 is the choice's; the parts' streams follow, so that each draws the same in any
+        # mixture.
         random = generator(child(seed, 0)).random
         parts = [
             part.latency.sampler(child(seed, number))
@@ -141,6 +145,7 @@ class Mixture(_Latency, frozen=True, kw_only=True, tag="mixture"):
         def sample(n: int) -> Floats:
             # Every part draws for every request, so that none depends on the choices before it.
             drawn = np.stack([part(n) for part in parts])
+            # The last sum may fall short of 1 by rounding.
             chosen = np.minimum(np.searchsorted(upto, random(n), "right"), len(parts) - 1)
             mixed: Floats = drawn[chosen, np.arange(n)]
             return mixed

@@ -22,7 +22,8 @@ from .streams import Bytes, Flags, Floats, Ints, Numbers, generator
 
 __all__ = ["BATCH", "Asked", "Modelled", "ServiceModel", "load_model"]
 
-# How many requests a model is asked about at a time, the last time perhaps fewer.
+# How many requests a model is asked about at a time, the last time perhaps fewer. A model may draw
+# as it likes for each call, so this is part of what a seed means and no setting.
 BATCH = 4096
 
 
@@ -82,6 +83,8 @@ class Modelled:
             raise ConfigError(self._name, "serve", f"raised {_words(error)}") from error
         try:
             given, failing = answer
+            # A copy: the model may keep its array, and payloads and warm-up change this one in
+            # place.
             seconds = np.array(given, np.float64)
             failed = np.array(failing)
         except (TypeError, ValueError) as error:
@@ -128,6 +131,7 @@ def _made(name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> S
     return model
 
 
+# A module runs once in a process: every replication makes instances, and none runs it again.
 @cache
 def _module(name: str, folder: str) -> ModuleType:
     path = Path(folder, *name.split(".")).with_suffix(".py")

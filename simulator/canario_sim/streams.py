@@ -22,6 +22,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+# Numbers of payload classes and of broken contracts; of routes. So there are at most 256 and
+# 65,536.
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.uint16]
 Flags = NDArray[np.bool_]

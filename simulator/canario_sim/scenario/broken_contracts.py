@@ -59,6 +59,7 @@ class ByRate(_ContractFailure, frozen=True, kw_only=True, tag="rate"):
 class ByKey(_ContractFailure, frozen=True, kw_only=True, tag="keys"):
     """Every response to certain keys."""
 
+    # The field of `Targeted`, but here it must be given; so are `routes` and `payloads` below.
     keys: Annotated[tuple[str, ...], Meta(min_length=1, description="The keys.")]
 
 

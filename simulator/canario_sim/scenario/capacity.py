@@ -52,6 +52,7 @@ class Pauses(Spec, frozen=True, kw_only=True):
             if self.kind == "random":
                 at += random.standard_exponential() * self.every_seconds
             else:
+                # The first falls anywhere in a period, so that servers do not all pause at once.
                 at += self.every_seconds * (1.0 if pauses else random.random())
             if at >= until:
                 return pauses

@@ -54,10 +54,12 @@ class Clustering(Spec, frozen=True, kw_only=True):
         """Correlation of two requests of one user, of which `rate` percent fail."""
         if self.correlation is not None or self.prone is None:
             return self.correlation or 0.0
+        # Var(p) / (m (1 − m)), where p is m/q for the part q of the users and 0 for the others.
         return (100 / self.prone - 1) / (100 / rate - 1)
 
     def factors(self, random: Generator, rate: float, n: int) -> Floats:
         """What the rate (percent) is to be multiplied by for each of the next `n` of them."""
+        # Nobody's or everybody's: nothing is left to be spread, and beta has no such mean.
         if not 0 < rate < 100:
             return np.ones(n)
         if self.prone is not None:
@@ -80,7 +82,8 @@ class Clusters:
         numbers = key if self.clustering.by == "user" else session
         missing = int(numbers.max(initial=-1)) + 1 - len(self._factors)
         if missing > 0:
-            # Twice as many as there were, so that growing costs little.
+            # Twice as many as there were, so that growing costs little. The n-th draw is that of
+            # number n, so it does not matter when it is made.
             missing = max(missing, len(self._factors), 1024)
             more = self.clustering.factors(self._random, self._rate, missing)
             self._factors = np.concatenate([self._factors, more])

@@ -112,6 +112,7 @@ def _check_mix(scenario: Declared) -> None:
         for name, times in Counter(one.name for one in listed).items():
             if times > 1:
                 raise ValueError(f"{what} has {name!r} {times} times; give each once")
+    # Their numbers are held as `streams.Numbers` and `streams.Bytes`.
     for what, all_names, most in (
         ("routes", scenario.route_names, 65_536),
         ("payloads", scenario.payload_names, 256),

@@ -159,6 +159,8 @@ def _settled_models(scenario: Scenario, path: Path, *, allowed: bool) -> Scenari
         kept = {name: getattr(latency, name) for name in latency.__struct_fields__}
         made = AllowedModel(**kept, folder=str(path.parent.resolve())) if allowed else latency
         try:
+            # Made once here, so that a model that cannot be is refused with its file, not in the
+            # midst of a rehearsal.
             made.instance(SeedSequence(0))
         except ConfigError as error:
             raise ConfigError(str(path), f"{key}.latency", str(error)) from error
@@ -225,6 +227,7 @@ def _values(path: Path) -> tuple[float, ...]:
         value = _number(row)
         if value is not None:
             values.append(value)
+        # The first line may be a heading, and a blank one is none.
         elif row and number > 1:
             raise ConfigError(
                 str(path),

@@ -51,6 +51,8 @@ class InAStage(_Onset, frozen=True, kw_only=True, tag="per_stage"):
         start = 0.0
         for stage in stages:
             end = start + stage.hold_seconds
+            # Drawn for every stage, also for one that is over: so `at` moves no draw of a later
+            # stage.
             strikes, where = random(2).tolist()
             first = max(start, at)
             if first < end and strikes * 100 < self.probability:

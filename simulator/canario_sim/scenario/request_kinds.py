@@ -55,6 +55,7 @@ class Route(Spec, frozen=True, kw_only=True):
         latencies = [one.latency for one in said if one.latency is not None]
         rates = [one.error_rate for one in said if one.error_rate is not None]
         failures = [one.failure_ms for one in said if one.failure_ms is not None]
+        # What a route may change; servers, warm-up and clusters are the whole arm's.
         return Service(
             latency=latencies[0] if latencies else service.latency,
             error_rate=rates[0] if rates else service.error_rate,

@@ -181,6 +181,8 @@ class Scenario(Spec, frozen=True, kw_only=True):
         for number, one in enumerate(listed):
             at = one.at
             if one.onset is not None:
+                # By its place in the list: what another one draws, or that it draws nothing,
+                # changes nothing.
                 at = one.onset.begins(at, stages, child(seed, number))
             if at < self.horizon:
                 begun.append(replace(one, at=at, onset=None))
