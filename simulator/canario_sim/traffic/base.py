@@ -67,6 +67,7 @@ class TrafficBase(Spec, frozen=True, kw_only=True, tag_field="kind"):
 
     def batch(self, size: int, horizon: float) -> int:
         """How many requests to draw at a time, at most `size`: few where few are needed."""
+        # A tenth more than are expected at most, so that one batch mostly does.
         return min(size, max(256, ceil(1.1 * self.peak * horizon)))
 
     def names(self) -> Sequence[str]:

@@ -19,7 +19,8 @@ class Lookup:
     def __init__(self, shares: Floats) -> None:
         self._upto = np.cumsum(shares)
         self._last = len(shares) - 1
-        # A power of two, so that a part times it is exact and cut down to its own cell.
+        # A power of two, so that a part times it is exact and cut down to its own cell; four or
+        # more for each number, so that most of them are filled by one.
         self._cells = 1 << (4 * len(shares) - 1).bit_length()
         edges = np.arange(self._cells + 1) / self._cells
         first = np.searchsorted(self._upto, edges, "right")

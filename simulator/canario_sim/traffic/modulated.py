@@ -147,6 +147,8 @@ class _Clock:
         """When so many requests are expected to have come."""
         while self._expected <= work[-1]:
             self._draw()
+        # Right, for a stay of rate 0 has as many requests before it as the next: nothing falls on
+        # it.
         stay = np.searchsorted(self._before, work, "right") - 1
         at: Floats = self._starts[stay] + (work - self._before[stay]) / self._rate[stay]
         return at
@@ -154,6 +156,7 @@ class _Clock:
     def _draw(self) -> None:
         """The next stays, each with its state."""
         states = np.empty(_STAYS, np.int64)
+        # A loop, since each state depends on the one before it.
         for number, luck in enumerate(self._choice(_STAYS).tolist()):
             states[number] = self._state
             self._state = bisect_right(self._upto[self._state], luck)
@@ -170,6 +173,7 @@ class _Clock:
 def _upto(chances: Floats) -> list[float]:
     """Their sums; the first above a number from 0 to 1 is that of a state drawn by it."""
     sums = np.cumsum(chances)
-    # The last sum may differ from 1 by rounding.
+    # The last sum may differ from 1 by rounding. States after the last that has a chance share its
+    # sum, and the first of equals is found.
     sums[sums >= sums[-1]] = 1.0
     return [float(each) for each in sums]

@@ -86,6 +86,7 @@ class Population(Spec, frozen=True, kw_only=True):
         if not (name.startswith(self.prefix) and digits.isdecimal() and digits.isascii()):
             return None
         number = int(digits)
+        # `user-007` is nobody.
         return number if number < self.size and str(number) == digits else None
 
     def shares(self) -> Floats:

@@ -12,7 +12,7 @@ from canario_sim.streams import Bytes, Floats, Ints, Numbers
 
 __all__ = ["Recording", "recording_of"]
 
-# What fits in the arrays of `Requests`.
+# Their numbers are held as `streams.Numbers` and `streams.Bytes`.
 _MOST = {"routes": 65_536, "payload classes": 256}
 
 # Names by number, and the number of each request's; −1 for one that has none.
@@ -63,6 +63,7 @@ def recording_of(
     route or a payload class is missing it has the name "other". Raises `ConfigError` for too
     many names and when nothing is left.
     """
+    # Stable: of one instant they arrive in the order in which they were written down.
     order = np.argsort(at, kind="stable")
     if key is not None and not (key[1] >= 0).any():
         key = None

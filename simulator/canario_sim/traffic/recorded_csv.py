@@ -31,6 +31,7 @@ def from_csv(path: str) -> Recording:
     Raises `ConfigError` for the first line that is wrong.
     """
     try:
+        # Spreadsheets begin a file with a byte order mark.
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             return _recording(csv.reader(file), path)
     except OSError as error:

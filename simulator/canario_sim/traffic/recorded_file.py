@@ -25,6 +25,7 @@ def read_recording(path: str) -> Recording:
     return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
+# What has changed is the cache's: a file that was written anew is read anew.
 @lru_cache(maxsize=4)
 def _read(path: str, changed: int, size: int) -> Recording:  # noqa: ARG001
     return from_tape(path) if is_tape(path) else from_csv(path)

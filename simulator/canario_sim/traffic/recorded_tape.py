@@ -20,6 +20,6 @@ def from_tape(path: str) -> Recording:
         tape = read_tape(path)
     except TapeError as error:
         raise ConfigError(path, "", str(error)) from error
-    # Hashes are kept as signed numbers of 64 bits.
+    # Hashes are kept as signed numbers of 64 bits; written without a sign they have 16 digits.
     names = tuple(f"{identity % 2**64:016x}" for identity in tape.identities.tolist())
     return recording_of(path, tape.at, (names, tape.key), (tape.routes, tape.route))

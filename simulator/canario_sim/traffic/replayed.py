@@ -64,7 +64,7 @@ class Replay(TrafficBase, frozen=True, kw_only=True, tag="replay"):
         raise ValueError("a replay has no other rate; give speed")
 
     def batch(self, size: int, horizon: float) -> int:  # noqa: ARG002
-        """See `TrafficBase`."""
+        """See `TrafficBase`: all are there already, and fewer would save nothing."""
         return size
 
     def names(self) -> Sequence[str]:
@@ -142,5 +142,8 @@ class Replay(TrafficBase, frozen=True, kw_only=True, tag="replay"):
 
     @staticmethod
     def _period(at: Floats) -> float:
-        """From the first request to the first of the repetition: the last gap is a mean one."""
+        """From the first request to the first of the repetition: the last gap is a mean one.
+
+        A single instant has no gap. It is repeated after a second: after none it would be for ever.
+        """
         return float(at[-1]) * len(at) / (len(at) - 1) if len(at) > 1 and at[-1] > 0 else 1.0

@@ -17,7 +17,8 @@ from .base import Rate, TrafficBase
 
 __all__ = ["SelfExciting"]
 
-# Requests of a stretch that is drawn at a time, whatever the size of the arrays asked for.
+# Requests of a stretch that is drawn at a time, whatever the size of the arrays asked for; longer
+# ones cost less time for each request.
 _STRETCH = 16_384
 
 # A past of more requests is not drawn; how excited it leaves the process is.

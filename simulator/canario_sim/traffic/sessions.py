@@ -73,7 +73,9 @@ class Sessions(Spec, frozen=True, kw_only=True):
     def left(self, random: Generator, n: int) -> Ints:
         """Numbers of requests still to come of `n` sessions whose user is thinking."""
         if self.length == "fixed":
+            # One is found thinking after any of its requests but the last, alike.
             return random.integers(1, int(self.requests), n)
+        # A geometric length has no memory: what is left is like a whole one.
         return random.geometric(1 / self.requests, n)
 
     @property
@@ -81,6 +83,8 @@ class Sessions(Spec, frozen=True, kw_only=True):
         """The pause in which an instant finds a user: the longer, the likelier (length-biased)."""
         think = self.think
         if isinstance(think, Gamma):
+            # t f(t) / mean is again a gamma, of the shape + 1, or a lognormal, of the median times
+            # e^σ².
             longer = (think.shape + 1) / think.shape
             return Gamma(mean_ms=think.mean_ms * longer, shape=think.shape + 1)
         longer = exp(_sigma(think) ** 2)
@@ -112,8 +116,10 @@ def gathered(
     lengths = generator(seed_of(seed, "session lengths"))
     thinks = seed_of(seed, "think times")
     think = sessions.think.sampler(child(thinks, 0))
+    # Sessions under way at an instant are Poisson, and their mean is Little's law (M/G/∞).
     alive = int(lengths.poisson(under_way_at * sessions.mean_seconds))
     waits = generator(child(thinks, 1)).random(alive)
+    # The instant falls anywhere in the pause that it meets.
     waits *= sessions.think_met.sampler(child(thinks, 2))(alive) / 1000
     left = sessions.left(lengths, alive) if alive else np.empty(0, np.int64)
     pending: Sequence[Any] = _spread(waits, left, keys(alive), 0, think)
@@ -139,6 +145,7 @@ def _spread(first: Floats, lengths: Ints, keys: Ints, number: int, think: Sample
     later = np.ones(len(owner), np.bool_)
     later[starts] = False
     gaps[later] = think(len(owner) - len(first)) / 1000
+    # One sum over all sessions, less what stands in it before each: no loop over sessions.
     since = np.cumsum(gaps)
     at: Floats = first[owner] + (since - since[starts][owner])
     return at, owner + number, keys[owner]

@@ -36,6 +36,7 @@ class Constant(TrafficBase, frozen=True, kw_only=True, tag="constant"):
         """Instants at exact distances; the seed plays no part."""
         first = 1
         while first < until * self.rate + 1:
+            # By quotients, not by a sum of gaps, in which rounding would add up.
             yield np.arange(first, first + size) / self.rate
             first += size
 

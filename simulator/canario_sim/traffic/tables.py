@@ -177,6 +177,7 @@ def read_points(path: Path) -> list[list[float]]:
         try:
             at, rate = map(float, row[-2:])
         except ValueError as error:
+            # The first line may be a heading, and a blank one is none.
             if row and number > 1:
                 raise ConfigError(
                     str(path),
