@@ -22,15 +22,20 @@ from .requests import Fates
 
 __all__ = ["ArmDraws", "clusters"]
 
-# Streams of routes lie apart from those of a mixture's components.
+# Streams of routes and models lie apart from those of a mixture's components, which count from 0.
 _ROUTES = 1000
 _MODEL = 2000
 
+# Places among the "clusters"; `draws._CONTRACTS` is the third.
 _SERVICE, _FAULTS = 0, 1
 
 
 class ArmDraws:
-    """The fates of requests on one arm; of retries by streams of their own."""
+    """The fates of requests on one arm.
+
+    Retries have streams of their own, so that who asks again changes no first attempt. Clusters
+    have one for both: who is prone is prone when asking again.
+    """
 
     def __init__(self, scenario: Settled, seed: int, arm: Arm, *, retries: bool = False) -> None:
         self._warm_up = scenario.service(arm).warm_up
@@ -76,6 +81,8 @@ class _Latencies:
         own = child(stream, _ROUTES)
         for number, route in enumerate(scenario.routes):
             latency = route.answer(arm, service).latency
+            # The very object, which a route that says nothing hands on: an equal one that it states
+            # has a stream of its own.
             if latency is not service.latency:
                 self._own[number] = _source(latency, child(own, number))
 
@@ -116,6 +123,7 @@ def _modelled(model: Model, stream: SeedSequence) -> _Source:
 
     def draw(calls: Calls) -> tuple[Floats, Flags]:
         n = len(calls)
+        # A model is asked about requests, never about none.
         if not n:
             return np.empty(0), np.empty(0, np.bool_)
         base = np.zeros(n) if sample is None else sample(n) / 1000
@@ -142,13 +150,15 @@ class _OwnErrors:
         answers = [route.answer(arm, service) for route in scenario.routes]
         rates = [answer.error_rate for answer in answers]
         # Routes that are recorded and not listed are answered like any.
+        # Without routes there is one rate: `not rates` is 1.
         rates += [service.error_rate] * max(len(scenario.route_names) - len(rates), not rates)
         self._rates = np.array(rates) / 100
         takes = [answer.failure_ms for answer in answers]
         takes += [service.failure_ms] * (len(rates) - len(takes))
         self.timed = any(each is not None for each in takes)
         self._seconds = np.array([np.nan if each is None else each / 1000 for each in takes])
-        # Both arms draw from one stream: who is prone on one is prone on the other.
+        # Both arms draw from one stream: who is prone on one is prone on the other. By the highest
+        # rate, so that a factor never makes a probability of more than 1.
         self._clusters = clusters(service.clustering, max(rates), seed, _SERVICE)
 
     def failing(self, calls: Calls) -> Floats:

@@ -74,5 +74,6 @@ def _by_key(router: TrafficRouter, keys: Sequence[str]) -> Ints:
 @lru_cache(maxsize=4)
 def _few_buckets(salt: str, keys: tuple[str, ...]) -> Ints:
     buckets = np.fromiter(map(TrafficRouter(salt).bucket, keys), np.int64, len(keys))
+    # It is shared by whoever asks again.
     buckets.flags.writeable = False
     return buckets

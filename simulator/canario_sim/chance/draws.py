@@ -19,6 +19,7 @@ from .requests import Fates, Requests
 
 __all__ = ["Draws"]
 
+# Its place among the "clusters", after those of `arm_draws`.
 _CONTRACTS = 2
 
 
@@ -110,6 +111,7 @@ class _ContractDraws:
     def draw(self, calls: Calls) -> tuple[Bytes, Bytes]:
         """`Fates.broken` on the baseline and on the canary; the first failure listed counts."""
         broken = np.zeros(len(calls), np.uint8), np.zeros(len(calls), np.uint8)
+        # Backwards, so that the first one listed is the last to be written.
         for failing in reversed(self._failures):
             hit = failing.hit(calls)
             for arm, which in zip(ARMS, broken, strict=True):
@@ -147,5 +149,6 @@ class _Failing:
             breaking = np.full(len(calls), self.failure.rate / 100)
             if self._clusters is not None:
                 breaking *= self._clusters.factors(calls.key, calls.session)
+            # Drawn for every request, struck or not: whom it strikes does not move the draws.
             hit &= self._random(len(calls)) < breaking
         return hit

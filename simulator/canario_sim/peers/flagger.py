@@ -52,7 +52,9 @@ class Flagger(Spec, frozen=True, kw_only=True, tag_field="kind", tag="flagger"):
     def deployment(self) -> Deployment:
         """A stage for each weight, held for one interval."""
         step = Stage(self.step_weight, self.interval_seconds).percentage  # refuses a wrong one
+        # Rounded first: 2.1 / 0.3 is a little more than 7 in floats.
         number = ceil(round(self.max_weight / step, 9))
+        # A bucket is a thousandth of a percent.
         weights = [min(round(step * (k + 1), 3), 100.0) for k in range(number)]
         return Deployment(
             canary_stages=tuple(Stage(weight, self.interval_seconds) for weight in weights),

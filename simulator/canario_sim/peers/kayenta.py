@@ -120,11 +120,13 @@ def classify(
     It is high when the interval of the shift lies beyond `tolerance` times the estimate, and the
     mean has grown at least to `allowed_increase` times the baseline's.
     """
+    # Here, since it loads numpy: naming a peer on a command line does not need it.
     from .ranks import shift
 
     if not (experiment and control):
         return Classification(label="no data", effect=1.0)
     effect = _ratio(sum(experiment) / len(experiment), sum(control) / len(control))
+    # Kayenta passes these without a test.
     if sorted(experiment) == sorted(control) or len({*experiment, *control}) == 1:
         return Classification(label="pass", effect=1.0)
     found = shift(experiment, control, confidence)
