@@ -190,11 +190,14 @@ class Block:
         arrivals = max(arrivals, position + 1 - len(self._before.flights))
         requests, canary = self._requests[:arrivals], self._canary[:arrivals]
         after = self._after
+        # Flown again without those to come: servers and single failures must be as the last that
+        # arrived has left them.
         if arrivals < len(self._requests):
             after = fly(self._before, requests, canary, self._limit_ms)
         new = len(self._before.flights)
         own = self._let_go_on(settled)[: new + arrivals]
         done = _done(own, at, position)
+        # At an instant a cell ends, and the table's sums will do; a breach lies inside of a cell.
         if position < 0:
             served = self._table[: np.searchsorted(self._edges, at)].sum(axis=0)
         else:

@@ -124,6 +124,7 @@ class Driver(Generic[C_co]):
         """See `Outlook`."""
         instants = [self._next_instant()]
         state = self.state
+        # A stage that is held beyond its end has no end that is known.
         ends_at = state.ends_at if state.ends_at > self.now else inf
         last = min(reach, ends_at, self._next_order, self._horizon)
         while instants[-1] < last and len(instants) != most:

@@ -89,6 +89,7 @@ def in_words(feedback: Feedback) -> list[str]:
 
 
 def _recovery(loop: Loop, end: float, limit_ms: float) -> Recovery:
+    # A window longer than the rehearsal, which nothing leaves.
     recoveries = Recoveries(0.0, 2 * end + 1, limit_ms)
     open_since: dict[tuple[int, int], float] = {}
     for signal in loop.signals:

@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 # What a flight's code says: five flags, and above them the number of its broken contract. One
-# that was given up has been counted as failed, so its end is not.
+# that was given up has been counted as failed, so its end is not. A scenario has at most 200
+# contract failures, so that 16 bits are enough.
 FAILED, SLOW, BROKEN, CANARY, GIVEN_UP = 1, 2, 4, 8, 16
 FLAGS = 32
 

@@ -119,6 +119,7 @@ class OpenCarrier:
         """From now on as far as requests have been read, but not beyond the end of a hold."""
         reach = self._ahead.reach(until)
         instants = outlook.instants(reach)
+        # The last one may lie beyond what has been read; `until`, the first, never does.
         if instants[-1] > reach:
             instants.pop()
         upto = int(np.searchsorted(self._ahead.requests.at, instants[-1], "left"))

@@ -10,8 +10,7 @@ import numpy as np
 
 from canario_sim.streams import Floats
 
-from . import fifo as line
-from . import jit
+from . import fifo, jit
 
 __all__ = ["COMPILED_AFTER", "Loss", "Pool"]
 
@@ -62,6 +61,8 @@ class Pool:
             begun = until
             for _ in range(loss.servers):
                 busy = heap.tolist()
+                # The server that is free first is lost, until the loss ends: not at all if it is
+                # free later.
                 heapreplace(busy, max(busy[0], loss.end))
                 heap[:] = busy
         loop(heap, at[begun:], seconds[begun:], done[begun:])
@@ -77,7 +78,7 @@ def _loop(requests: int) -> _Loop:
     global _served
     _served += requests
     if _served > COMPILED_AFTER and jit.installed():
-        made = jit.compiled(line)
+        made = jit.compiled(fifo)
         if made is not None:
             compiled: _Loop = made.serve
             return compiled
@@ -85,7 +86,7 @@ def _loop(requests: int) -> _Loop:
 
 
 def _interpreted(heap: Floats, at: Floats, seconds: Floats, done: Floats) -> None:
-    """As `line.serve`, at the best pace of Python."""
+    """As `fifo.serve`, at the best pace of Python."""
     busy: list[float] = heap.tolist()
     ends: list[float] = []
     append = ends.append

@@ -291,7 +291,6 @@ def replay_tape(
 
     `violation` is what the journal says of a response that broke its contract.
 
-
     Raises `ValueError` for requests that are out of order.
     """
     named = replace(plan.deployment, deployment_id=plan.deployment.deployment_id or name)

@@ -60,7 +60,7 @@ def tally(flights: Flights, edges: Floats, cell: Ints | None = None) -> Ints:
     """
     cell = cells(flights, edges) if cell is None else cell
     numbers = np.bincount(cell, minlength=FLAGS * (len(edges) + 1))
-    # Without those that were given up: they are counted already.
+    # Without those that were given up, which are counted already, and what lies outside the edges.
     inside = numbers.reshape(-1, 2, 2, CANARY)[1:-1, 0]
     table: Ints = inside @ _COLUMNS
     return table

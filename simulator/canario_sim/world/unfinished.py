@@ -154,6 +154,7 @@ def at_instants(
     number = counted(came) - ended[:, :, 0]
     unanswered = counted(came) - np.stack([counted(since[:, arm])[:, arm] for arm in _BOTH], 1)
     overdue, settled = np.zeros_like(number), np.zeros_like(number)
+    # Who is overdue ends slow or is given up, so without either there is nobody to look for.
     if len(gone) or flags & SLOW:
         late = waited(flights.at, instants, limit_ms)
         slow = flights.code & (SLOW | GIVEN_UP) == SLOW

@@ -179,6 +179,7 @@ class ClosedCarrier:
             for cell, arm in np.argwhere(numbers).tolist():
                 counts = Counts(neutral=int(numbers[cell, arm]))
                 told.append((float(edges[cell]), ARMS[arm], counts))
+            # Stable: within a cell those that say something stay first.
             told.sort(key=lambda feed: feed[0])
         return told
 

@@ -51,7 +51,9 @@ def rules_of(scenario: Settled, seed: int, patience: Patience, columns: Columns)
         "limit_ms": float(patience.limit_ms),
         "patience": patience.after,
         "room": ROOM,
+        # One decision of autoscaling may order all servers of a station.
         "spare_events": max(servers) + 2 * steps.SPARE,
+        # `jobs` and `times` share places, so the wider one says how far they lie apart.
         "row": max(steps.JOB, steps.J_DRAWS + draws),
         "timeout": _seconds(clients.timeout_ms),
         "attempts": clients.attempts,
@@ -181,6 +183,7 @@ def _stations(servers: list[int]) -> Rows:
     place = 0
     for size in servers:
         upto = place + steps.SERVER * size
+        # As wide as `STATION`: one place stands for a station in all of its tables.
         rows.append([size, place, upto, 0, 0, 0])
         place = upto
     return rows

@@ -211,6 +211,7 @@ class Loop:
         code = told[:, steps.T_CODE]
         return Attempts(
             Flights(
+                # Copies, or one column would keep the whole table.
                 times[:, steps.T_AT].copy(),
                 times[:, steps.T_DONE].copy(),
                 (code & ~steps.NEUTRAL).astype(np.uint16),

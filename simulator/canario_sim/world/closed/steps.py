@@ -18,6 +18,7 @@ INF = float("inf")
 
 # Kinds of events, in the order in which those of one instant happen; arrivals come after them.
 LOSE, READY, SCALE, WAKE, DONE, DEADLINE, RETRY = 0, 1, 2, 3, 4, 5, 6
+# An event's order is its kind, and then when it was made: no rehearsal has 2^48 events.
 ORDER = 1 << 48
 
 # Why `advance` returns.
@@ -26,6 +27,7 @@ REACHED, MORE, FATES, GROW, FULL, BROKE = 0, 1, 2, 3, 4, 5
 # What `State.n` counts.
 EVENTS, SEQUENCE, FREE, TOLD, SIGNALS, FRESH, NEXT, ARRIVED, BREACH = 0, 1, 2, 3, 4, 5, 6, 7, 8
 FIRST, RETRIES, TIMEOUTS, DENIED, GAVE_UP, FAST, UNDER_WAY = 9, 10, 11, 12, 13, 14, 15
+# 16 is the canary's `UNDER_WAY`.
 ENDED = 17
 # … and what an event leads to: the places of an arrival, of a job that goes on, of one that is
 # sent again, and of stations where something has changed; −1 for none.
@@ -405,6 +407,7 @@ def _dispatch(s: Any, r: Any, station: int, now: float) -> None:
         if nobody:
             _end(s, job)
         elif r.drops and s.jobs[job + J_FLAGS] & GONE != 0:
+            # What was to befall it while it is served does not: it never is.
             s.jobs[job + J_FLAGS] &= ~FAILED
             _observe(s, r, job, now)
             _end(s, job)
@@ -453,6 +456,7 @@ def _begin(s: Any, r: Any, job: int, server: int, now: float) -> None:
         s.stations[station + S_IDLE] -= 1
         s.stations[station + S_BUSY] += 1
         if s.jobs[job + J_WHOSE] == LOSS:
+            # Of a loss the seconds are the instant at which it ends.
             _push(s, max(now, takes), DONE, job)
             return
         if r.slowness[station + R_COLD_SECONDS] > 0:
@@ -475,6 +479,7 @@ def _begin(s: Any, r: Any, job: int, server: int, now: float) -> None:
     end = now + takes
     if server >= 0:
         place = s.servers[server + V_PAUSE]
+        # Every pause that begins before the end puts it off, and may so bring in the next one.
         while r.pauses[place + P_START] < end:
             end += r.pauses[place + P_END] - r.pauses[place + P_START]
             place += PAUSE
@@ -689,6 +694,7 @@ def _scale(s: Any, r: Any, arm: int, now: float) -> None:
     """Ask for as many servers as would bring the utilisation to its target, or let some go."""
     station, scaling = STATION * arm, SCALING * arm
     s.decisions[arm] += 1
+    # By products, as `Settled.occurrences`: a sum of sums would be rounded otherwise.
     _push(s, (s.decisions[arm] + 1) * r.scale_times[scaling + A_EVERY], SCALE, arm)
     _measure(s, station, now)
     here, coming = 0, 0
@@ -698,6 +704,7 @@ def _scale(s: Any, r: Any, arm: int, now: float) -> None:
             here += 1
         elif state == COMING:
             coming += 1
+    # Where no server was there none was busy either: 0, and not 0 / 0.
     present = max(s.station_times[station + S_PRESENT_SECONDS], 1e-9)
     ratio = s.station_times[station + S_BUSY_SECONDS] / present / r.scale_times[scaling + A_TARGET]
     s.station_times[station + S_BUSY_SECONDS] = 0.0
@@ -754,6 +761,7 @@ def _dismiss(s: Any, r: Any, station: int, number: int) -> None:
 def _ready(s: Any, server: int, now: float) -> None:
     """A new server has come, unless it was called off."""
     s.servers[server + V_ORDERS] -= 1
+    # Called off and ordered again it comes when the last of its orders is due.
     if s.servers[server + V_STATE] != COMING or s.servers[server + V_ORDERS] > 0:
         return
     station = s.servers[server + V_STATION]
