@@ -37,8 +37,8 @@ from canario.printable import code_escapes, printable, printable_lines
 from canario.sinks import LogSink, message_of
 from canario.slo.yaml_text import dump_yaml, load_yaml
 from canario.testing import ManualClock
+from canario_sim.console import Terminal
 from canario_sim.fitting.toml_text import toml_text
-from canario_sim.terminal import Terminal
 
 # Every one of the kinds, lone surrogates among them: file names may hold them.
 CONTROLS = "".join(map(chr, [*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029]))
@@ -257,7 +257,7 @@ def test_everything_is_printed_in_one_place(package: Any) -> None:
             path.read_text(encoding="utf-8"),
         )
     }
-    assert found <= {"terminal.py", "cli.py", "printing.py", "main.py"}
+    assert found <= {"console.py", "cli.py", "printing.py", "main.py"}
 
 
 # -- the commands

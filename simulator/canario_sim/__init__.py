@@ -12,7 +12,8 @@ from .lazy import lazy
 
 if TYPE_CHECKING:
     from .chance.given import Fate, RecordedRequest
-    from .reports.timeline import report, timeline
+    from .reports.json_text import report
+    from .reports.timeline import timeline
     from .scenario.expect import Expectation
     from .scenario.load import find_scenarios, library_path, load_scenario, scenario_schema
     from .scenario.scenario import Order, Scenario
@@ -42,7 +43,8 @@ __all__ = [
 _MODULES = {
     "scenario.expect": ("Expectation",),
     "scenario.load": ("find_scenarios", "library_path", "load_scenario", "scenario_schema"),
-    "reports.timeline": ("report", "timeline"),
+    "reports.json_text": ("report",),
+    "reports.timeline": ("timeline",),
     "world.rehearsal": ("ArmTotals", "Exposure", "Run", "replay_tape", "run"),
     "scenario.scenario": ("Order", "Scenario"),
     "chance.given": ("Fate", "RecordedRequest"),

@@ -74,8 +74,10 @@ def simulate(
 ) -> None:
     """Rehearse releases: each SCENARIO_OR_FOLDER through the controller that guards the app."""
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
-    from .reports.timeline import report
-    from .reports.timeline import reports as document
+    from .reports import simulation
+    from .reports.json_text import report
+    from .reports.json_text import reports as document
+    from .reports.terminal import show
     from .world.rehearsal import run
 
     if watch and as_json:
@@ -96,29 +98,28 @@ def simulate(
             write_reports(sharing(scenarios, shares), reports)
         ctx.exit(0 if all(share.ok for share in shares) else 1)
     runs: list[Run] = []
-    show = None if as_json else _shower(verbose=verbose)
     for scenario in scenarios:
-        if watch and show is not None:
-            made = _watched(ctx, show, scenario, seed, speed)
+        if watch:
+            made = _watched(ctx, scenario, seed, speed, verbose=verbose)
         else:
             made = run(scenario, seed)
         runs.append(made)
         if out is not None:
             write_file(out / f"{made.scenario}.json", report(made))
-        if show is not None and not watch:
-            show.run(scenario, made)
-    if show is None:
+        if not (as_json or watch):
+            show(simulation.heading(scenario))
+            show(simulation.told(made, verbose=verbose))
+    if as_json:
         say_json(document(runs).decode())
     else:
-        show.closing(runs)
+        show(simulation.closing(runs))
         if out is not None:
             say()
             say(f"{len(runs)} reports in {out}")
     if reports:
-        from .reports.simulation import simulation
         from .reports.write import write_reports
 
-        write_reports(simulation(list(zip(scenarios, runs, strict=True))), reports)
+        write_reports(simulation.simulation(list(zip(scenarios, runs, strict=True))), reports)
     ctx.exit(0 if all(made.ok for made in runs) else 1)
 
 
@@ -160,17 +161,23 @@ def _shares(
 
 
 def _watched(
-    ctx: click.Context, show: Show, scenario: Scenario, seed: int | None, speed: float | None
+    ctx: click.Context,
+    scenario: Scenario,
+    seed: int | None,
+    speed: float | None,
+    *,
+    verbose: bool,
 ) -> Run:
     """A rehearsal that is shown as it goes. Ctrl-C ends the command, with what a shell reports."""
+    from .reports.simulation import heading, told
+    from .reports.terminal import show
     from .reports.watch import Watch
     from .world.rehearsal import run
 
-    # What a terminal draws goes when it is over, and the timeline comes; lines stay.
-    lines = not show.in_terminal
-    if lines:
-        show.heading(scenario)
     view = Watch(scenario, speed)
+    # What a terminal draws goes when it is over, and the timeline comes; lines stay.
+    if not view.draws:
+        show(heading(scenario))
     try:
         with view:
             made = run(scenario, seed, watch=view)
@@ -178,7 +185,9 @@ def _watched(
         at = seconds_in_words(round(view.now))
         complain(f"{scenario.name} was interrupted at {at} of the rollout")
         ctx.exit(INTERRUPTED)
-    show.run(scenario, made, told=lines)
+    if view.draws:
+        show(heading(scenario))
+    show(told(made, verbose=verbose, watched=not view.draws))
     return made
 
 
@@ -216,13 +225,3 @@ def _load(paths: Iterable[Path], *, models: bool) -> list[Scenario]:
             raise ConfigError(str(path), "name", f"{made.name!r} is the name of {other} too")
         scenarios[made.name] = (path, made)
     return [made for _, made in scenarios.values()]
-
-
-def _shower(*, verbose: bool) -> Show:
-    from .reports.show_simulation import Show
-
-    return Show(verbose=verbose)
-
-
-if TYPE_CHECKING:
-    from .reports.show_simulation import Show

@@ -127,15 +127,16 @@ def calibrate(
     if out is not None:
         write_file(out, text)
     if as_json:
-        from .reports.calibrated import json_text
+        from .reports.json_text import json_text
 
         say_json(json_text(made))
     elif out is None:
         say_text(text)
     else:
-        from .reports.show_calibration import show_calibration
+        from .reports.calibrated import told
+        from .reports.terminal import show
 
-        show_calibration(made)
+        show(told(made))
         say()
         say(f"the scenario is in {out}; rehearse it with: canario simulate {out}")
     if reports:

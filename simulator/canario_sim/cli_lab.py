@@ -96,7 +96,8 @@ def assess(
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
     from .lab import Experiment, load_conditions
     from .lab.assessment import assessment, csv_text, json_text
-    from .reports.show_assessment import show
+    from .reports import assessing
+    from .reports.terminal import show
 
     plans, scenarios = inputs_of(paths, models=allow_models)
     if graded and not scenarios:
@@ -114,15 +115,14 @@ def assess(
     if as_json:
         say_json(json_text(assessed))
     else:
-        show(assessed, intervals=intervals)
+        show(assessing.told(assessed, intervals=intervals))
     if out is not None:
         write_file(out / "assess.json", json_text(assessed))
         write_file(out / "assess.csv", csv_text(assessed))
     if reports:
-        from .reports.assessing import assessing
         from .reports.write import write_reports
 
-        write_reports(assessing(assessed), reports)
+        write_reports(assessing.assessing(assessed), reports)
     if not made.complete:
         complain(f"interrupted; {go_on(rows)}")
     ctx.exit(0 if made.complete else INTERRUPTED)

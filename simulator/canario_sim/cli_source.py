@@ -189,7 +189,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float], object]]:
     """A bar on stderr, in a terminal, to be told a part from 0 to 1; it is gone at the end."""
     from rich.progress import Progress, TextColumn
 
-    from .terminal import Terminal
+    from .console import Terminal
 
     console = Terminal(stderr=True)
     # As the default, but that a file's name is no markup.

@@ -112,6 +112,9 @@ def backtest(
     """
     # Numpy and the like are imported when something is run, so that help and completion are quick.
     from .backtest import false_alarms, judge_tape
+    from .reports import backtested
+    from .reports.json_text import json_text
+    from .reports.terminal import show
     from .tapes import read_tape
 
     for name, value in (("--every", every_seconds), ("--at-most", at_most)):
@@ -141,18 +144,13 @@ def backtest(
                     recording, policies, every_seconds=every_seconds, seed=seed, progress=progress
                 )
     if as_json:
-        from .reports.json_text import json_text
-
         say_json(json_text(made))
     else:
-        from .reports.show_backtest import show_backtest
-
-        show_backtest(made, verbose=verbose)
+        show(backtested.told(made, verbose=verbose))
     if reports:
-        from .reports.backtested import backtested
         from .reports.write import write_reports
 
-        write_reports(backtested(made, at_most=at_most), reports)
+        write_reports(backtested.backtested(made, at_most=at_most), reports)
     if not made.exact:
         complain("the tape's own plan does not give back its journal")
     over = at_most is not None and any(100 * each.share > at_most for each in made.alarms)
@@ -170,8 +168,9 @@ def tape() -> None:
 def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what a tape holds, and how its rollout ended."""
     from .backtest.judging import facts_of, happened_of
+    from .reports import tape_facts
     from .reports.json_text import json_text
-    from .reports.show_backtest import show_facts, show_happened
+    from .reports.terminal import show
     from .tapes import read_tape
 
     with clear_errors():
@@ -181,8 +180,8 @@ def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     if as_json:
         say_json(json_text({"tape": facts, "happened": happened}))
     else:
-        show_facts(facts)
-        show_happened(happened, facts)
+        show(tape_facts.facts(facts))
+        show(tape_facts.happened(happened, facts))
 
 
 @tape.command("import", epilog=EPILOG, short_help="Make a tape of an access log or a table.")
@@ -205,7 +204,8 @@ def import_(log: Path, *, out: Path, kind: Format | None, salt: str, **settings:
     read in several ways is refused. Users' keys are hashed, and paths become templates without
     queries, numbers, tokens and addresses: nothing else of a line is kept.
     """
-    from .reports.show_backtest import show_imported
+    from .reports.tape_facts import imported
+    from .reports.terminal import show
     from .tapes.importing import import_log
     from .tapes.save import write_tape
 
@@ -213,7 +213,7 @@ def import_(log: Path, *, out: Path, kind: Format | None, salt: str, **settings:
     with clear_errors(), reading(log) as progress:
         made = import_log(log, format=kind, salt=salt, progress=progress, **options)
         write_tape(made.recording, out)
-    show_imported(made)
+    show(imported(made))
 
 
 def _sorted_out(paths: tuple[Path, ...], ctx: click.Context) -> tuple[list[Path], list[Path]]:

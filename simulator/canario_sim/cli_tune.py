@@ -205,7 +205,8 @@ def tune(
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
     from msgspec.structs import replace
 
-    from .reports.show_tuning import show
+    from .reports import tuned
+    from .reports.terminal import show
     from .tuning import Goals, Grid, Search, json_text
     from .tuning.plan_file import plan_text
 
@@ -255,16 +256,15 @@ def tune(
     if as_json:
         say_json(json_text(made))
     else:
-        show(made)
+        show(tuned.told(made))
     if out is not None:
         _write(out, made, plan_text(made))
         if not as_json:
             say(f"The plan is in {_plan_path(out)}.")
     if reports:
-        from .reports.tuned import tuned
         from .reports.write import write_reports
 
-        write_reports(tuned(made), reports)
+        write_reports(tuned.tuned(made), reports)
     if not made.complete:
         complain(f"interrupted; {go_on(rows)}")
         ctx.exit(INTERRUPTED)

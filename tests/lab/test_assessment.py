@@ -17,7 +17,8 @@ from canario_sim.lab import Condition, Policy, Replications, Row, replicate
 from canario_sim.lab.assessment import Assessment, assessment, csv_text, json_text
 from canario_sim.lab.experiment import rehearse
 from canario_sim.lab.intervals import bootstrap_quantile, paired_difference, quantile, wilson
-from canario_sim.reports.show_assessment import show
+from canario_sim.reports.assessing import told
+from canario_sim.reports.terminal import show
 
 
 def row(policy: int, number: int, **values: Any) -> Row:
@@ -162,7 +163,7 @@ def test_json_is_the_whole_value_and_csv_a_line_for_each_cell() -> None:
 
 def printed(found: Assessment, **options: Any) -> str:
     out = io.StringIO()
-    show(found, console=Console(file=out, width=200, highlight=False), **options)
+    show(told(found, **options), Console(file=out, width=200, highlight=False))
     return out.getvalue()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.report.samples import alarms, odds, rehearsal, tape, tuning
 
-from canario.control.events import StageEntered
+from canario.control.events import StageEntered, Unwatched
 from canario_sim.reports.assessing import assessing
 from canario_sim.reports.backtested import backtested
 from canario_sim.reports.charts import CONFIG, Clock, fixed, responsive, top
@@ -195,6 +195,20 @@ def test_a_tape_s_rollout_is_drawn_from_its_beginning_on() -> None:
         (0.0, 300.0, 5),
         (300.0, 615.0, 25),
     ]
+
+
+def test_a_gap_on_a_tape_is_as_long_on_the_page_as_it_was() -> None:
+    """A page counts from the start of the tape; how long nobody watched is no instant of it."""
+    made = tape(("own plan",))
+    (judged,) = made.policies
+    at = made.tape.began + 300
+    gap = Unwatched(at=at, since=at - 120, stage=0)
+    events = tuple(sorted((*judged.run.events, gap), key=lambda event: event.at))
+    report = backtested(
+        replace(made, policies=(replace(judged, run=replace(judged.run, events=events)),))
+    )
+    told = {moment.text: moment.at for moment in report.sections[1].timeline}
+    assert told["nobody watched for 2 min: the hold goes on where it stood"] == 300
 
 
 def test_a_heat_map_has_a_cell_for_each_pair_and_marks_both_plans() -> None:

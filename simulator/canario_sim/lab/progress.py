@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from canario_sim.terminal import Terminal
+from canario_sim.console import Terminal
 
 from .executor import Progress
 

@@ -1,22 +1,169 @@
-"""What `canario assess` has to say, as a report."""
+"""What `canario assess` has to say, as a report and in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
+from rich.console import RenderableType
+from rich.text import Text
+
 from canario_sim.lab.assessment import Assessment, json_text
+from canario_sim.lab.experiment import Kind
 from canario_sim.lab.summary import Characteristics, Difference, Estimate, Quantile
-from canario_sim.reports.show_assessment import in_words
 from canario_sim.world.rehearsal import COUNTED
 
-from .report import Cell, Column, Fact, Panel, Picture, Report, Section, Table
-from .tried import conditions_section
+from .columns import Field, brief, table
+from .outcomes import after, interval, percent, reasons_in_words
+from .report import Fact, Panel, Picture, Report, Section, Table, Tone
+from .terminal import grid
+from .tried import OPEN, conditions_section
 
-__all__ = ["assessing"]
+__all__ = ["assessing", "told"]
 
 # Conditions whose distribution of time to rollback is drawn: more lines are told apart by nobody.
 _DRAWN = 6
+
+_Fields = Sequence[Field[Characteristics]]
+
+
+def _names(*, several: bool = True) -> tuple[Field[Any], ...]:
+    """Of what a row is about; a terminal leaves out the policy where there is one."""
+    return (
+        Field("condition", "condition", attrgetter("condition"), brief="condition"),
+        Field("policy", "policy", attrgetter("policy"), brief="policy" if several else None),
+    )
+
+
+_REPLICATIONS: Field[Characteristics] = Field(
+    "replications", "rollouts", lambda each: each.replications, 9
+)
+_ODDS: _Fields = (
+    *_names(),
+    _REPLICATIONS,
+    Field("percent", "rolled back (%)", lambda each: 100 * each.rolled_back.value),
+    Field("low", "from (%)", lambda each: 100 * each.rolled_back.low),
+    Field("high", "to (%)", lambda each: 100 * each.rolled_back.high),
+)
+# Condition, policy, instant (s), percent.
+_CURVES: Sequence[Field[tuple[str, str, float, float]]] = (
+    Field("condition", "condition", lambda point: point[0]),
+    Field("policy", "policy", lambda point: point[1]),
+    Field("seconds", "seconds since the start", lambda point: point[2], 6),
+    Field("percent", "rolled back (% of rollouts)", lambda point: point[3]),
+)
+_DIFFERENCES: Sequence[Field[Difference]] = (
+    *_names(),
+    Field("against", "against", lambda each: each.against),
+    Field("replications", "pairs", lambda each: each.replications, 9),
+    Field(
+        "percent",
+        "rolled back more often (percentage points)",
+        lambda each: 100 * each.rolled_back.value,
+    ),
+    Field("low", "from", lambda each: 100 * each.rolled_back.low),
+    Field("high", "to", lambda each: 100 * each.rolled_back.high),
+    brief("rollbacks, points of percent", lambda each: _signed(each.rolled_back, 100)),
+    Field(
+        "bad_requests",
+        "more bad requests, on average",
+        lambda each: each.bad_requests.value if each.bad_requests else None,
+    ),
+    brief(
+        "bad requests, on average",
+        lambda each: _signed(each.bad_requests, 1) if each.bad_requests else "–",
+    ),
+)
+
+
+def _odds_fields(kind: Kind, *, several: bool = True, intervals: bool = False) -> _Fields:
+    """All about releases of a kind; a terminal has intervals, and what matters of that kind."""
+    healthy = kind == "healthy"
+    three = partial(_three, words=after, intervals=intervals)
+    return (
+        *_names(several=several),
+        _REPLICATIONS,
+        Field("rolled_back", "rolled back (%)", lambda each: 100 * each.rolled_back.value),
+        brief("false rollback" if healthy else "detected", _shaded),
+        *([brief("reasons", _often_first, left=True)] if healthy else []),
+        Field("promoted", "promoted (%)", lambda each: 100 * each.promoted.value),
+        brief("promoted", lambda each: interval(each.promoted)),
+        Field("undecided", "neither (%)", lambda each: 100 * each.undecided.value),
+        brief("neither", lambda each: percent(each.undecided.value)),
+        Field("reasons", "reasons", lambda each: reasons_in_words(each.reasons)),
+        Field(
+            "rollback_p50",
+            "to rollback, median (s)",
+            lambda each: _median(each.seconds_to_rollback),
+            5,
+        ),
+        Field(
+            "promotion_p50",
+            "to full rollout, median (s)",
+            lambda each: _median(each.seconds_to_promotion),
+            6,
+        ),
+        brief("to full rollout", lambda each: three(each.seconds_to_promotion))
+        if healthy
+        else brief("to rollback", lambda each: three(each.seconds_to_rollback)),
+    )
+
+
+def _cost_fields(
+    confidence: float, *, several: bool = True, intervals: bool = False
+) -> Iterator[Field[Characteristics]]:
+    yield from _names(several=several)
+    for name, title, heading, words in (
+        ("bad_requests", "bad requests", "bad requests served", _whole),
+        ("users", "users reached", "users reached", _whole),
+        ("budget_burnt", "% of a month's error budget", "% of a month's error budget", _two),
+    ):
+        for end, of, place, attribute in (
+            ("p50", f"{title}, median", 0, "value"),
+            ("p50_low", f"from ({100 * confidence:g} %)", 0, "low"),
+            ("p50_high", "to", 0, "high"),
+            ("p90", f"{title}, 90 %", 1, "value"),
+            ("p99", f"{title}, 99 %", 2, "value"),
+        ):
+            yield Field(f"{name}_{end}", of, partial(_quantile, name, place, attribute))
+        yield brief(heading, partial(_three_of, name, words=words, intervals=intervals))
+
+
+def told(assessed: Assessment, *, intervals: bool = False) -> Iterator[RenderableType]:
+    """An assessment in a terminal; with `intervals` those of the quantiles too."""
+    form = {"several": len(assessed.policies) > 1, "intervals": intervals}
+    worse = "Releases that are worse: "
+    for kind, title, fields, note in (
+        ("healthy", "Releases as good as what they replace", _odds_fields("healthy", **form), ""),
+        ("regression", f"{worse}are they caught?", _odds_fields("regression", **form), ""),
+        (
+            "regression",
+            f"{worse}what do they cost?",
+            tuple(_cost_fields(assessed.confidence, **form)),
+            COUNTED,
+        ),
+    ):
+        cells = [each for each in assessed.characteristics if each.kind == kind]
+        if cells:
+            yield Text(title, style="bold")
+            yield grid(fields, cells)
+            if note:
+                yield Text(note, style="dim")
+            yield Text()
+    if assessed.differences:
+        against = assessed.differences[0].against
+        yield Text(f"Against {against}, on the very same requests", style="bold")
+        yield grid(_DIFFERENCES, assessed.differences)
+        yield Text()
+    yield from map(Text, _in_words(assessed))
+    more = "" if intervals else "; --intervals shows how sure they are"
+    yield Text(
+        f"In brackets: {100 * assessed.confidence:g} % confidence. Times and numbers: what "
+        f"50 %, 90 % and 99 % of the rollouts stay below{more}.",
+        style="dim",
+    )
 
 
 def assessing(assessed: Assessment) -> Report:
@@ -38,7 +185,7 @@ def assessing(assessed: Assessment) -> Report:
     return Report(
         command="assess",
         title=f"How often {_and(policies)} err{'s' if len(policies) == 1 else ''}",
-        summary=tuple(in_words(assessed)),
+        summary=tuple(_in_words(assessed)),
         ok=None,
         facts=tuple(_facts(assessed, healthy, bad)),
         sections=(
@@ -72,42 +219,42 @@ def _facts(
 def _healthy(
     cells: Sequence[Characteristics], policies: tuple[str, ...], confidence: float
 ) -> Section:
-    table = _odds("false-rollback", "False rollbacks", cells, "rolled back (%)")
+    odds = table("false-rollback", "False rollbacks", _ODDS, cells)
     title = "How often a good release is rolled back"
     return Section(
         name="healthy",
         title="Releases as good as what they replace",
         pictures=(
             _picture(
-                table,
+                odds,
                 title,
                 f"Percent of the rollouts, with intervals of {100 * confidence:g} %. "
                 "The less, the better.",
-                lambda charts: charts.odds(table, policies, title, "rolled back (% of rollouts)"),
+                lambda charts: charts.odds(odds, policies, title, "rolled back (% of rollouts)"),
             ),
         ),
-        tables=(_long("healthy-odds", "All about good releases", cells),),
+        tables=(_long("healthy-odds", "All about good releases", "healthy", cells),),
     )
 
 
 def _caught(
     cells: Sequence[Characteristics], policies: tuple[str, ...], confidence: float
 ) -> Section:
-    table = _odds("detection", "Detection", cells, "rolled back (%)")
+    odds = table("detection", "Detection", _ODDS, cells)
     title = "How often a bad release is rolled back"
     return Section(
         name="regressions",
         title="Releases that are worse: are they caught?",
         pictures=(
             _picture(
-                table,
+                odds,
                 title,
                 f"Percent of the rollouts, with intervals of {100 * confidence:g} %. "
                 "The more, the better.",
-                lambda charts: charts.odds(table, policies, title, "rolled back (% of rollouts)"),
+                lambda charts: charts.odds(odds, policies, title, "rolled back (% of rollouts)"),
             ),
         ),
-        tables=(_long("regression-odds", "All about bad releases", cells),),
+        tables=(_long("regression-odds", "All about bad releases", "regression", cells),),
     )
 
 
@@ -119,16 +266,11 @@ def _soon(cells: Sequence[Characteristics], policies: tuple[str, ...]) -> Sectio
     drawn = conditions[::step][:_DRAWN]
     points = [point for each in cells for point in each.rolled_back_by]
     longest = max((seconds for seconds, _ in points), default=0.0)
-    curves = Table(
-        name="rolled-back-by",
-        title="Rolled back by then",
-        columns=(
-            Column("condition", "condition"),
-            Column("policy", "policy"),
-            Column("seconds", "seconds since the start", 6),
-            Column("percent", "rolled back (% of rollouts)"),
-        ),
-        rows=tuple(
+    curves = table(
+        "rolled-back-by",
+        "Rolled back by then",
+        _CURVES,
+        (
             (each.condition, each.policy, seconds, 100 * share)
             for each in cells
             if each.condition in drawn
@@ -170,22 +312,30 @@ def _soon(cells: Sequence[Characteristics], policies: tuple[str, ...]) -> Sectio
 def _cost(
     cells: Sequence[Characteristics], policies: tuple[str, ...], confidence: float
 ) -> Section:
-    table = _ranges("exposure", "Exposure", cells, "bad_requests", "")
+    ranges = _ranges("exposure", "Exposure", cells, "bad_requests", "")
     return Section(
         name="exposure",
         title="What do they cost?",
         pictures=(
             _picture(
-                table,
+                ranges,
                 "Bad requests that the canary served",
                 "In half of the rollouts up to the dot, in 90 % up to the end of the thick line, "
                 f"in 99 % up to the end of the thin one. {COUNTED}",
                 lambda charts: charts.ranges(
-                    table, policies, "Bad requests served", "bad requests in a rollout", log=True
+                    ranges, policies, "Bad requests served", "bad requests in a rollout", log=True
                 ),
             ),
         ),
-        tables=(_costs(cells, confidence),),
+        tables=(
+            table(
+                "costs",
+                "Bad requests, users and error budget",
+                tuple(_cost_fields(confidence)),
+                cells,
+                folded=True,
+            ),
+        ),
     )
 
 
@@ -194,32 +344,27 @@ def _compared(
 ) -> Section:
     """The policies: on average, and each against the first one on the same requests."""
     policies = tuple(policy.name for policy in assessed.policies)
-    table = Table(
-        name="policies",
-        title="Policies, on average over the conditions",
-        columns=(
-            Column("policy", "policy"),
-            Column("false_rollback", "false rollback (%)"),
-            Column("detection", "detection (%)"),
-            Column("worst_false_rollback", "false rollback, worst condition (%)"),
-            Column("worst_detection", "detection, worst condition (%)"),
-            Column("bad_requests", "bad requests, median, mean over conditions", 4),
-        ),
-        rows=tuple(_averages(name, healthy, bad) for name in policies),
+    averages = table(
+        "policies",
+        "Policies, on average over the conditions",
+        _averages(healthy, bad),
+        policies,
     )
     pictures = []
     if healthy and bad:
         pictures.append(
             _picture(
-                table,
+                averages,
                 "Policies compared",
                 "Averages over the conditions. The best place is the upper left corner: every bad "
                 "release rolled back, and no good one.",
-                lambda charts: charts.policies(table),
+                lambda charts: charts.policies(averages),
             )
         )
     if assessed.differences:
-        paired = _differences(assessed.differences)
+        paired = table(
+            "differences", "Differences on the same requests", _DIFFERENCES, assessed.differences
+        )
         title = f"Rolled back more often than by {assessed.differences[0].against}"
         pictures.append(
             _picture(
@@ -233,181 +378,80 @@ def _compared(
     return Section(
         name="policies",
         title="Policies beside each other",
-        tables=(table,),
+        tables=(averages,),
         pictures=tuple(pictures),
     )
 
 
 def _picture(
-    table: Table, title: str, caption: str, draw: Callable[[Any], tuple[Panel, ...]]
+    drawn_from: Table, title: str, caption: str, draw: Callable[[Any], tuple[Panel, ...]]
 ) -> Picture:
     def drawn() -> tuple[Panel, ...]:
         from . import odds_charts
 
         return draw(odds_charts)
 
-    return Picture(name=table.name, title=title, caption=caption, tables=(table,), draw=drawn)
-
-
-def _odds(name: str, title: str, cells: Sequence[Characteristics], what: str) -> Table:
-    return Table(
-        name=name,
-        title=title,
-        columns=(
-            Column("condition", "condition"),
-            Column("policy", "policy"),
-            Column("replications", "rollouts", 9),
-            Column("percent", what),
-            Column("low", "from (%)"),
-            Column("high", "to (%)"),
-        ),
-        rows=tuple(
-            (each.condition, each.policy, each.replications, *_percents(each.rolled_back))
-            for each in cells
-        ),
+    return Picture(
+        name=drawn_from.name, title=title, caption=caption, tables=(drawn_from,), draw=drawn
     )
 
 
-def _ranges(
-    name: str, title: str, cells: Sequence[Characteristics], field: str, unit: str
-) -> Table:
+def _ranges(name: str, title: str, cells: Sequence[Characteristics], of: str, unit: str) -> Table:
     """Quantiles of those that have any."""
-    rows: list[tuple[Cell, ...]] = []
-    for each in cells:
-        quantiles: tuple[Quantile, ...] = getattr(each, field)
-        if quantiles:
-            rows.append((each.condition, each.policy, *(q.value for q in quantiles)))
     ends = f" {unit}" if unit else ""
-    return Table(
-        name=name,
-        title=title,
-        columns=(
-            Column("condition", "condition"),
-            Column("policy", "policy"),
-            *(Column(f"p{q}", f"{q} %{ends}", 5) for q in (50, 90, 99)),
+    fields: _Fields = (
+        *_names(),
+        *(
+            Field(f"p{q}", f"{q} %{ends}", partial(_quantile, of, place, "value"), 5)
+            for place, q in enumerate((50, 90, 99))
         ),
-        rows=tuple(rows),
     )
+    return table(name, title, fields, (each for each in cells if getattr(each, of)))
 
 
-def _long(name: str, title: str, cells: Sequence[Characteristics]) -> Table:
-    return Table(
-        name=name,
-        title=title,
-        columns=(
-            Column("condition", "condition"),
-            Column("policy", "policy"),
-            Column("replications", "rollouts", 9),
-            Column("rolled_back", "rolled back (%)"),
-            Column("promoted", "promoted (%)"),
-            Column("undecided", "neither (%)"),
-            Column("reasons", "reasons"),
-            Column("rollback_p50", "to rollback, median (s)", 5),
-            Column("promotion_p50", "to full rollout, median (s)", 6),
-        ),
-        rows=tuple(
-            (
-                each.condition,
-                each.policy,
-                each.replications,
-                100 * each.rolled_back.value,
-                100 * each.promoted.value,
-                100 * each.undecided.value,
-                ", ".join(f"{count} {reason}" for reason, count in each.reasons.items()),
-                _median(each.seconds_to_rollback),
-                _median(each.seconds_to_promotion),
-            )
-            for each in cells
-        ),
-        folded=len(cells) > 12,
-    )
+def _long(name: str, title: str, kind: Kind, cells: Sequence[Characteristics]) -> Table:
+    return table(name, title, _odds_fields(kind), cells, folded=len(cells) > OPEN)
 
 
-def _costs(cells: Sequence[Characteristics], confidence: float) -> Table:
-    columns = [Column("condition", "condition"), Column("policy", "policy")]
-    for field, words in (
-        ("bad_requests", "bad requests"),
-        ("users", "users reached"),
-        ("budget_burnt", "% of a month's error budget"),
-    ):
-        columns += [
-            Column(f"{field}_p50", f"{words}, median"),
-            Column(f"{field}_p50_low", f"from ({100 * confidence:g} %)"),
-            Column(f"{field}_p50_high", "to"),
-            Column(f"{field}_p90", f"{words}, 90 %"),
-            Column(f"{field}_p99", f"{words}, 99 %"),
+def _averages(
+    healthy: Sequence[Characteristics], bad: Sequence[Characteristics]
+) -> Sequence[Field[str]]:
+    """Of a policy, over the conditions."""
+
+    def shares(cells: Sequence[Characteristics], policy: str) -> list[float]:
+        return [100 * each.rolled_back.value for each in cells if each.policy == policy]
+
+    def medians(policy: str) -> list[float]:
+        return [
+            each.bad_requests[0].value
+            for each in bad
+            if each.policy == policy and each.bad_requests
         ]
-    return Table(
-        name="costs",
-        title="Bad requests, users and error budget",
-        columns=tuple(columns),
-        rows=tuple(
-            (
-                each.condition,
-                each.policy,
-                *_spread(each.bad_requests),
-                *_spread(each.users),
-                *_spread(each.budget_burnt),
-            )
-            for each in cells
+
+    return (
+        Field("policy", "policy", str),
+        Field("false_rollback", "false rollback (%)", lambda name: _mean(shares(healthy, name))),
+        Field("detection", "detection (%)", lambda name: _mean(shares(bad, name))),
+        Field(
+            "worst_false_rollback",
+            "false rollback, worst condition (%)",
+            lambda name: max(shares(healthy, name), default=None),
         ),
-        folded=True,
+        Field(
+            "worst_detection",
+            "detection, worst condition (%)",
+            lambda name: min(shares(bad, name), default=None),
+        ),
+        Field(
+            "bad_requests",
+            "bad requests, median, mean over conditions",
+            lambda name: _mean(medians(name)),
+        ),
     )
 
 
 def _last(each: Characteristics) -> float:
     return each.rolled_back_by[-1][1] if each.rolled_back_by else 0.0
-
-
-def _spread(quantiles: Sequence[Quantile]) -> tuple[Cell, ...]:
-    if not quantiles:
-        return (None,) * 5
-    median, ninety, most = quantiles
-    return (median.value, median.low, median.high, ninety.value, most.value)
-
-
-def _differences(differences: Sequence[Difference]) -> Table:
-    return Table(
-        name="differences",
-        title="Differences on the same requests",
-        columns=(
-            Column("condition", "condition"),
-            Column("policy", "policy"),
-            Column("against", "against"),
-            Column("replications", "pairs", 9),
-            Column("percent", "rolled back more often (percentage points)"),
-            Column("low", "from"),
-            Column("high", "to"),
-            Column("bad_requests", "more bad requests, on average"),
-        ),
-        rows=tuple(
-            (
-                each.condition,
-                each.policy,
-                each.against,
-                each.replications,
-                *_percents(each.rolled_back),
-                each.bad_requests.value if each.bad_requests else None,
-            )
-            for each in differences
-        ),
-    )
-
-
-def _averages(
-    name: str, healthy: Sequence[Characteristics], bad: Sequence[Characteristics]
-) -> tuple[Cell, ...]:
-    false = [100 * each.rolled_back.value for each in healthy if each.policy == name]
-    caught = [100 * each.rolled_back.value for each in bad if each.policy == name]
-    cost = [each.bad_requests[0].value for each in bad if each.policy == name and each.bad_requests]
-    return (
-        name,
-        _mean(false),
-        _mean(caught),
-        max(false, default=None),
-        min(caught, default=None),
-        _mean(cost),
-    )
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -418,8 +462,109 @@ def _median(quantiles: Sequence[Quantile]) -> float | None:
     return quantiles[0].value if quantiles else None
 
 
-def _percents(estimate: Estimate) -> tuple[float, float, float]:
-    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
+def _quantile(of: str, place: int, attribute: str, each: Characteristics) -> float | None:
+    quantiles: tuple[Quantile, ...] = getattr(each, of)
+    return getattr(quantiles[place], attribute) if quantiles else None
+
+
+def _three_of(
+    of: str, each: Characteristics, *, words: Callable[[float], str], intervals: bool
+) -> str:
+    return _three(getattr(each, of), words=words, intervals=intervals)
+
+
+def _three(quantiles: Sequence[Quantile], *, words: Callable[[float], str], intervals: bool) -> str:
+    """Median / 90 % / 99 %; once when they are the same."""
+
+    def one(each: Quantile) -> str:
+        low, value, high = words(each.low), words(each.value), words(each.high)
+        return f"{value} [{low}–{high}]" if intervals and low != high else value
+
+    said = [one(each) for each in quantiles]
+    return " / ".join(said if len(set(said)) > 1 else said[:1]) or "–"
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _signed(estimate: Estimate, unit: float) -> str:
+    value, low, high = (
+        f"{unit * number:+,.1f}" for number in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low} to {high}]"
+
+
+def _shaded(each: Characteristics) -> Text:
+    """How often it is rolled back, coloured by how wrong that is."""
+    share = each.rolled_back.value
+    wrong = share if each.kind == "healthy" else 1 - share
+    tone: Tone = "good" if wrong <= 0.01 else "wait" if wrong <= 0.1 else "bad"
+    return Text(interval(each.rolled_back), style=tone)
+
+
+def _often_first(each: Characteristics) -> str:
+    return reasons_in_words(
+        dict(sorted(each.reasons.items(), key=lambda item: (-item[1], item[0])))
+    )
+
+
+def _in_words(assessed: Assessment) -> list[str]:
+    """For each policy its worst false rollback and its worst miss; and what is not there yet."""
+    several = len(assessed.policies) > 1
+    lines = []
+    for policy in assessed.policies:
+        own = [each for each in assessed.characteristics if each.policy == policy.name]
+        prefix = f"{policy.name}: " if several else ""
+        lines += [f"{prefix}{line}" for line in _worst(own)]
+    if any(each.kind == "regression" and each.promoted.value for each in assessed.characteristics):
+        lines.append("What a release costs after it has been promoted is in none of the numbers.")
+    if not assessed.complete:
+        done = sum(
+            each.replications
+            for each in assessed.characteristics
+            if each.policy == assessed.policies[0].name
+        )
+        lines.append(f"Stopped after {done:,} of {assessed.planned:,} replications.")
+    return lines
+
+
+def _worst(cells: Sequence[Characteristics]) -> list[str]:
+    healthy = [each for each in cells if each.kind == "healthy"]
+    bad = [each for each in cells if each.kind == "regression"]
+    lines = []
+    if healthy:
+        worst = max(healthy, key=lambda each: each.rolled_back.value)
+        if worst.rolled_back.value:
+            lines.append(
+                f"A good release is rolled back most often in {worst.condition}: in "
+                f"{interval(worst.rolled_back)} of {worst.replications:,} rollouts."
+            )
+        else:
+            lines.append(f"No good release was rolled back: {_none(healthy)}.")
+    if bad:
+        worst = min(bad, key=lambda each: each.rolled_back.value)
+        if worst.rolled_back.value < 1:
+            lines.append(
+                f"A bad release is caught least often in {worst.condition}: it is rolled back in "
+                f"{interval(worst.rolled_back)} of {worst.replications:,} rollouts and gets to all "
+                f"users in {interval(worst.promoted)}."
+            )
+        else:
+            lines.append(
+                "Every bad release was rolled back: in "
+                f"{percent(min(each.rolled_back.low for each in bad))} of the rollouts at least."
+            )
+    return lines
+
+
+def _none(healthy: Sequence[Characteristics]) -> str:
+    bound = max(each.rolled_back.high for each in healthy)
+    return f"it happens in {percent(bound)} of the rollouts at most"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -1,48 +1,98 @@
-"""What `canario calibrate` has to say, as a report with Q-Q plots."""
+"""What `canario calibrate` has to say, as a report with Q-Q plots and in a terminal."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 
-from msgspec import to_builtins
+from rich.console import RenderableType
+from rich.text import Text
 
 from canario.control.words import seconds_in_words
+from canario.printable import printable
+from canario_sim.fitting.arrivals import ArrivalFit
 from canario_sim.fitting.calibration import Calibration, Fitted
 from canario_sim.fitting.in_words import latency_in_words, traffic_in_words
-from canario_sim.reports.json_text import finite
-from canario_sim.reports.report import Column, Fact, Panel, Picture, Report, Section, Table
+from canario_sim.fitting.latency import LatencyFit
 
-__all__ = ["calibrating", "json_text"]
+from .columns import Field, brief, table
+from .json_text import json_text
+from .report import Fact, Panel, Picture, Report, Section
+from .terminal import grid, named
+
+__all__ = ["calibrating", "told"]
 
 # Beyond so many routes nobody looks at another plot.
 _PLOTS = 8
 
+# Kind, measured and fitted (ms).
+_Q_Q: Sequence[Field[tuple[str, float, float]]] = (
+    Field("kind", "latency", lambda point: point[0]),
+    Field("measured", "measured (ms)", lambda point: point[1]),
+    Field("fitted", "fitted (ms)", lambda point: point[2]),
+)
 
-def json_text(made: Calibration) -> str:
-    """The whole for a program; it ends in a line feed."""
-    return json.dumps(finite(to_builtins(made)), indent=2, ensure_ascii=False) + "\n"
+
+def _arrival_fields(chosen: str) -> Sequence[Field[ArrivalFit]]:
+    return (
+        Field("kind", "traffic", lambda fit: fit.kind),
+        brief("traffic", lambda fit: _kind(fit.kind, chosen), left=True),
+        Field("log_likelihood", "log-likelihood", lambda fit: fit.log_likelihood, 7),
+        Field("aic", "AIC", lambda fit: fit.aic, 7),
+        brief("AIC", lambda fit: f"{fit.aic:,.1f}"),
+        Field("dispersion", "dispersion", lambda fit: fit.dispersion),
+        brief("dispersion", lambda fit: f"{fit.dispersion:.3g}"),
+        Field("words", "fitted", lambda fit: traffic_in_words(fit.traffic), brief=""),
+    )
+
+
+def _latency_fields(fitted: Fitted) -> Sequence[Field[LatencyFit]]:
+    return (
+        Field("kind", "latency", lambda fit: fit.kind),
+        brief(f"latency, {fitted.name}", lambda fit: _kind(fit.kind, fitted.chosen), left=True),
+        Field("log_likelihood", "log-likelihood", lambda fit: fit.log_likelihood, 7),
+        Field("aic", "AIC", lambda fit: fit.aic if isfinite(fit.aic) else None, 7),
+        brief("AIC", lambda fit: f"{fit.aic:,.1f}" if isfinite(fit.aic) else ""),
+        Field("held_out", "held out, each", lambda fit: fit.held_out),
+        brief("held out, each", lambda fit: "" if fit.held_out is None else f"{fit.held_out:.4f}"),
+        Field("ks", "KS distance", lambda fit: fit.ks),
+        brief("KS", lambda fit: f"{fit.ks:.4f}"),
+        Field("words", "fitted", lambda fit: latency_in_words(fit.latency), brief=""),
+    )
+
+
+def _kind(kind: str, chosen: str) -> Text:
+    return Text(kind, style="bold green" if kind == chosen else "")
+
+
+def told(made: Calibration) -> Iterator[RenderableType]:
+    """A calibration in a terminal: what was fitted, beside what else was tried."""
+    span = seconds_in_words(round(made.seconds))
+    yield named(made.source, f": {made.requests:,} requests in {span}")
+    for note in made.notes:
+        yield Text(printable(note), style="wait")
+    yield Text()
+    yield grid(_arrival_fields(made.chosen_arrivals), made.arrivals)
+    for fitted in (*made.arms, *made.routes):
+        errors = fitted.errors
+        yield Text()
+        yield grid(_latency_fields(fitted), fitted.fits)
+        yield Text(
+            f"errors: {errors.errors:,} of {errors.requests:,}, {errors.percent:.3g} % "
+            f"({errors.low:.3g} to {errors.high:.3g} %)"
+        )
+    if made.users:
+        yield Text()
+        skew = f"Zipf's exponent {made.skew:g}" if made.skew else "all alike"
+        yield Text(f"users: {made.users:,}, {skew}")
 
 
 def calibrating(made: Calibration) -> Report:
     """The report of a calibration."""
     best = next(fit for fit in made.arrivals if fit.kind == made.chosen_arrivals)
-    arrivals = Table(
-        name="traffic",
-        title="Kinds of traffic",
-        columns=(
-            Column("kind", "traffic"),
-            Column("log_likelihood", "log-likelihood", 7),
-            Column("aic", "AIC", 7),
-            Column("dispersion", "dispersion"),
-            Column("words", "fitted"),
-        ),
-        rows=tuple(
-            (fit.kind, fit.log_likelihood, fit.aic, fit.dispersion, traffic_in_words(fit.traffic))
-            for fit in made.arrivals
-        ),
+    arrivals = table(
+        "traffic", "Kinds of traffic", _arrival_fields(made.chosen_arrivals), made.arrivals
     )
     fitted = [*made.arms, *made.routes]
     return Report(
@@ -88,28 +138,11 @@ def _facts(made: Calibration) -> Iterator[Fact]:
 
 def _section(fitted: Fitted, *, plot: bool) -> Section:
     slug = re.sub(r"[^a-z0-9]+", "-", fitted.name.lower()).strip("-") or "route"
-    table = Table(
-        name=f"latency-{slug}",
-        title=f"Distributions of the latency: {fitted.name}",
-        columns=(
-            Column("kind", "latency"),
-            Column("log_likelihood", "log-likelihood", 7),
-            Column("aic", "AIC", 7),
-            Column("held_out", "held out, each"),
-            Column("ks", "KS distance"),
-            Column("words", "fitted"),
-        ),
-        rows=tuple(
-            (
-                fit.kind,
-                fit.log_likelihood,
-                fit.aic if isfinite(fit.aic) else None,
-                fit.held_out,
-                fit.ks,
-                latency_in_words(fit.latency),
-            )
-            for fit in fitted.fits
-        ),
+    latencies = table(
+        f"latency-{slug}",
+        f"Distributions of the latency: {fitted.name}",
+        _latency_fields(fitted),
+        fitted.fits,
     )
     errors = fitted.errors
     return Section(
@@ -120,22 +153,17 @@ def _section(fitted: Fitted, *, plot: bool) -> Section:
             f"failed: {errors.percent:.3g} %, with 95 % confidence {errors.low:.3g} to "
             f"{errors.high:.3g} %.",
         ),
-        tables=(table,),
+        tables=(latencies,),
         pictures=(_q_q(fitted, slug),) if plot else (),
     )
 
 
 def _q_q(fitted: Fitted, slug: str) -> Picture:
-    title = "Q-Q plot"
-    table = Table(
-        name=f"q-q-{slug}",
-        title=f"Q-Q plot of the latency: {fitted.name}",
-        columns=(
-            Column("kind", "latency"),
-            Column("measured", "measured (ms)"),
-            Column("fitted", "fitted (ms)"),
-        ),
-        rows=tuple(
+    points = table(
+        f"q-q-{slug}",
+        f"Q-Q plot of the latency: {fitted.name}",
+        _Q_Q,
+        (
             (fit.kind, measured, quantile)
             for fit in sorted(fitted.fits, key=lambda fit: fit.kind != fitted.chosen)
             if fit.kind == fitted.chosen or isfinite(fit.aic)
@@ -143,17 +171,17 @@ def _q_q(fitted: Fitted, slug: str) -> Picture:
         ),
         folded=True,
     )
+
+    def draw() -> tuple[Panel, ...]:
+        from .q_q_charts import q_q
+
+        return q_q(points, points.title, fitted.chosen)
+
     return Picture(
         name=f"q-q-{slug}",
-        title=title,
+        title="Q-Q plot",
         caption=f"A point is a quantile, measured and fitted. Where the distribution fits, points "
         f"lie on the line. Chosen: {fitted.chosen}.",
-        tables=(table,),
-        draw=lambda: _draw(table, table.title, fitted.chosen),
+        tables=(points,),
+        draw=draw,
     )
-
-
-def _draw(table: Table, title: str, chosen: str) -> tuple[Panel, ...]:
-    from .q_q_charts import q_q
-
-    return q_q(table, title, chosen)

@@ -6,12 +6,14 @@ Altair builds and checks them; colours stay names until a format knows light fro
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from math import ceil, log10
-from typing import Any
+from typing import Any, TypeVar
 
 import altair as alt
 
-from .palette import var
+from .palette import SERIES, var
 
 __all__ = [
     "CONFIG",
@@ -19,11 +21,14 @@ __all__ = [
     "INK",
     "RIGHT",
     "Clock",
+    "by_name",
+    "facts",
     "fixed",
     "inline",
     "named",
     "names",
     "responsive",
+    "series",
     "specification",
     "top",
     "x_at",
@@ -126,6 +131,32 @@ def named(table: str) -> alt.Chart:
 def inline(rows: list[dict[str, Any]]) -> alt.Chart:
     """A chart of a few rows of its own: labels, limits."""
     return alt.Chart(alt.InlineData(values=rows))
+
+
+_Channel = TypeVar("_Channel", alt.Color, alt.Shape, alt.StrokeDash)
+
+
+def by_name(
+    channel: type[_Channel], field: str, known: Mapping[str, Any], **settings: Any
+) -> _Channel:
+    """A channel that gives each name in a field what is `known` of it: a colour, a shape."""
+    scale = alt.Scale(domain=list(known), range=list(known.values()))
+    return channel(f"{field}:N", scale=scale, title=None, **settings)
+
+
+def series(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of those that have none of their own; after the last the first again."""
+    return dict(zip(names, cycle(map(var, SERIES)), strict=False))
+
+
+def facts(*fields: str | tuple[str, ...]) -> list[alt.Tooltip]:
+    """The table of facts about what is pointed at: fields, with their titles, and their formats."""
+    made = []
+    for field in fields:
+        name, *words = (field,) if isinstance(field, str) else field
+        told: dict[str, Any] = dict(zip(("title", "format"), words, strict=False))
+        made.append(alt.Tooltip(name, **told))
+    return made
 
 
 def top(*values: float) -> float:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import altair as alt
 
-from .charts import inline, named, names, responsive, specification, top
+from .charts import by_name, facts, inline, named, names, responsive, series, specification, top
 from .palette import SERIES, var
 from .report import Panel, Table
 
 __all__ = ["curves", "differences", "odds", "policies", "ranges"]
 
+_DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 3])
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 
 
@@ -22,12 +24,12 @@ def odds(
     """A dot and its interval for each condition and policy, in percent; `row` names the rows."""
     rows = named(table.name)
     x = alt.X("low:Q", title=axis, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(grid=True))
-    tooltip = [
-        *(alt.Tooltip(f"{name}:N") for name in dict.fromkeys((row, "policy"))),
-        alt.Tooltip("percent:Q", title="rolled back (%)", format=".4~g"),
-        alt.Tooltip("low:Q", title="from (%)", format=".4~g"),
-        alt.Tooltip("high:Q", title="to (%)", format=".4~g"),
-    ]
+    tooltip = facts(
+        *(f"{name}:N" for name in dict.fromkeys((row, "policy"))),
+        ("percent:Q", "rolled back (%)", ".4~g"),
+        ("low:Q", "from (%)", ".4~g"),
+        ("high:Q", "to (%)", ".4~g"),
+    )
     place = _Rows(table, policies, row=row)
     chart = alt.layer(
         rows.mark_rule(strokeWidth=2.5, opacity=0.55).encode(
@@ -57,11 +59,11 @@ def ranges(
     most = max((row[-1] for row in table.rows if isinstance(row[-1], int | float)), default=1)
     ticks = [0, *(10**power for power in range(8) if 10**power <= 1.5 * most)]
     x = alt.X("p50:Q", title=axis, scale=scale, axis=alt.Axis(values=ticks, format="~s", grid=True))
-    tooltip = [
-        alt.Tooltip("condition:N"),
-        alt.Tooltip("policy:N"),
-        *(alt.Tooltip(f"p{q}:Q", title=f"{q} % up to", format=",.4~g") for q in (50, 90, 99)),
-    ]
+    tooltip = facts(
+        "condition:N",
+        "policy:N",
+        *((f"p{q}:Q", f"{q} % up to", ",.4~g") for q in (50, 90, 99)),
+    )
     place = _Rows(table, policies)
     plain = place.channels(shape=False)
     chart = alt.layer(
@@ -97,7 +99,7 @@ def curves(table: Table, conditions: Sequence[str], policies: Sequence[str]) -> 
 
 
 def _curve(
-    table: Table, condition: str | None, field: str, series: list[str], *, height: int
+    table: Table, condition: str | None, field: str, lines: list[str], *, height: int
 ) -> Panel:
     rows = named(table.name)
     if condition is not None:
@@ -114,18 +116,18 @@ def _curve(
                 scale=alt.Scale(domain=[0, max(longest, 1.0) / 60], nice=False),
             ),
             y=alt.Y("percent:Q", title="rolled back (%)", scale=alt.Scale(domain=[0, 100])),
-            color=_colour(field, series),
-            strokeDash=alt.StrokeDash(
-                f"{field}:N",
-                scale=alt.Scale(domain=series, range=_dashes(len(series))),
-                title=None,
-                legend=_legend(series),
+            color=_colour(field, lines),
+            strokeDash=by_name(
+                alt.StrokeDash,
+                field,
+                dict(zip(lines, cycle(_DASHES), strict=False)),
+                legend=_legend(lines),
             ),
-            tooltip=[
-                alt.Tooltip(f"{field}:N"),
-                alt.Tooltip("seconds:Q", title="by (s)", format=",.4~g"),
-                alt.Tooltip("percent:Q", title="rolled back (%)", format=".3~g"),
-            ],
+            tooltip=facts(
+                f"{field}:N",
+                ("seconds:Q", "by (s)", ",.4~g"),
+                ("percent:Q", "rolled back (%)", ".3~g"),
+            ),
         )
     )
     place = 1 if condition else 0
@@ -135,9 +137,9 @@ def _curve(
             for row in table.rows
             if row[place] == name and condition in (None, row[0])
         )
-        for name in series
+        for name in lines
     ]
-    said = "; ".join(f"{name} {end:.3g} %" for name, end in zip(series, ends, strict=True))
+    said = "; ".join(f"{name} {end:.3g} %" for name, end in zip(lines, ends, strict=True))
     where = f" under {condition}" if condition else ""
     return Panel(
         title=condition or "All",
@@ -163,11 +165,11 @@ def policies(table: Table) -> tuple[Panel]:
             (alt.Y, "detection", "bad", most[1]),
         )
     )
-    tooltip = [
-        alt.Tooltip("policy:N"),
-        alt.Tooltip("false_rollback:Q", title="false rollback (%)", format=".3~g"),
-        alt.Tooltip("detection:Q", title="detection (%)", format=".3~g"),
-    ]
+    tooltip = facts(
+        "policy:N",
+        ("false_rollback:Q", "false rollback (%)", ".3~g"),
+        ("detection:Q", "detection (%)", ".3~g"),
+    )
     chart = rows.mark_point(filled=True, size=130, opacity=0.9).encode(
         x, y=y, color=_colour("policy", domain), shape=_shape("policy", domain), tooltip=tooltip
     )
@@ -191,13 +193,13 @@ def differences(table: Table, policies: Sequence[str], title: str) -> tuple[Pane
     place = _Rows(table, policies, without_first=True)
     scale = alt.Scale(domain=[-100, 100])
     grid = alt.Axis(grid=True)
-    tooltip = [
-        alt.Tooltip("condition:N"),
-        alt.Tooltip("policy:N"),
-        alt.Tooltip("percent:Q", title="difference", format="+.4~g"),
-        alt.Tooltip("low:Q", title="from", format="+.4~g"),
-        alt.Tooltip("high:Q", title="to", format="+.4~g"),
-    ]
+    tooltip = facts(
+        "condition:N",
+        "policy:N",
+        ("percent:Q", "difference", "+.4~g"),
+        ("low:Q", "from", "+.4~g"),
+        ("high:Q", "to", "+.4~g"),
+    )
     chart = alt.layer(
         inline([{"zero": 0}])
         .mark_rule(color=var("axis"), strokeDash=[4, 3])
@@ -264,28 +266,20 @@ class _Rows:
         return made
 
 
-def _colour(field: str, series: list[str], *, legend: bool = True) -> alt.Color:
-    colours = [var(SERIES[number % len(SERIES)]) for number in range(len(series))]
-    colour = alt.Color(f"{field}:N", scale=alt.Scale(domain=series, range=colours), title=None)
-    return colour.legend(_legend(series) if legend else None)
+def _colour(field: str, names: list[str], *, legend: bool = True) -> alt.Color:
+    return by_name(alt.Color, field, series(names), legend=_legend(names) if legend else None)
 
 
-def _shape(field: str, series: list[str]) -> alt.Shape:
-    shapes = [_SHAPES[number % len(_SHAPES)] for number in range(len(series))]
-    scale = alt.Scale(domain=series, range=shapes)
-    return alt.Shape(f"{field}:N", scale=scale, title=None, legend=_legend(series))
+def _shape(field: str, names: list[str]) -> alt.Shape:
+    shapes = dict(zip(names, cycle(_SHAPES), strict=False))
+    return by_name(alt.Shape, field, shapes, legend=_legend(names))
 
 
-def _legend(series: list[str]) -> alt.Legend:
+def _legend(names: list[str]) -> alt.Legend:
     """In so many columns as have room for the names."""
-    longest = max(map(len, series), default=0)
+    longest = max(map(len, names), default=0)
     columns = responsive(2, 5) if longest <= 12 else responsive(1, 3)
     return alt.Legend(columns=alt.ExprRef(columns["expr"]))
-
-
-def _dashes(number: int) -> list[list[int]]:
-    kinds = [[1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 3]]
-    return [kinds[place % len(kinds)] for place in range(number)]
 
 
 def _by(policy: object, policies: Sequence[str]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import altair as alt
 
-from canario_sim.reports.charts import inline, named, specification
-from canario_sim.reports.palette import SERIES, var
-from canario_sim.reports.report import Panel, Table
+from .charts import by_name, facts, inline, named, series, specification
+from .palette import var
+from .report import Panel, Table
 
 __all__ = ["q_q"]
 
@@ -25,7 +25,6 @@ def q_q(table: Table, title: str, chosen: str) -> tuple[Panel, ...]:
     low, high = min(ends) / 1.1, max(ends) * 1.1
     scale = alt.Scale(type="log", domain=[low, high], nice=False, clamp=True)
     kinds = list(dict.fromkeys(str(row[0]) for row in table.rows))
-    colours = [var(SERIES[number % len(SERIES)]) for number in range(len(kinds))]
     axis = alt.Axis(format="~s", grid=True)
     x = alt.X("measured:Q", title="measured (ms)", scale=scale, axis=axis)
     y = alt.Y("fitted:Q", title="fitted (ms)", scale=scale, axis=axis)
@@ -37,26 +36,18 @@ def q_q(table: Table, title: str, chosen: str) -> tuple[Panel, ...]:
         .encode(
             x,
             y,
-            color=alt.Color(
-                "kind:N",
-                title=None,
-                scale=alt.Scale(domain=kinds, range=colours),
-            ),
-            shape=alt.Shape(
-                "kind:N",
-                title=None,
-                scale=alt.Scale(domain=kinds, range=list(_SHAPES)[: len(kinds)]),
-            ),
+            color=by_name(alt.Color, "kind", series(kinds)),
+            shape=by_name(alt.Shape, "kind", dict(zip(kinds, _SHAPES, strict=False))),
             opacity=alt.condition(
                 alt.datum.kind == chosen,
                 alt.value(1.0),
                 alt.value(0.35),
             ),
-            tooltip=[
-                alt.Tooltip("kind:N", title="latency"),
-                alt.Tooltip("measured:Q", title="measured (ms)", format=".4~g"),
-                alt.Tooltip("fitted:Q", title="fitted (ms)", format=".4~g"),
-            ],
+            tooltip=facts(
+                ("kind:N", "latency"),
+                ("measured:Q", "measured (ms)", ".4~g"),
+                ("fitted:Q", "fitted (ms)", ".4~g"),
+            ),
         ),
     )
     worst = max(own, key=lambda pair: max(pair) / min(pair), default=None)

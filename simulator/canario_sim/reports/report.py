@@ -105,11 +105,12 @@ class Fact(Struct, frozen=True, kw_only=True):
 
 
 class Moment(Struct, frozen=True, kw_only=True):
-    """A line of a timeline, `at` seconds from the start."""
+    """A line of a timeline, `at` seconds from the start; `weight` tells the important ones."""
 
     at: float
     text: str
     tone: Tone = "plain"
+    weight: Literal["", "bold", "dim"] = ""
 
 
 class Section(Struct, frozen=True, kw_only=True):

@@ -8,18 +8,20 @@ from typing import Any
 
 import altair as alt
 
-from canario.control.events import StageEntered, Started
+from canario.control.events import StageEntered
 from canario.control.words import seconds_in_words
 from canario.plan import Sequential
 from canario_sim.world.rehearsal import Run
 
-from .charts import Clock, inline, named, specification, top, x_at, y_at
+from .charts import Clock, by_name, facts, inline, named, specification, top, x_at, y_at
+from .outcomes import VERDICTS, outcome_tone, plain_outcome
 from .palette import var
 from .report import Panel, Table
+from .timeline import deployment_of
 
 __all__ = ["RolloutCharts"]
 
-_VERDICTS = ["healthy", "insufficient", "unhealthy"]
+_ARMS = {arm: var(arm) for arm in ("canary", "baseline")}
 _SLOW_LIMIT = 5.0  # percent of the requests: the p95 rule
 _FAULT_WORDS: dict[str, Any] = {
     "baseline": "bottom",
@@ -33,12 +35,10 @@ class RolloutCharts:
     """The charts of one rollout, which share their time axis, from the tables of `rollout`."""
 
     def __init__(self, run: Run, tables: Sequence[Table]) -> None:
-        started = run.events[0]
-        assert isinstance(started, Started)
         self._run = run
-        self._deployment = started.deployment
+        self._deployment = deployment_of(run.events)
         self._clock = Clock(run.ended_at)
-        judge = started.deployment.judge
+        judge = self._deployment.judge
         self._sequential = judge if isinstance(judge, Sequential) else None
         self._spans, self._checks, *rest = tables
         self._faults = rest[0] if rest else None
@@ -56,22 +56,20 @@ class RolloutCharts:
         spans = named(self._spans.name).transform_calculate(
             t=clock.of("start"), until=clock.of("end")
         )
-        colours = alt.Scale(
-            domain=_VERDICTS, range=[var(f"fill-{tone}") for tone in ("good", "wait", "bad")]
-        )
+        colours = {str(kind): var(f"fill-{tone}") for kind, tone in VERDICTS.items()}
         y = alt.Y("share:Q", title="share (% of keys)", scale=alt.Scale(domain=[0, 100]))
         area = spans.mark_rect().encode(
             clock.axis("t", title=False),
             x2=alt.X2("until"),
             y=y,
             y2=alt.Y2Datum(0),
-            color=alt.Color("verdict:N", scale=colours, title=None),
-            tooltip=[
-                alt.Tooltip("share:Q", title="share (%)"),
-                alt.Tooltip("verdict:N"),
-                alt.Tooltip("start:Q", title="from (s)"),
-                alt.Tooltip("end:Q", title="to (s)"),
-            ],
+            color=by_name(alt.Color, "verdict", colours),
+            tooltip=facts(
+                ("share:Q", "share (%)"),
+                "verdict:N",
+                ("start:Q", "from (s)"),
+                ("end:Q", "to (s)"),
+            ),
         )
         line = spans.mark_rule(strokeWidth=2).encode(
             clock.axis("t", title=False), x2=alt.X2("until"), y=y, color=alt.ColorValue(var("ink"))
@@ -113,7 +111,6 @@ class RolloutCharts:
         checks = named(self._checks.name).transform_calculate(t=clock.of("at"))
         kinds = {"overdue": "overdue", "abandoned": "given up in the window"}
         fields: list[Any] = [f"{arm}_{kind}" for arm in ("baseline", "canary") for kind in kinds]
-        colours = alt.Scale(domain=["canary", "baseline"], range=[var("canary"), var("baseline")])
         dashes = alt.Scale(domain=list(kinds.values()), range=[[1, 0], [3, 3]])
         said = {kind: self._peak(kind) for kind in kinds}
         lines = (
@@ -127,18 +124,18 @@ class RolloutCharts:
             .encode(
                 clock.axis("t"),
                 y=alt.Y("number:Q", title="requests"),
-                color=alt.Color("arm:N", scale=colours, title=None),
+                color=by_name(alt.Color, "arm", _ARMS),
                 strokeDash=alt.StrokeDash("kind:N", scale=dashes, legend=None),
             )
         )
         hover = checks.mark_rule(strokeWidth=7, opacity=0).encode(
             clock.axis("t"),
-            tooltip=[
-                alt.Tooltip("at:Q", title="at (s)", format=",.6~g"),
-                *(alt.Tooltip(f"{name}:Q", title=name.replace("_", " ")) for name in fields),
-                alt.Tooltip("canary_in_flight:Q", title="canary in flight"),
-                alt.Tooltip("baseline_in_flight:Q", title="baseline in flight"),
-            ],
+            tooltip=facts(
+                ("at:Q", "at (s)", ",.6~g"),
+                *((f"{name}:Q", name.replace("_", " ")) for name in fields),
+                ("canary_in_flight:Q", "canary in flight"),
+                ("baseline_in_flight:Q", "baseline in flight"),
+            ),
         )
         layers = [*self._shades(words=False, last=True), lines, hover]
         return Panel(
@@ -169,7 +166,6 @@ class RolloutCharts:
         highest = min(top(1.15 * limit, *peaks), 100.0)
         checks = named(self._checks.name).transform_calculate(t=clock.of("at"))
         x = clock.axis("t", title=last)
-        scale = alt.Scale(domain=["canary", "baseline"], range=[var("canary"), var("baseline")])
         lines = (
             checks.transform_fold(
                 [f"baseline_{field}", f"canary_{field}"], as_=["series", "percent"]
@@ -179,7 +175,7 @@ class RolloutCharts:
             .encode(
                 x,
                 y=alt.Y("percent:Q", title=axis, scale=alt.Scale(domain=[0, highest])),
-                color=alt.Color("arm:N", scale=scale, title=None),
+                color=by_name(alt.Color, "arm", _ARMS),
             )
         )
         bound = inline([{"limit": limit}])
@@ -198,14 +194,11 @@ class RolloutCharts:
         names = [f"{arm}_{field}" for arm in ("canary", "baseline")]
         hover = checks.mark_rule(strokeWidth=7, opacity=0).encode(
             x,
-            tooltip=[
-                alt.Tooltip("at:Q", title="at (s)", format=",.6~g"),
-                *(
-                    alt.Tooltip(f"{name}:Q", title=name.replace("_", " ") + " (%)", format=".3~g")
-                    for name in names
-                ),
-                alt.Tooltip("verdict:N"),
-            ],
+            tooltip=facts(
+                ("at:Q", "at (s)", ",.6~g"),
+                *((f"{name}:Q", name.replace("_", " ") + " (%)", ".3~g") for name in names),
+                "verdict:N",
+            ),
         )
         said = (
             f"{title} of {self._run.scenario}. Highest: canary {peaks[1]:.3g} %, baseline "
@@ -226,7 +219,7 @@ class RolloutCharts:
         shades = [
             faults.mark_rect(
                 color=var("fault"), fillOpacity=0.16, stroke=var("fault"), strokeOpacity=0.5
-            ).encode(x, x2=alt.X2("until"), tooltip=[alt.Tooltip("what:N"), alt.Tooltip("arm:N")])
+            ).encode(x, x2=alt.X2("until"), tooltip=facts("what:N", "arm:N"))
         ]
         if words and len(self._faults.rows) <= 2:
             half = clock.at(clock.seconds) / 2
@@ -269,14 +262,12 @@ class RolloutCharts:
     def _end(self) -> list[alt.Chart]:
         """How it ended, where it ended."""
         run = self._run
-        words = run.outcome.replace("_", " ") + (f": {run.reason}" if run.reason else "")
-        tone = {"completed": "good", "rolled_back": "bad", "aborted": "bad"}.get(
-            run.outcome, "wait"
-        )
+        words = plain_outcome(run.outcome) + (f": {run.reason}" if run.reason else "")
+        colour = var(outcome_tone(run.outcome))
         at = inline([{"t": self._clock.at(max(run.ended_at, 1.0))}])
         x = self._clock.axis("t", title=False)
         return [
-            at.mark_rule(strokeWidth=3, color=var(tone)).encode(x),
+            at.mark_rule(strokeWidth=3, color=colour).encode(x),
             at.mark_text(
                 text=words,
                 align="right",
@@ -284,6 +275,6 @@ class RolloutCharts:
                 dx=-7,
                 dy=6,
                 fontWeight="bold",
-                color=var(tone),
+                color=colour,
             ).encode(x, y=y_at(0 if run.outcome != "completed" else 100)),
         ]

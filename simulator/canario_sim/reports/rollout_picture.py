@@ -5,19 +5,54 @@ Its tables are made here, its charts in `rollout_charts`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from operator import attrgetter
 
 from canario.control.events import StageEntered
-from canario.control.rollout import ArmSnapshot, MetricsSnapshot
+from canario.control.rollout import MetricsSnapshot
 from canario_sim.world.rehearsal import Run
 
+from .columns import Field, table
 from .report import Cell, Column, Panel, Picture, Table
 
 __all__ = ["Span", "rollout"]
 
 # Start, end (s), arm, what happened to it.
 Span = tuple[float, float, str, str]
+
+
+def _arm_fields(arm: str) -> tuple[Field[MetricsSnapshot], ...]:
+    return (
+        Field(
+            f"{arm}_requests",
+            f"requests of the {arm}'s window",
+            attrgetter(f"{arm}.counts.requests"),
+            9,
+        ),
+        Field(f"{arm}_error_rate", f"error rate of the {arm} (%)", attrgetter(f"{arm}.error_rate")),
+        Field(
+            f"{arm}_slow_share", f"slow requests of the {arm} (%)", attrgetter(f"{arm}.slow_rate")
+        ),
+        Field(f"{arm}_in_flight", f"in flight on the {arm}", attrgetter(f"{arm}.in_flight"), 9),
+        Field(f"{arm}_overdue", f"overdue on the {arm}", attrgetter(f"{arm}.overdue"), 9),
+        Field(
+            f"{arm}_abandoned",
+            f"never answered in the {arm}'s window",
+            attrgetter(f"{arm}.counts.abandoned"),
+            9,
+        ),
+    )
+
+
+_CHECKS: Sequence[Field[MetricsSnapshot]] = (
+    Field("at", "at (s)", lambda seen: seen.at, 6),
+    Field("stage", "stage", lambda seen: seen.stage),
+    Field("share", "share (%)", lambda seen: seen.share),
+    Field("verdict", "verdict", lambda seen: str(seen.verdict)),
+    *_arm_fields("canary"),
+    *_arm_fields("baseline"),
+)
 
 
 def rollout(run: Run, faults: Sequence[Span] = (), *, prefix: str = "", most: int = 400) -> Picture:
@@ -84,47 +119,13 @@ def _spans(run: Run, end: float, prefix: str) -> Table:
 
 
 def _checks(run: Run, most: int, prefix: str) -> Table:
-    columns = [
-        Column("at", "at (s)", 6),
-        Column("stage", "stage"),
-        Column("share", "share (%)"),
-        Column("verdict", "verdict"),
-    ]
-    for arm in ("canary", "baseline"):
-        columns += [
-            Column(f"{arm}_requests", f"requests of the {arm}'s window", 9),
-            Column(f"{arm}_error_rate", f"error rate of the {arm} (%)"),
-            Column(f"{arm}_slow_share", f"slow requests of the {arm} (%)"),
-            Column(f"{arm}_in_flight", f"in flight on the {arm}", 9),
-            Column(f"{arm}_overdue", f"overdue on the {arm}", 9),
-            Column(f"{arm}_abandoned", f"never answered in the {arm}'s window", 9),
-        ]
-    return Table(
-        name=f"{prefix}checks",
-        title="What each check saw",
-        columns=tuple(columns),
-        rows=tuple(
-            (
-                snapshot.at,
-                snapshot.stage,
-                snapshot.share,
-                str(snapshot.verdict),
-                *_arm(snapshot.canary),
-                *_arm(snapshot.baseline),
-            )
-            for snapshot in run.history
-        ),
+    return table(
+        f"{prefix}checks",
+        "What each check saw",
+        _CHECKS,
+        run.history,
         shown=_shown(run.history, most),
     )
-
-
-def _arm(arm: ArmSnapshot) -> Iterable[Cell]:
-    yield arm.counts.requests
-    yield arm.error_rate
-    yield arm.slow_rate
-    yield arm.in_flight
-    yield arm.overdue
-    yield arm.counts.abandoned
 
 
 def _shown(history: Sequence[MetricsSnapshot], most: int) -> tuple[int, ...] | None:

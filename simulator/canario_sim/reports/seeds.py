@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from canario_sim.lab.over_seeds import CONFIDENCE, Share, shares_document
-from canario_sim.scenario.expect import under
+from canario_sim.lab.over_seeds import CONFIDENCE, Miss, Share, shares_document
+from canario_sim.scenario.expect import Expectation, under
 from canario_sim.scenario.scenario import Scenario
 
-from .report import Case, Cell, Column, Fact, Report, Section, Suite, Table
+from .columns import Field, table
+from .report import Case, Cell, Fact, Report, Section, Suite, Table
 
 __all__ = ["sharing"]
+
+_PERCENT = f"{100 * CONFIDENCE:g} %"
+
+_SHARES: Sequence[Field[Share]] = (
+    Field("scenario", "scenario", lambda share: share.scenario),
+    Field("first_seed", "from seed", lambda share: share.first_seed, 12),
+    Field("seeds", "seeds", lambda share: 0 if share.chance is None else share.seeds, 12),
+    Field("as_expected", "as expected", lambda share: _stated(share, share.as_expected), 12),
+    Field("low", f"share, {_PERCENT} from", lambda share: _stated(share, share.low)),
+    Field("high", f"share, {_PERCENT} to", lambda share: _stated(share, share.high)),
+    Field("chance", "stated", lambda share: share.chance),
+    Field("ok", "as it says", lambda share: _stated(share, share.ok)),
+)
+_MISSED: Sequence[Field[tuple[Share, Miss, Expectation]]] = (
+    Field("scenario", "scenario", lambda each: each[0].scenario),
+    Field("seed", "seed", lambda each: each[1].seed, 12),
+    Field("name", "what", lambda each: each[2].name),
+    Field("expected", "expected", lambda each: each[2].expected, 12),
+    Field("actual", "actual", lambda each: each[2].actual, 12),
+)
 
 
 def sharing(scenarios: Sequence[Scenario], shares: Sequence[Share]) -> Report:
@@ -37,7 +58,16 @@ def sharing(scenarios: Sequence[Scenario], shares: Sequence[Share]) -> Report:
                 tone="bad" if failed else "good" if stated else "plain",
             ),
         ),
-        tables=(_table(shares), *_missed(shares)),
+        tables=(
+            table(
+                "shares",
+                "Under how many seeds each is as expected",
+                _SHARES,
+                shares,
+                tone=lambda share: "plain" if share.ok else "bad",
+            ),
+            *_missed(shares),
+        ),
         sections=tuple(_sections(failed)),
         suites=tuple(map(_suite, scenarios, shares)),
         document=shares_document(shares),
@@ -53,63 +83,19 @@ def _summary(stated: Sequence[Share], failed: Sequence[Share]) -> Iterator[str]:
         yield f"{share.scenario}: {share.words}."
 
 
-def _table(shares: Sequence[Share]) -> Table:
-    percent = f"{100 * CONFIDENCE:g} %"
-    return Table(
-        name="shares",
-        title="Under how many seeds each is as expected",
-        columns=(
-            Column("scenario", "scenario"),
-            Column("first_seed", "from seed", 12),
-            Column("seeds", "seeds", 12),
-            Column("as_expected", "as expected", 12),
-            Column("low", f"share, {percent} from"),
-            Column("high", f"share, {percent} to"),
-            Column("chance", "stated"),
-            Column("ok", "as it says"),
-        ),
-        rows=tuple(_row(share) for share in shares),
-        tones=tuple("plain" if share.ok else "bad" for share in shares),
-    )
-
-
-def _row(share: Share) -> tuple[Cell, ...]:
-    if share.chance is None:
-        return (share.scenario, share.first_seed, 0, None, None, None, None, None)
-    return (
-        share.scenario,
-        share.first_seed,
-        share.seeds,
-        share.as_expected,
-        share.low,
-        share.high,
-        share.chance,
-        share.ok,
-    )
+def _stated(share: Share, value: Cell) -> Cell:
+    """Nothing, where the scenario states nothing."""
+    return None if share.chance is None else value
 
 
 def _missed(shares: Sequence[Share]) -> tuple[Table, ...]:
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (share.scenario, miss.seed, each.name, each.expected, each.actual)
+    missed = [
+        (share, miss, each)
         for share in shares
         for miss in share.missed
         for each in miss.expectations
-    )
-    if not rows:
-        return ()
-    table = Table(
-        name="missed",
-        title="Seeds under which they are not",
-        columns=(
-            Column("scenario", "scenario"),
-            Column("seed", "seed", 12),
-            Column("name", "what"),
-            Column("expected", "expected", 12),
-            Column("actual", "actual", 12),
-        ),
-        rows=rows,
-    )
-    return (table,)
+    ]
+    return (table("missed", "Seeds under which they are not", _MISSED, missed),) if missed else ()
 
 
 def _sections(failed: Sequence[Share]) -> Iterator[Section]:

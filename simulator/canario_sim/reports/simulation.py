@@ -1,51 +1,84 @@
-"""What `canario simulate` has to say, as a report."""
+"""What `canario simulate` has to say, as a report and in a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from canario.control.events import (
-    Aborted,
-    Checked,
-    Event,
-    Held,
-    Promoted,
-    RolledBack,
-    StageEntered,
-    Started,
-)
-from canario.control.words import describe, seconds_in_words
-from canario.judges.verdict import VerdictKind
-from canario_sim.reports.timeline import reports, timeline
-from canario_sim.scenario.expect import under
+from msgspec.structs import replace
+from rich.console import RenderableType
+from rich.rule import Rule
+from rich.text import Text
+
+from canario.control.words import seconds_in_words
+from canario.printable import printable
+from canario_sim.scenario.expect import Expectation, under
 from canario_sim.scenario.scenario import Scenario
-from canario_sim.world.rehearsal import COUNTED, FIGURES, Exposure, Run
+from canario_sim.world.carrier import Note
+from canario_sim.world.feedback import in_words
+from canario_sim.world.rehearsal import COUNTED, FIGURES, Run
 
-from .report import Case, Column, Fact, Moment, Panel, Picture, Report, Section, Suite, Table, Tone
+from .columns import Field, brief, table
+from .json_text import reports
+from .outcomes import after, ending, figure_fields, outcome_tone, plain_outcome, reach
+from .report import Case, Fact, Panel, Picture, Report, Section, Suite, Table, Tone
 from .rollout_picture import Span, rollout
+from .terminal import grid, moment_line, strip
+from .timeline import moments, timeline
 
-__all__ = [
-    "BAD_ONES",
-    "exposure_columns",
-    "moments",
-    "outcome",
-    "reach",
-    "simulation",
-    "tone_of",
-]
+__all__ = ["closing", "heading", "simulation", "told"]
 
 # Checks that are drawn of all rollouts of one report together, and of each at least.
 _POINTS = 4000
 _LEAST = 80
 
-# A line of verdicts that a timeline shows of each stage before it goes on to what followed.
-_VERDICTS = 3
-
 # Rollouts that get a section of their own; a table has all of them.
 _SECTIONS = 20
 
 # The line of an exposure that is no success.
-BAD_ONES = "of its requests: bad ones"
+_BAD_ONES = "of its requests: bad ones"
+
+# Columns of a terminal's share over time.
+_STRIP = 60
+
+# Starts and ends of faults that a section's timeline has; the first ones of more.
+_NOTES = 12
+_FIRST_NOTES = 4
+
+_REHEARSALS: Sequence[Field[Run]] = (
+    Field("scenario", "scenario", lambda run: run.scenario, brief="scenario"),
+    Field("outcome", "outcome", lambda run: run.outcome),
+    brief("outcome", lambda run: _outcome(run), left=True),
+    Field("reason", "reason", lambda run: run.reason),
+    Field("ended_at", "after (s)", lambda run: run.ended_at, 6),
+    brief("after", lambda run: after(run.ended_at), left=True),
+    *figure_fields(lambda run: run.exposure),
+    Field("as_expected", "as expected", lambda run: _as_expected(run)),
+    brief("as expected", lambda run: _seen(run), left=True),
+)
+_OVERVIEW: Sequence[Field[Run]] = (
+    Field("scenario", "scenario", lambda run: run.scenario),
+    Field("outcome", "outcome", lambda run: plain_outcome(run.outcome)),
+    Field("ended_at", "after (s)", lambda run: run.ended_at, 6),
+    Field("bad_requests", "bad requests", lambda run: run.exposure.bad_requests, 12),
+)
+_EXPECTED: Sequence[Field[tuple[Run, Expectation]]] = (
+    Field("name", "what", lambda each: each[1].name),
+    Field("expected", "expected", lambda each: each[1].expected, 12),
+    Field("actual", "actual", lambda each: each[1].actual, 12),
+    Field("ok", "as expected", lambda each: "yes" if each[1].ok else _as_expected(each[0])),
+)
+_JOURNAL: Sequence[Field[tuple[float, str]]] = (
+    Field("at", "at (s)", lambda line: line[0], 7),
+    Field("what", "what happened", lambda line: line[1]),
+)
+# What, a number, and of how many it is a part.
+_EXPOSURE: Sequence[Field[tuple[str, int, int]]] = (
+    Field("what", "what", lambda part: part[0]),
+    Field("part", "number", lambda part: part[1], 12),
+    Field("whole", "of", lambda part: part[2], 12),
+    Field("percent", "percent", lambda part: 100 * part[1] / part[2] if part[2] else 0.0),
+    Field("words", "in words", lambda part: f"{part[1]:,} of {part[2]:,}"),
+)
 
 
 def simulation(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Report:
@@ -53,9 +86,9 @@ def simulation(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Report:
     runs = [run for _, run in rehearsed]
     stated = [run for run in runs if run.expectations]
     several = len(runs) > 1
-    told = _told(rehearsed)
-    most = max(_LEAST, min(400, _POINTS // len(told)))
-    sections = [_section(scenario, run, most, several=several) for scenario, run in told]
+    chosen = _chosen(rehearsed)
+    most = max(_LEAST, min(400, _POINTS // len(chosen)))
+    sections = [_section(scenario, run, most, several=several) for scenario, run in chosen]
     if several:
         sections.insert(0, _overview(runs))
     return Report(
@@ -70,72 +103,84 @@ def simulation(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Report:
             "Not as expected",
         ),
         facts=_facts(runs) if several else (),
-        tables=(_table(runs),) if several else (),
+        tables=(
+            (table("rehearsals", "All rehearsals", _REHEARSALS, runs, tone=_expected_tone),)
+            if several
+            else ()
+        ),
         sections=tuple(sections),
         suites=tuple(_suite(scenario, run) for scenario, run in rehearsed),
         document=reports(runs),
     )
 
 
-def outcome(run: Run) -> str:
-    """`rolled back, error_rate`."""
-    words = run.outcome.replace("_", " ")
-    return f"{words}, {run.reason}" if run.reason else words
+def heading(scenario: Scenario) -> Iterator[RenderableType]:
+    """A scenario's name in a terminal, and what it teaches."""
+    yield Rule(Text(printable(scenario.name), style="bold"), align="left")
+    yield Text(_prose(scenario.teaches), style="italic")
+    if scenario.weakness:
+        yield Text(f"a weakness: {_prose(scenario.weakness)}", style="wait")
+    yield Text()
 
 
-def tone_of(run: Run) -> Tone:
-    """Of its outcome."""
-    tones: dict[str, Tone] = {"completed": "good", "rolled_back": "bad", "aborted": "bad"}
-    return tones.get(run.outcome, "wait")
+def told(run: Run, *, verbose: bool = False, watched: bool = False) -> Iterator[RenderableType]:
+    """A rehearsal in a terminal: its timeline, unless it has been watched, and whom it reached."""
+    if not watched:
+        lines = moments(run.events, _notes(run), whole=verbose, hint=" (-v)")
+        yield from map(moment_line, lines)
+    yield Text()
+    if run.history:
+        yield strip(run.history, _STRIP, title="share over time ")
+    yield Text(f"the canary {run.exposure.words}", style="dim")
+    for line in in_words(run.feedback) if run.feedback else ():
+        yield Text(line, style="dim")
+    for each in run.expectations:
+        if not each.ok:
+            chance = f", {under(run.chance)}" if run.by_chance else ""
+            missed = Text(f"{_miss(run, each)}{chance}", style="wait" if run.by_chance else "bad")
+            missed.stylize("" if run.by_chance else "bold")
+            yield missed
+    yield Text()
 
 
-def moments(run: Run, notes: Iterable[tuple[float, str]] = ()) -> tuple[Moment, ...]:
-    """The timeline; where verdicts change again and again, the rest is counted."""
-    lines = [Moment(at=at, text=text, tone="fault") for at, text in notes]
-    shown = left_out = 0
-    told = dict(enumerate(timeline_of(run)))
-    for number, (event, text) in told.items():
-        last = number + 1 == len(told) or not isinstance(told[number + 1][0], Checked)
-        if isinstance(event, StageEntered):
-            shown = 0
-        if isinstance(event, Checked):
-            if shown >= _VERDICTS and not last:
-                left_out += 1
-                continue
-            shown += 1
-        if left_out:
-            lines.append(Moment(at=event.at, text=f"… {left_out} more changes of verdict"))
-            left_out = 0
-        lines.append(Moment(at=event.at, text=text, tone=_tone(event)))
-    return tuple(sorted(lines, key=lambda line: line.at))
+def closing(runs: Sequence[Run]) -> Iterator[RenderableType]:
+    """The table of all rehearsals in a terminal."""
+    yield grid(_REHEARSALS, runs)
+    failed = sum(not run.ok for run in runs)
+    chance = sum(run.by_chance for run in runs)
+    good = sum(bool(run.expectations) and run.as_expected for run in runs)
+    by_chance = f"{chance} by chance not, " if chance else ""
+    yield Text()
+    yield Text(f"{len(runs)} rehearsed, {good} as expected, {by_chance}{failed} not")
 
 
-def timeline_of(run: Run) -> list[tuple[Event, str]]:
-    """Every event of the journal, in words."""
-    started = run.events[0]
-    assert isinstance(started, Started)
-    return [(event, describe(event, started.deployment)) for event in run.events]
+def _outcome(run: Run) -> Text:
+    return Text(ending(run, raw=True), style=outcome_tone(run.outcome))
 
 
-def _tone(event: Event) -> Tone:
-    match event:
-        case Checked(verdict=verdict):
-            tones: dict[VerdictKind, Tone] = {
-                VerdictKind.HEALTHY: "good",
-                VerdictKind.UNHEALTHY: "bad",
-            }
-            return tones.get(verdict.kind, "wait")
-        case RolledBack() | Aborted():
-            return "bad"
-        case Promoted():
-            return "good"
-        case Held():
-            return "wait"
-        case _:
-            return "plain"
+def _seen(run: Run) -> Text:
+    if not run.expectations:
+        return Text("nothing stated", style="dim")
+    if run.by_chance:
+        return Text("by chance not", style="wait")
+    return Text("yes", style="good") if run.ok else Text("NO", style="bold red")
 
 
-def _told(
+def _miss(run: Run, each: Expectation) -> str:
+    by_chance = "by chance " if run.by_chance else ""
+    return f"{by_chance}not as expected: {each.name} is {each.actual}, expected {each.expected}"
+
+
+def _prose(text: str) -> str:
+    """Sentences on one line, as files may have them on several."""
+    return printable(" ".join(text.split()))
+
+
+def _notes(run: Run) -> list[Note]:
+    return [note for note in run.notes if note.at <= run.ended_at]
+
+
+def _chosen(
     rehearsed: Sequence[tuple[Scenario | None, Run]],
 ) -> list[tuple[Scenario | None, Run]]:
     """Those that get a section: where there are too many, those first that are not as expected."""
@@ -153,23 +198,25 @@ def _section(scenario: Scenario | None, run: Run, most: int, *, several: bool) -
     text = [scenario.teaches] if scenario else []
     if scenario and scenario.weakness:
         text.append(f"A weakness: {scenario.weakness}")
-    notes = [(note.at, note.text) for note in run.notes if note.at <= run.ended_at]
+    notes = _notes(run)
     # What comes again and again is counted where it is shaded.
-    if len(notes) > 12:
-        notes = [*notes[:4], (notes[4][0], f"… {len(notes) - 4} more starts and ends of faults")]
+    if len(notes) > _NOTES:
+        left_out = len(notes) - _FIRST_NOTES
+        more = f"… {left_out} more starts and ends of faults"
+        notes = [*notes[:_FIRST_NOTES], replace(notes[_FIRST_NOTES], text=more)]
     tables = [_expected(run, prefix)] if run.expectations else []
     return Section(
         name=run.scenario,
         title=run.scenario,
         text=tuple(text),
-        tone=_expected_tone(run, tone_of(run)),
+        tone=_expected_tone(run, outcome_tone(run.outcome)),
         facts=_facts_of(run),
         tables=(*tables, _journal(run, prefix)),
         pictures=(
             rollout(run, faults, prefix=prefix, most=most),
             _exposure(run, prefix),
         ),
-        timeline=moments(run, notes),
+        timeline=moments(run.events, notes),
     )
 
 
@@ -194,34 +241,10 @@ def _facts_of(run: Run) -> tuple[Fact, ...]:
             ),
         )
     return (
-        Fact(label="outcome", value=outcome(run), tone=tone_of(run)),
-        Fact(label="after", value=_time(run.ended_at)),
+        Fact(label="outcome", value=ending(run), tone=outcome_tone(run.outcome)),
+        Fact(label="after", value=after(run.ended_at)),
         *reach(run.exposure),
         *expected,
-    )
-
-
-def exposure_columns() -> tuple[Column, ...]:
-    """Of `Exposure.figures`."""
-    return tuple(Column(name, title, 12) for name, title in FIGURES.items())
-
-
-def reach(exposure: Exposure) -> tuple[Fact, ...]:
-    """Whom a canary has reached."""
-    served, bad, in_flight, users = (f"{figure:,}" for figure in exposure.figures)
-    return (
-        Fact(label="requests served", value=served),
-        Fact(label="bad requests served", value=bad),
-        Fact(label="in flight at the end", value=in_flight),
-        *(
-            Fact(label=label, value=f"{number:,}", tone="bad")
-            for label, number in (
-                ("of them overdue", exposure.overdue),
-                ("never answered", exposure.abandoned),
-            )
-            if number
-        ),
-        Fact(label="users reached", value=users),
     )
 
 
@@ -231,7 +254,7 @@ def _as_expected(run: Run) -> str | None:
     return "by chance not" if run.by_chance else "yes" if run.ok else "no"
 
 
-def _expected_tone(run: Run, good: Tone) -> Tone:
+def _expected_tone(run: Run, good: Tone = "plain") -> Tone:
     return "bad" if not run.ok else "wait" if run.by_chance else good
 
 
@@ -255,7 +278,7 @@ def _facts(runs: Sequence[Run]) -> tuple[Fact, ...]:
 def _summary(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Iterable[str]:
     if len(rehearsed) == 1:
         run = rehearsed[0][1]
-        yield (f"After {_time(run.ended_at)}: {run.why}. The canary {run.exposure.words}.")
+        yield (f"After {after(run.ended_at)}: {run.why}. The canary {run.exposure.words}.")
         yield from _misses([run])
         return
     runs = [run for _, run in rehearsed]
@@ -273,98 +296,40 @@ def _misses(runs: Iterable[Run]) -> Iterable[str]:
     for run in runs:
         for each in run.expectations:
             if not each.ok:
-                by_chance = "by chance " if run.by_chance else ""
                 seeds = f" {under(run.chance)}" if run.by_chance else ""
-                yield (
-                    f"{run.scenario} is {by_chance}not as expected: {each.name} is {each.actual}, "
-                    f"expected {each.expected}{seeds}."
-                )
-
-
-def _table(runs: Sequence[Run]) -> Table:
-    return Table(
-        name="rehearsals",
-        title="All rehearsals",
-        columns=(
-            Column("scenario", "scenario"),
-            Column("outcome", "outcome"),
-            Column("reason", "reason"),
-            Column("ended_at", "after (s)", 6),
-            *exposure_columns(),
-            Column("as_expected", "as expected"),
-        ),
-        rows=tuple(
-            (
-                run.scenario,
-                run.outcome,
-                run.reason,
-                run.ended_at,
-                *run.exposure.figures,
-                _as_expected(run),
-            )
-            for run in runs
-        ),
-        tones=tuple(_expected_tone(run, "plain") for run in runs),
-    )
+                yield f"{run.scenario} is {_miss(run, each)}{seeds}."
 
 
 def _expected(run: Run, prefix: str) -> Table:
-    return Table(
-        name=f"{prefix}expected",
-        title="Expected and actual",
-        columns=(
-            Column("name", "what"),
-            Column("expected", "expected", 12),
-            Column("actual", "actual", 12),
-            Column("ok", "as expected"),
-        ),
-        rows=tuple(
-            (each.name, each.expected, each.actual, "yes" if each.ok else _as_expected(run))
-            for each in run.expectations
-        ),
-        tones=tuple(
-            "plain" if each.ok else _expected_tone(run, "plain") for each in run.expectations
-        ),
+    return table(
+        f"{prefix}expected",
+        "Expected and actual",
+        _EXPECTED,
+        ((run, each) for each in run.expectations),
+        tone=lambda each: "plain" if each[1].ok else _expected_tone(run),
     )
 
 
 def _journal(run: Run, prefix: str) -> Table:
-    return Table(
-        name=f"{prefix}journal",
-        title="Faults and the whole journal",
-        columns=(Column("at", "at (s)", 7), Column("what", "what happened")),
-        rows=tuple((at, text) for at, text in timeline(run) if at <= run.ended_at),
-        folded=True,
-    )
+    lines = (line for line in timeline(run) if line[0] <= run.ended_at)
+    title = "Faults and the whole journal"
+    return table(f"{prefix}journal", title, _JOURNAL, lines, folded=True)
 
 
 def _overview(runs: Sequence[Run]) -> Section:
     """How long each took and how it ended."""
-    table = Table(
-        name="overview",
-        title="Outcomes",
-        columns=(
-            Column("scenario", "scenario"),
-            Column("outcome", "outcome"),
-            Column("ended_at", "after (s)", 6),
-            Column("bad_requests", "bad requests", 12),
-        ),
-        rows=tuple(
-            (run.scenario, run.outcome.replace("_", " "), run.ended_at, run.exposure.bad_requests)
-            for run in runs
-        ),
-    )
+    outcomes = table("overview", "Outcomes", _OVERVIEW, runs)
 
     def draw() -> tuple[Panel, ...]:
         from .run_charts import overview
 
-        return (overview(runs, table),)
+        return (overview(runs, outcomes),)
 
     picture = Picture(
         name="overview",
         title="How long each rollout went on",
         caption="To its end or, where it waits, to the end of the rehearsal.",
-        tables=(table,),
+        tables=(outcomes,),
         draw=draw,
     )
     return Section(name="overview", title="Overview", pictures=(picture,))
@@ -374,38 +339,29 @@ def _exposure(run: Run, prefix: str) -> Picture:
     """Whom the canary has reached, as parts of what there was."""
     reached, total = run.exposure, run.canary.requests + run.baseline.requests
     sent = reached.canary_requests + reached.in_flight
-    table = Table(
-        name=f"{prefix}exposure",
-        title="Exposure",
-        columns=(
-            Column("what", "what"),
-            Column("part", "number", 12),
-            Column("whole", "of", 12),
-            Column("percent", "percent"),
-            Column("words", "in words"),
-        ),
-        rows=tuple(
-            (what, part, whole, 100 * part / whole if whole else 0.0, f"{part:,} of {whole:,}")
-            for what, part, whole in (
-                ("requests that the canary served", reached.canary_requests, total),
-                (BAD_ONES, reached.bad_requests, reached.canary_requests),
-                ("beside them: in flight at the end", reached.in_flight, sent),
-                ("users that it reached", reached.users, reached.population),
-            )
+    parts = table(
+        f"{prefix}exposure",
+        "Exposure",
+        _EXPOSURE,
+        (
+            ("requests that the canary served", reached.canary_requests, total),
+            (_BAD_ONES, reached.bad_requests, reached.canary_requests),
+            ("beside them: in flight at the end", reached.in_flight, sent),
+            ("users that it reached", reached.users, reached.population),
         ),
     )
 
     def draw() -> tuple[Panel, ...]:
         from .run_charts import exposure
 
-        return (exposure(table),)
+        return (exposure(parts, bad=_BAD_ONES),)
 
     return Picture(
         name=f"{prefix}exposure",
         title="Exposure",
         caption=f"Whom the canary had reached when the rehearsal ended. {COUNTED} A bad request "
         "failed, was slower than the plan's limit, or broke a contract.",
-        tables=(table,),
+        tables=(parts,),
         draw=draw,
     )
 
@@ -437,8 +393,3 @@ def _suite(scenario: Scenario | None, run: Run) -> Suite:
             ("by_chance", str(run.by_chance).lower()),
         ),
     )
-
-
-def _time(seconds: object) -> str:
-    assert isinstance(seconds, int | float)
-    return seconds_in_words(round(seconds, 0 if seconds >= 60 else 1))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import altair as alt
 
-from .charts import Clock, named, names, specification
+from .charts import Clock, by_name, facts, named, names, specification
 from .odds_charts import odds
+from .outcomes import outcome_tone
 from .palette import var
 from .report import Panel, Table
 
 __all__ = ["alarms", "decisions", "windows"]
 
-_OUTCOMES = {
-    "completed": ("good", "circle"),
-    "rolled back": ("bad", "square"),
-    "aborted": ("bad", "cross"),
-    "held": ("wait", "diamond"),
-    "paused": ("wait", "triangle-up"),
-    "unfinished": ("wait", "triangle-right"),
+_SHAPES = {
+    "completed": "circle",
+    "rolled back": "square",
+    "aborted": "cross",
+    "held": "diamond",
+    "paused": "triangle-up",
+    "unfinished": "triangle-right",
 }
 
 
@@ -27,7 +28,7 @@ def decisions(shares: Table, ends: Table, seconds: float) -> Panel:
     """A row for each policy: its share over time, and how it ends."""
     clock = Clock(seconds)
     order = [str(row[0]) for row in ends.rows]
-    outcomes = [name for name in _OUTCOMES if any(row[2] == name for row in ends.rows)]
+    outcomes = _outcomes(row[2] for row in ends.rows)
     y = alt.Y("policy:N", sort=order, title=None, axis=names(), scale=alt.Scale(padding=0.3))
     spans = named(shares.name).transform_calculate(
         t=clock.of("start"), until=clock.of("end"), label="format(datum.share, '~g') + ' %'"
@@ -37,12 +38,12 @@ def decisions(shares: Table, ends: Table, seconds: float) -> Panel:
     wide = spans.transform_filter(f"datum.until - datum.t > {clock.at(clock.seconds) / 12:g}")
     half = clock.at(clock.seconds) / 2
     words = alt.Text("words:N")
-    tooltip = [
-        alt.Tooltip("policy:N"),
-        alt.Tooltip("share:Q", title="share (%)"),
-        alt.Tooltip("start:Q", title="from (s)", format=",.6~g"),
-        alt.Tooltip("end:Q", title="to (s)", format=",.6~g"),
-    ]
+    tooltip = facts(
+        "policy:N",
+        ("share:Q", "share (%)"),
+        ("start:Q", "from (s)", ",.6~g"),
+        ("end:Q", "to (s)", ",.6~g"),
+    )
     chart = alt.layer(
         spans.mark_bar(color=var("canary"), height=alt.RelativeBandSize(band=0.5)).encode(
             x,
@@ -57,18 +58,8 @@ def decisions(shares: Table, ends: Table, seconds: float) -> Panel:
         marks.mark_point(filled=True, size=120, opacity=1).encode(
             x,
             y=y,
-            color=alt.Color(
-                "outcome:N",
-                scale=alt.Scale(
-                    domain=outcomes, range=[var(_OUTCOMES[name][0]) for name in outcomes]
-                ),
-                title=None,
-            ),
-            shape=alt.Shape(
-                "outcome:N",
-                scale=alt.Scale(domain=outcomes, range=[_OUTCOMES[name][1] for name in outcomes]),
-                title=None,
-            ),
+            color=_coloured(outcomes),
+            shape=by_name(alt.Shape, "outcome", {name: _SHAPES[name] for name in outcomes}),
         ),
         marks.transform_filter(f"datum.t <= {half:g}")
         .mark_text(align="left", dx=10, dy=-14)
@@ -101,24 +92,20 @@ def alarms(table: Table) -> Panel:
 def windows(table: Table, policies: Sequence[str], seconds: float) -> Panel:
     """Each rollout as a line in its policy's row, coloured by its outcome."""
     clock = Clock(seconds)
-    outcomes = [name for name in _OUTCOMES if any(row[3] == name for row in table.rows)]
+    outcomes = _outcomes(row[3] for row in table.rows)
     lines = named(table.name).transform_calculate(t=clock.of("start"), until=clock.of("end"))
     chart = lines.mark_bar(height=alt.RelativeBandSize(band=0.6), stroke=var("card")).encode(
         clock.axis("t", words="from the start of the tape"),
         x2=alt.X2("until"),
         y=alt.Y("policy:N", sort=list(policies), title=None, axis=names()),
-        color=alt.Color(
+        color=_coloured(outcomes),
+        tooltip=facts(
+            "policy:N",
             "outcome:N",
-            scale=alt.Scale(domain=outcomes, range=[var(_OUTCOMES[name][0]) for name in outcomes]),
-            title=None,
+            "why:N",
+            ("start:Q", "from (s)", ",.7~g"),
+            ("bad_requests:Q", "bad requests"),
         ),
-        tooltip=[
-            alt.Tooltip("policy:N"),
-            alt.Tooltip("outcome:N"),
-            alt.Tooltip("why:N"),
-            alt.Tooltip("start:Q", title="from (s)", format=",.7~g"),
-            alt.Tooltip("bad_requests:Q", title="bad requests"),
-        ],
     )
     counts = "; ".join(
         f"{policy}: "
@@ -133,3 +120,13 @@ def windows(table: Table, policies: Sequence[str], seconds: float) -> Panel:
         says=f"Outcome of each rollout that might have been, over time. {counts}.",
         spec=specification(chart, height=44 * len(policies)),
     )
+
+
+def _outcomes(found: Iterable[object]) -> list[str]:
+    """Those that there are, in an order that is the same in every chart."""
+    known = set(found)
+    return [name for name in _SHAPES if name in known]
+
+
+def _coloured(outcomes: Sequence[str]) -> alt.Color:
+    return by_name(alt.Color, "outcome", {name: var(outcome_tone(name)) for name in outcomes})

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 from canario_sim.lab.assessment import Described
 
-from .report import Column, Section, Table
+from .columns import Field, table
+from .report import Section
 
-__all__ = ["conditions_section"]
+__all__ = ["OPEN", "conditions_section"]
 
 # A longer table begins folded.
-_OPEN = 12
+OPEN = 12
+
+_CONDITIONS: Sequence[Field[Described]] = (
+    Field("condition", "condition", lambda each: each.name),
+    Field("kind", "kind", lambda each: each.kind),
+    Field("about", "what happens in it", lambda each: each.about),
+)
 
 
 def conditions_section(conditions: Sequence[Described], text: str) -> Section:
@@ -21,16 +28,12 @@ def conditions_section(conditions: Sequence[Described], text: str) -> Section:
         title="What was tried",
         text=(text,),
         tables=(
-            Table(
-                name="conditions",
-                title="Conditions",
-                columns=(
-                    Column("condition", "condition"),
-                    Column("kind", "kind"),
-                    Column("about", "what happens in it"),
-                ),
-                rows=tuple((each.name, each.kind, each.about) for each in conditions),
-                folded=len(conditions) > _OPEN,
+            table(
+                "conditions",
+                "Conditions",
+                _CONDITIONS,
+                conditions,
+                folded=len(conditions) > OPEN,
             ),
         ),
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import altair as alt
 
-from .charts import named, names, responsive, specification
+from .charts import by_name, facts, named, names, responsive, specification
 from .palette import SERIES, STEPS, var
 from .report import Panel, Table
 
@@ -56,12 +56,12 @@ def heat_map(table: Table, field: Literal["false_rollback", "detect"]) -> Panel:
             x,
             y=y,
             color=by_step([var(step) for step in STEPS]),
-            tooltip=[
-                alt.Tooltip("max_error_rate:Q", title="max_error_rate (%)"),
-                alt.Tooltip("max_p95_latency_ms:Q", title="max_p95_latency_ms"),
-                alt.Tooltip("false_rollback:Q", title="false rollback (%)", format=".3~r"),
-                alt.Tooltip("detect:Q", title="detection (%)", format=".3~r"),
-            ],
+            tooltip=facts(
+                ("max_error_rate:Q", "max_error_rate (%)"),
+                ("max_p95_latency_ms:Q", "max_p95_latency_ms"),
+                ("false_rollback:Q", "false rollback (%)", ".3~r"),
+                ("detect:Q", "detection (%)", ".3~r"),
+            ),
         ),
         cells.mark_text(fontSize=alt.ExprRef(size["expr"])).encode(
             x,
@@ -103,26 +103,26 @@ def front(table: Table) -> Panel:
             title="bad requests of a bad release",
             scale=alt.Scale(zero=False, nice=True),
         ),
-        "color": alt.Color(
-            "which:N",
-            scale=alt.Scale(domain=_WHICH, range=[var(SERIES[place]) for place in (2, 1, 0)]),
-            title=None,
+        "color": by_name(
+            alt.Color,
+            "which",
+            dict(zip(_WHICH, (var(SERIES[place]) for place in (2, 1, 0)), strict=True)),
             legend=legend,
         ),
-        "shape": alt.Shape(
-            "which:N",
-            scale=alt.Scale(domain=_WHICH, range=["diamond", "square", "circle"]),
-            title=None,
+        "shape": by_name(
+            alt.Shape,
+            "which",
+            dict(zip(_WHICH, ("diamond", "square", "circle"), strict=True)),
             legend=legend,
         ),
-        "tooltip": [
-            alt.Tooltip("which:N"),
-            alt.Tooltip("false_rollback:Q", title="false rollback (%)", format=".3~r"),
-            alt.Tooltip("detect:Q", title="detection (%)", format=".3~r"),
-            alt.Tooltip("exposure:Q", title="bad requests", format=",.3~r"),
-            alt.Tooltip("duration:Q", title="to full rollout (s)", format=",.6~g"),
-            *(alt.Tooltip(f"{name}:N") for name in ("limits", "rule", "stages")),
-        ],
+        "tooltip": facts(
+            "which:N",
+            ("false_rollback:Q", "false rollback (%)", ".3~r"),
+            ("detect:Q", "detection (%)", ".3~r"),
+            ("exposure:Q", "bad requests", ",.3~r"),
+            ("duration:Q", "to full rollout (s)", ",.6~g"),
+            *(f"{name}:N" for name in ("limits", "rule", "stages")),
+        ),
     }
     size = alt.Size("minutes:Q", scale=alt.Scale(range=[50, 350], zero=False), legend=None)
     chart = alt.layer(
@@ -152,22 +152,20 @@ def checks(table: Table) -> Panel:
     policies = [name for name in _POLICIES if any(row[3] == name for row in table.rows)]
     y = alt.Y("label:N", sort=order, title=None, axis=names(), scale=alt.Scale(paddingInner=0.2))
     offset = alt.YOffset("policy:N", sort=policies)
-    colour = alt.Color(
-        "policy:N",
-        scale=alt.Scale(domain=policies, range=[var(SERIES[2]), var(SERIES[1])]),
-        title=None,
+    colour = by_name(
+        alt.Color, "policy", dict(zip(policies, (var(SERIES[2]), var(SERIES[1])), strict=False))
     )
     scale = alt.Scale(domain=[0, 100])
     axis = alt.Axis(grid=True)
     words = "found (% of rollouts)"
-    tooltip = [
-        alt.Tooltip("label:N", title="goal"),
-        alt.Tooltip("policy:N", title="plan"),
-        alt.Tooltip("wanted:Q", title="asked for (%)", format=".3~r"),
-        alt.Tooltip("percent:Q", title="found (%)", format=".3~r"),
-        alt.Tooltip("low:Q", title="from (%)", format=".3~r"),
-        alt.Tooltip("high:Q", title="to (%)", format=".3~r"),
-    ]
+    tooltip = facts(
+        ("label:N", "goal"),
+        ("policy:N", "plan"),
+        ("wanted:Q", "asked for (%)", ".3~r"),
+        ("percent:Q", "found (%)", ".3~r"),
+        ("low:Q", "from (%)", ".3~r"),
+        ("high:Q", "to (%)", ".3~r"),
+    )
     chart = alt.layer(
         rows.mark_rule(strokeWidth=2.5, opacity=0.55).encode(
             alt.X("low:Q", title=words, scale=scale, axis=axis),
@@ -185,10 +183,8 @@ def checks(table: Table) -> Panel:
             y=y,
             yOffset=offset,
             color=colour,
-            shape=alt.Shape(
-                "policy:N",
-                scale=alt.Scale(domain=policies, range=["diamond", "square"]),
-                title=None,
+            shape=by_name(
+                alt.Shape, "policy", dict(zip(policies, ("diamond", "square"), strict=False))
             ),
             tooltip=tooltip,
         ),

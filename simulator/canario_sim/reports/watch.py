@@ -11,15 +11,17 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from canario.control.events import Started
 from canario.control.rollout import ArmSnapshot, MetricsSnapshot
-from canario.control.words import describe, seconds_in_words
+from canario.control.words import seconds_in_words
+from canario_sim.console import Terminal
 from canario_sim.scenario.scenario import Scenario
-from canario_sim.terminal import Terminal
 from canario_sim.world.carrier import Carrier
 from canario_sim.world.driver import Driver
 
-from .show_simulation import COLOURS, block, columns_of, line_of, strip, style_of
+from .outcomes import VERDICTS
+from .report import Moment
+from .terminal import block, columns_of, moment_line, strip
+from .timeline import deployment_of, moments
 
 __all__ = ["Watch", "default_speed"]
 
@@ -37,7 +39,7 @@ def default_speed(scenario: Scenario) -> float:
 class Watch:
     """Is called with a driver at each of its steps, and shows it.
 
-    In a terminal it draws, at a pace that eyes can follow; elsewhere it prints each line as it
+    In a terminal it `draws`, at a pace that eyes can follow; elsewhere it prints each line as it
     happens, at once unless a speed is given.
 
     Args:
@@ -59,21 +61,21 @@ class Watch:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._console = console or Terminal()
-        self._draws = self._console.is_terminal
-        self._speed = speed or (default_speed(scenario) if self._draws else None)
+        self.draws = self._console.is_terminal
+        self._speed = speed or (default_speed(scenario) if self.draws else None)
         self._scenario = scenario
         self._clock = clock
         self._sleep = sleep
         self._live: Live | None = None
         self._started = self._drawn = 0.0
-        self._lines: list[tuple[float, str, str]] = []
+        self._lines: list[Moment] = []
         self._told = self._noted = 0
         self.now = 0.0
 
     def __enter__(self) -> Self:
         self._started = self._clock()
         self._drawn = -_FRAME
-        if self._draws:
+        if self.draws:
             # What it has drawn goes when it is over: the timeline that stays tells the whole.
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
@@ -98,26 +100,25 @@ class Watch:
         fresh = self._news(driver)
         self._lines += fresh
         if self._live is None:
-            for at, text, style in fresh:
-                self._console.print(line_of(at, text, style))
+            for line in fresh:
+                self._console.print(moment_line(line))
             return
         over = driver.controller.state.phase.terminal
         if over or self._clock() - self._drawn >= _FRAME:
             self._drawn = self._clock()
             self._live.update(self._frame(driver), refresh=True)
 
-    def _news(self, driver: Driver[Carrier]) -> list[tuple[float, str, str]]:
+    def _news(self, driver: Driver[Carrier]) -> tuple[Moment, ...]:
         """What has happened since the last call."""
-        events = driver.controller.events
-        started = events[0]
-        assert isinstance(started, Started)
-        fresh = [(note.at, note.text, "magenta") for note in driver.notes[self._noted :]]
-        fresh += [
-            (event.at, describe(event, started.deployment), style_of(event))
-            for event in events[self._told :]
-        ]
-        self._told, self._noted = len(events), len(driver.notes)
-        return sorted(fresh, key=lambda line: line[0])
+        events, notes = driver.controller.events, driver.notes
+        lines = moments(
+            events[self._told :],
+            notes[self._noted :],
+            deployment=deployment_of(events),
+            whole=True,
+        )
+        self._told, self._noted = len(events), len(notes)
+        return lines
 
     def _frame(self, driver: Driver[Carrier]) -> Group:
         history = driver.controller.metrics_history
@@ -142,10 +143,10 @@ class Watch:
                     _slow_share,
                     columns,
                 ),
-                Text.assemble("verdict      ", (latest.verdict, COLOURS[latest.verdict])),
+                Text.assemble("verdict      ", (latest.verdict, VERDICTS[latest.verdict])),
             ]
         rows.append(Text())
-        rows += [line_of(*line) for line in self._lines[-_LINES:]]
+        rows += map(moment_line, self._lines[-_LINES:])
         for row in rows:
             row.truncate(self._console.width, overflow="ellipsis")
         return Group(*rows)
@@ -166,7 +167,7 @@ def _arms(
             known = [value for each in part if (value := rate(getattr(each, arm))) is not None]
             most = max(known, default=None)
             above = arm == "canary" and most is not None and most > limit
-            style = "red" if above else "yellow" if arm == "canary" else "blue"
+            style = "bad" if above else "wait" if arm == "canary" else "blue"
             line.append(" " if most is None else block(most, limit), style=style)
         now = rate(getattr(history[-1], arm))
         line.append(f"  {arm} " + ("no requests" if now is None else f"{now:.3g} %"))

@@ -1,4 +1,4 @@
-"""The terminal that everything is drawn in: text from outside is neither markup nor obeyed."""
+"""The console that everything is drawn on: text from outside is neither markup nor obeyed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Span, Text
+from rich.theme import Theme
 
 from canario.printable import printable
 
-__all__ = ["Terminal"]
+__all__ = ["Terminal", "visible"]
+
+# What the tones of reports look like here: a style by each one's name.
+_TONES = Theme(
+    {"good": "green", "bad": "red", "wait": "yellow", "fault": "magenta", "plain": "none"}
+)
 
 
 class Terminal(Console):
@@ -24,7 +30,7 @@ class Terminal(Console):
 
     def __init__(self, **settings: Any) -> None:
         plain = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
-        super().__init__(**plain | settings)
+        super().__init__(theme=_TONES, **plain | settings)
 
     def render_str(self, text: str, **settings: Any) -> Text:
         return super().render_str(printable(text), **settings)
@@ -33,11 +39,11 @@ class Terminal(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         if isinstance(renderable, Text):
-            renderable = _printable(renderable)
+            renderable = visible(renderable)
         return super().render(renderable, options)
 
 
-def _printable(text: Text) -> Text:
+def visible(text: Text) -> Text:
     """The same text, style and all, with each character that is none to see escaped."""
     plain = text.plain
     if printable(plain) == plain:
