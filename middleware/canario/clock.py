@@ -37,7 +37,8 @@ def system_clock() -> Clock:
 
 
 def _counter() -> Callable[[], float]:
-    # Python's own monotonic clocks stand still meanwhile on Linux and on macOS.
+    # On Linux and on macOS `time.monotonic` and `time.perf_counter` stand still while the host is
+    # suspended.
     number = getattr(time, "CLOCK_BOOTTIME", None)
     if number is None and sys.platform == "darwin":
         number = getattr(time, "CLOCK_MONOTONIC", None)

@@ -281,6 +281,7 @@ class CanaryDeploymentController(Forkable):
         """Make the checks that are due. Returns the instant of the next one."""
         now = self.clock()
         # Not `now >= due`: what a clock gives that is none is to be refused, and not ignored.
+        # Nor put off where somebody is at work: what is due stays due.
         if not now < self._rollout.due or now >= self.next_look or self._later:
             self._drive(lambda: self._rollout.advance(now), now, later=None)
         return self._rollout.due
@@ -544,7 +545,7 @@ class CanaryDeploymentController(Forkable):
         told = self._listeners.drain(timeout)
         if timeout is not None:
             timeout = max(0.0, began + timeout - time.monotonic())
-        return self._keep(timeout) and told
+        return self._keep(timeout) and told  # the journal also where a sink was too slow
 
     def close(self, timeout: float | None = _EXIT_SECONDS) -> bool:
         """`drain`, and let go of the journal: another controller may take the rollout up.

@@ -106,6 +106,7 @@ class AlertBook:
             other = worst.get(key)
             if other is None or badness(condition) > badness(other):
                 worst[key] = condition
+        # In one order, so that the same conditions are told, and numbered, alike.
         for key in sorted(worst.keys() | self._lives.keys()):
             self._follow(key, worst.get(key), now)
         return self.take(now)

@@ -286,6 +286,7 @@ class HTTPCall(Call):
             self.see_head(self.status, wire_pairs(headers))
         if self.span is not None and not self.span.own:
             self.span.note_route(self._template())  # a host's ends with the last message, or before
+        # "disabled" is a request outside of a release: there is no arm that a cache could mix up.
         if self.reason != "disabled" and (self.set_cookie or concerns_caches(headers)):
             method = self.scope.get("method", "")
             pairs = [*wire_pairs(headers), *self.extra]
@@ -326,6 +327,7 @@ class WebSocketCall(Call):
 
     def _final_status(self) -> int | None:
         if self.status is None and self._accepted:  # what the server has answered
+            # RFC 6455, 4.2.2; over HTTP/2 and later RFC 8441, 5.
             return 101 if self.scope.get("http_version", "1.1")[:1] == "1" else 200
         return self.status
 

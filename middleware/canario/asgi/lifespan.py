@@ -146,6 +146,7 @@ class PairedLifespan:
         return await self._hear("canary")
 
     async def _hear(self, arm: Arm) -> Message:
+        # The server says each thing once, and both are to hear it, whoever listens first.
         while self._read[arm] >= len(self._heard):
             self._heard.append(await self._receive())
         message = self._heard[self._read[arm]]
@@ -219,6 +220,7 @@ def give_state(scope: Scope, baseline: State, canary: State) -> None:
         state = scope["state"] = state.copy()
     missing = object()
     for key, value in list(baseline.items()):
+        # The very object: what only equals it may be what somebody has put in its place.
         if state.get(key, missing) is value:
             del state[key]
     for key, value in list(canary.items()):

@@ -160,6 +160,7 @@ class CanaryMiddleware:
             self._states = pair.states
             return await pair.run()
         finally:
+            # What the collector has ended since the last request waits for one that never comes.
             self.gate.sweep()
             if self.gate.tracer is not None:
                 self.gate.tracer.sweep()

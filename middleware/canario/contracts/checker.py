@@ -70,7 +70,7 @@ class ContractChecker:
         contract: Contract,
         report: Callable[[Response, Violation], object],
         *,
-        count: Callable[[str], object] = str,
+        count: Callable[[str], object] = str,  # which takes a name, and does nothing with it
         limit: int | None = None,
         capacity: int = 256,
     ) -> None:

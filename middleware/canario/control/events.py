@@ -32,6 +32,7 @@ __all__ = [
     "Unwatched",
 ]
 
+# Bounded, since journals are read back: checks are due up to whatever instant is believed.
 Instant = Annotated[float, Meta(ge=-LATEST, le=LATEST)]
 StageNumber = Annotated[int, Meta(ge=0)]
 

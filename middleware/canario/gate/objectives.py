@@ -47,6 +47,7 @@ class Objectives:
         self._monitor = monitor
         self._flows = flows
         slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
+        # Slow by either limit, the rollout's or the objectives', makes an example worth finding.
         self._telling_ms = min(slow_ms, monitor.objectives.p95_latency_ms)
 
     def observe(self, exchange: Exchange, finished: Finished) -> None:

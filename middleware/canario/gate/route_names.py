@@ -16,6 +16,7 @@ __all__ = ["DjangoRoutes", "falcon_routes", "listen_to_quart", "sanic_route"]
 # Where wrappers keep the app that they wrap.
 _WRAPPED = ("app", "application", "asgi_app", "wsgi_app", "_app", "_application", "wrapped")
 
+# What answers every name with a new object has no end of layers.
 _DEEPEST = 20
 
 
@@ -108,6 +109,7 @@ def _connect() -> None:
     async def websocket_started(_: object, **__: object) -> None:
         note(quart.websocket.url_rule)
 
+    # Not weakly, as is the default: nobody else keeps these two.
     signals.request_started.connect(request_started, weak=False)
     signals.websocket_started.connect(websocket_started, weak=False)
 

@@ -92,4 +92,4 @@ def _said(error: BaseException) -> tuple[list[str], list[str]]:
     return messages, notes
 
 
-get_logger()
+get_logger()  # at the import: the modules here take the logger by its name, guarded or not

@@ -14,7 +14,8 @@ Arm = Literal["baseline", "canary"]
 class TrafficRouter:
     """Sends `share` percent of the keys to the canary, always the same ones.
 
-    The controller that owns a router sets its share; whoever handles requests only reads it.
+    The controller that owns a router sets its share; whoever handles requests only reads it, in any
+    thread and without a lock: it is one integer.
     """
 
     __slots__ = ("_salt", "_weight")

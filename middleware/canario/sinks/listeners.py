@@ -220,6 +220,7 @@ class Listeners(Forkable):
         for sink in self._sinks:
             if isinstance(sink, Beside):
                 left = None if timeout is None else max(0.0, began + timeout - time.monotonic())
+                # The call comes first: each has its turn, also after one that was too slow.
                 done = getattr(sink, method)(left) and done
         return done
 

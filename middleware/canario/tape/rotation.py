@@ -57,6 +57,7 @@ def remove_oldest(path: Path, most: int, mine: Path) -> int:
 
 def _numbers(path: Path) -> Iterator[int]:
     files = family(path)
+    # Never one that has become free: by their numbers the files are known to be older or newer.
     number = files[-1][0] + 1 if files else 1
     while True:
         yield number

@@ -269,6 +269,7 @@ def _check_batches(given: Mapping[str, str]) -> None:
                 variable, "", f"has the value {value!r}; it must be a whole number above 0"
             )
     for queue in ("BSP", "BLRP"):
+        # Where they are not set, the specification's own: 2048 may wait, 512 go at once.
         size = int(given.get(f"OTEL_{queue}_MAX_QUEUE_SIZE", 2048))
         batch = int(given.get(f"OTEL_{queue}_MAX_EXPORT_BATCH_SIZE", min(512, size)))
         if batch > size:

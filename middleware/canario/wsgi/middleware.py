@@ -107,7 +107,7 @@ class _EnvironCarrier:
         return (on_the_wire(value),)
 
     def peer(self) -> str | None:
-        return self._environ.get("REMOTE_ADDR") or None
+        return self._environ.get("REMOTE_ADDR") or None  # empty behind a Unix socket
 
     def user(self) -> bytes | None:
         user = self._environ.get("REMOTE_USER")

@@ -305,7 +305,7 @@ class _Body:
         return getattr(self._iterable, name)
 
     def __iter__(self) -> _Body:
-        self._begin()
+        self._begin()  # here, so that what `iter` raises meets the server where it would without us
         return self
 
     def __next__(self) -> bytes:
@@ -334,6 +334,7 @@ class _Body:
         if self._closed:
             return
         self._closed = True
+        # Before the app's own: what it does then comes after the response, as a background task.
         if not self._responder.over:
             self._responder.close()
         close = getattr(self._iterable, "close", None)
