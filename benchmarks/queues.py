@@ -40,7 +40,7 @@ SERVERS = (8, 64)
 # What a process pays once: the difference between these two.
 _BARE = "import canario_sim.world.pool, numpy"
 _LOADED = (
-    "import numpy as np; from canario_sim.engine import jit, line; "
+    "import numpy as np; from canario_sim.world import fifo as line, jit; "
     "jit.compiled(line).serve(np.zeros(8), np.zeros(1), np.ones(1), np.empty(1))"
 )
 

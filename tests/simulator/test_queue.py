@@ -172,7 +172,7 @@ def test_a_process_that_serves_much_is_served_by_the_compiled_loop(
 def test_without_numba_nothing_is_compiled() -> None:
     code = (
         "import sys; sys.modules['numba'] = None\n"
-        "from canario_sim.engine import jit, line\n"
+        "from canario_sim.world import fifo as line, jit\n"
         "assert jit.compiled(line) is None and not jit.installed()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -181,7 +181,7 @@ def test_without_numba_nothing_is_compiled() -> None:
 def test_compiled_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
     """What one process compiles, the next one reads."""
     code = (
-        "import numpy as np; from canario_sim.engine import jit, line\n"
+        "import numpy as np; from canario_sim.world import fifo as line, jit\n"
         "loop = jit.compiled(line).serve\n"
         "loop(np.zeros(2), np.zeros(1), np.ones(1), np.empty(1))\n"
         "print(sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))\n"
