@@ -312,6 +312,7 @@ class _Column:
     def is_instant(self) -> bool:
         """Seconds, or ms, since the epoch."""
         middle = median(self.values)
+        # From 2001 to 2096.
         return 1e9 <= middle < 4e9 or 1e12 <= middle < 4e12
 
     @property
@@ -392,6 +393,7 @@ def _is_part(part: _Column, whole: _Column) -> bool:
         if mine != "-" and its != "-"
     ]
     return (
+        # Both are rounded to a ms, so that either may be longer by one.
         all(mine >= its - 0.0011 for mine, its in both)
         and sum(mine for mine, _ in both) >= sum(its for _, its in both)
         and 2 * sum(its >= 0.5 * mine - 0.0011 for mine, its in both) >= len(both)

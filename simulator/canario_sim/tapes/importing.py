@@ -183,11 +183,11 @@ def import_log(
     lines = Lines(path, progress)
     numbered = ((number, line) for number, line in enumerate(lines, start=1) if line)
     head = list(islice(numbered, _LOOK))
-    told = _Telling(
+    options = _Options(
         format, pattern, latency_field, unit, stamp, key, names, where, errors, limit_ms
     )
     try:
-        reading = told.reading(path, head)
+        reading = options.reading(path, head)
     except (AmbiguousError, LineError) as error:
         kind = format or _kind_of(path, [line for _, line in head])
         raise TapeError(_refused(path, kind, head, error)) from error
@@ -243,7 +243,7 @@ class _Reading(Struct, frozen=True):
     text: bool = False
 
 
-class _Telling(Struct, frozen=True):
+class _Options(Struct, frozen=True):
     """What a caller has said of a file; the arguments of `import_log`."""
 
     format: Format | None
@@ -342,6 +342,7 @@ class _Telling(Struct, frozen=True):
             stamp=layouts[0].stamp,
             guessed=learned is not None and learned.guessed,
             text=True,
+            # Where any instant has a fraction, nothing is spread.
             rounded=True,
         )
 
@@ -512,6 +513,7 @@ def _csv(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
         first = next(lines)
     except StopIteration:
         return
+    # Where none is there, or two are as often, it is the comma.
     mark = max(",;\t|", key=first[1].count)
     last = 0
 
@@ -572,6 +574,7 @@ class _Taken:
         self._path = path
         self._strict = strict
         self._why: dict[str, tuple[str, int, list[int]]] = {}
+        # Of each line a hash, not the line: of millions next to no two are alike by chance.
         self._hashes = array("q")
 
     def all(self, reading: _Reading, lines: Iterable[tuple[int, str]]) -> int:

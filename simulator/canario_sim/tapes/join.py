@@ -92,6 +92,8 @@ def _merged(sessions: Sequence[Recording]) -> Recording:
         broken=tuple(broken),
         journal=tuple(
             Noted(
+                # At one instant the rollout decides before it is told what has ended; a contract is
+                # broken after its own request is told, so that is searched for from the right.
                 int(np.searchsorted(ended, noted.event.at, "left")),
                 int(np.searchsorted(instants, noted.event.at, "left")),
                 noted.event,

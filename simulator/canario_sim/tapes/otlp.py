@@ -360,6 +360,7 @@ def _has_error(span: Exported) -> bool:
 
 def _is_within(spans: Mapping[tuple[str, str], tuple[str, str]], trace: str, name: str) -> bool:
     """Whether a SERVER span stands above one, with nothing between them that asks for it."""
+    # A file may name parents in a circle.
     passed = {name}
     above = spans[trace, name][0]
     while above and above not in passed and (trace, above) in spans:

@@ -155,6 +155,7 @@ def unpacked(path: Path, most: int | None = None) -> tuple[bytes, bool]:
                 raise TapeError(f"{path} is packed by zstd; unpack it first: zstd -d {path}")
             if not piece.startswith(_GZIP):
                 return piece + (file.read() if most is None else b""), False
+            # 31: the largest window, in the wrapping of gzip.
             inflate, begun = zlib.decompressobj(31), False
             while piece and (most is None or len(made) < most):
                 while piece:

@@ -163,6 +163,7 @@ class Collector:
         self._paths = paths
         self._salt = salt.encode()
         self._secret = secret or os.urandom(32)
+        # Arrays, which take a number's own bytes: a log has millions of lines.
         self._at, self._took = array("d"), array("d")
         self._outcome, self._arm = array("b"), array("b")
         self._key, self._route = array("q"), array("q")
@@ -209,6 +210,7 @@ class Collector:
         raw = [key.encode("utf-8", "replace") for key in self._keys]
         hashed = np.array([identity(self._secret, key) for key in raw], np.int64)
         identities, number = np.unique(hashed, return_inverse=True)
+        # In this table and those below the last place is where -1, nobody and no name, leads to.
         buckets = np.array([*(bucket_of(self._salt, key) for key in raw), -1], np.int64)
         keys = np.array(self._key, np.int64)
         asked = dict(zip(self._routes, self._served, strict=True))
@@ -246,7 +248,8 @@ class Collector:
 
 
 def _spread(at: Floats) -> Floats:
-    """Instants that a log has rounded down to whole seconds, spread evenly over their seconds.
+    """Instants that a log has rounded down to whole seconds, spread evenly over their seconds: all
+    at one instant would be a burst that nobody has sent.
 
     They keep the order of the lines. Instants with fractions are left as they are.
     """

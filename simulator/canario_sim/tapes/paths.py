@@ -89,6 +89,8 @@ def named(asked: Mapping[str, int], most: int, *, paths: bool = True) -> dict[st
     scanner's, which asks for what is not there.
     """
     names = {route: route for route, count in asked.items() if count}
+    # From the front: paths that differed in an earlier part alone have one head by now, and their
+    # later parts are counted together.
     for depth in range(1, _DEPTH) if paths else ():
         heads: dict[str, Counter[str]] = {}
         for route, name in names.items():

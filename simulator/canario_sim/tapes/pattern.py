@@ -209,6 +209,7 @@ def reader(
             raise LineError(f"its status is {values[1]!r}")
         if at_request is not None:
             method, _, target = values[at_request].partition(" ")
+            # The protocol stands behind the last blank; `GET /path`, of HTTP/0.9, has none.
             path = target.rpartition(" ")[0] or target
         else:
             method = values[at_method] if at_method is not None else ""
@@ -264,7 +265,8 @@ _OF_UNIT = {
 }  # fmt: skip
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
-# A request takes no longer, a year; what says so says something else.
+# No request takes longer, a year, and no WebSocket lives longer (`LONGEST_MS` is for requests that
+# are timed); what says so says something else.
 _LONGEST_MS = 365 * 86_400 * 1000.0
 
 
@@ -316,6 +318,7 @@ _STAMP = re.compile(
 )
 
 
+# A busy log has many lines of one second.
 @lru_cache(maxsize=4096)
 def _clf(text: str) -> float:
     """`10/Oct/2000:13:55:36 -0700`, in seconds since the epoch, in any locale."""

@@ -88,6 +88,7 @@ def is_tape(path: PathLike) -> bool:
             head = file.read(72)
     except OSError:
         return False
+    # SQLite keeps a file's `application_id` there.
     return head.startswith(b"SQLite format 3\0") and head[68:72] == b"cnry"
 
 
@@ -189,6 +190,7 @@ def _columns(tape: sqlite3.Connection, flight: str) -> list[np.ndarray[Any, Any]
         *plain, keys, routes, flights = zip(*rows, strict=True)
         for part, values, kind in zip(parts, plain, kinds, strict=False):
             part.append(np.array(values, kind))  # None is NaN
+        # A hash may be 0 as well, so whether there is one stands beside it.
         named = np.array([key is not None for key in keys])
         hashed = np.array([key or 0 for key in keys], np.int64)
         parts[7].append(np.stack([hashed, named.astype(np.int64)]))

@@ -279,6 +279,7 @@ class Recording:
 
         `upto` is the running maximum of `ended`, for whoever asks for many windows.
         """
+        # Requests stand as they were told of; a thread that was late told of an earlier end.
         upto = np.maximum.accumulate(self.ended) if upto is None else upto
         low = int(np.searchsorted(upto, first, "left"))
         high = int(np.searchsorted(upto, last, "right"))

@@ -84,6 +84,7 @@ def record_parser(
         for place, get in special:
             values[place] = get(record)
         at, ms, s, us, ns, outcome, ok, said, key, route, method, arm = values
+        # `float` would take a truth value for an instant in 1970.
         if at in _NOTHING or at is True or at is False:
             raise LineError(f"it has no {at_name}")
         if ms is not None and s is None and us is None and ns is None:
@@ -156,6 +157,7 @@ def _took(values: tuple[Any, ...], durations: list[tuple[str, float]]) -> float:
         each = nan if found is None else _time(found, name, scale)
         if isnan(each):
             continue
+        # Keys of one time may be rounded to other units; what lies further apart is two times.
         if said_by and abs(each - took) > 0.01 * took + 1:
             raise LineError(f"its {said_by} and its {name} tell different times")
         took, said_by = each, name

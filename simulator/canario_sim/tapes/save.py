@@ -88,6 +88,7 @@ def _fill(tape: sqlite3.Connection, recording: Recording) -> None:
         ),
     )
     tape.execute("COMMIT")
+    # A tape that is done is one file, which may be moved: no log of SQLite's lies beside it.
     tape.execute("PRAGMA journal_mode = DELETE")
 
 
@@ -95,6 +96,7 @@ def _rows(
     recording: Recording, numbers: np.ndarray[Any, Any], first: int
 ) -> Iterator[tuple[object, ...]]:
     part = slice(first, first + _ROWS)
+    # The last place is where -1, no key, leads to.
     identities = [*recording.identities.tolist(), None]
     return zip(
         numbers[part].tolist(),
@@ -102,6 +104,7 @@ def _rows(
         recording.ended[part].tolist(),
         [arm if arm >= 0 else None for arm in recording.arm[part].tolist()],
         recording.outcome[part].tolist(),
+        # NaN, which is not itself: not timed.
         [ms if ms == ms else None for ms in recording.latency_ms[part].tolist()],
         [bucket if bucket >= 0 else None for bucket in recording.bucket[part].tolist()],
         [identities[key] for key in recording.key[part].tolist()],
