@@ -59,6 +59,7 @@ class Agenda:
         first = most if precision is None else min(FIRST_LOOK, most)
         self.upto = [first] * count
         self._handed = [0] * count
+        # One at first: how long a replication takes is known after it.
         self._size = [1] * count
         self._turns = deque(range(count))
         # Conditions that are done; what is asked again and again must not be counted again.

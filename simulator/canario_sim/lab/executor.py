@@ -87,15 +87,15 @@ def work(
         BrokenExecutor: When workers keep dying; or whatever else `workers.lost` names.
         Exception: What a task raises, whatever it is.
     """
-    crowd = _Crowd(jobs, workers or processes(), progress)
+    dispatch = _Dispatch(jobs, workers or processes(), progress)
     if interruption is not None:
-        return crowd.run(interruption)
+        return dispatch.run(interruption)
     with interruptible() as own:
-        return crowd.run(own)
+        return dispatch.run(own)
 
 
-class _Crowd(Generic[T, R]):
-    """From tasks to results."""
+class _Dispatch(Generic[T, R]):
+    """Hands tasks to workers, and takes results back until none is left."""
 
     def __init__(
         self,
@@ -120,6 +120,7 @@ class _Crowd(Generic[T, R]):
             task = self._jobs.next()
             if task is None or interruption.asked:
                 return task is None
+            # What `next` has handed out was only to see whether there is any.
             self._jobs.forget()
             before = self._merged
             try:
@@ -175,6 +176,7 @@ def fitting(size: int, pieces: int, seconds: float, aim: float = TASK_SECONDS) -
 
     The last one was to have `size`, had `pieces` and took so long. It at most doubles.
     """
+    # A clock may not have moved.
     each = max(seconds / pieces, 1e-6)
     return max(1, min(int(aim / each), 2 * size))
 

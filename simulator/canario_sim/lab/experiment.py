@@ -290,5 +290,7 @@ def _burnt(plan: Plan, made: Run) -> float | None:
     if not (served and made.ended_at):
         return 0.0
     canary = made.canary
+    # One that failed and broke its contract is in both. How many did is not known; the bad ones,
+    # each counted once, are a bound.
     failed = min(canary.errors + canary.violations, made.exposure.bad_requests)
     return 100 * failed / (allowed * served / made.ended_at * _MONTH)

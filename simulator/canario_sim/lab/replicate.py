@@ -37,6 +37,7 @@ class Replications(Struct, frozen=True, kw_only=True):
 def run_task(condition: Condition, policies: tuple[Policy, ...], seed: int, task: Task) -> Result:
     """What a worker does: it needs one condition, and not the whole experiment."""
     start = time.perf_counter()
+    # A replication's seed does not depend on its condition, so a part gives the rows of the whole.
     part = Experiment(conditions=(condition,), policies=policies, seed=seed)
     rows = [
         _renumbered(rehearse(part, 0, policy, replication), task.condition)
