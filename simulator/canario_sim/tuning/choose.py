@@ -23,6 +23,7 @@ def best(scored: Scored, present: tuple[float, float], like: Deployment) -> tupl
     bad requests and time, each as a multiple of the present plan's (`present`). Among those that
     cost alike it is the one with fewer false rollbacks, then the one closest to the present plan.
     """
+    # Rounded: what is alike must not be told apart by the last digits of a sum.
     price = np.round(_price(scored, present), 9).reshape(-1)
     lacking, doubt = (np.round(part, 9).reshape(-1) for part in (scored.shortfall, scored.doubt))
     errs = np.round(scored.false_rollback, 9).reshape(-1)
@@ -96,6 +97,7 @@ def _undominated(values: Floats) -> Ints:
 
 def _price(scored: Scored, present: tuple[float, float]) -> Floats:
     exposure, seconds = present
+    # At least one: of a plan that serves no bad request there are no multiples.
     return scored.exposure / max(exposure, 1.0) + scored.duration / max(seconds, 1.0)
 
 
@@ -128,6 +130,7 @@ _FAR = 100.0
 
 
 def _times(values: Sequence[float], own: float) -> Floats:
+    # A rate may be 0, which has no logarithm.
     times: Floats = np.abs(np.log((np.array(values, np.float64) + 1e-6) / (own + 1e-6)))
     return times
 

@@ -168,6 +168,8 @@ class _Sight:
         overdue = self._overdue[rows.look]
         n = (rows.end - rows.start)[:, None] + overdue
         slow = self._slow.between(rows.start, rows.end) + overdue
+        # In integers, as the fixed thresholds judge: the value of rank ⌊0.95 n⌋ + 1 is above the
+        # limit.
         over = self._checks[rows.look][:, None] & (n >= least) & (slow >= n - n * 95 // 100)
         # A last row that is over for all stands for none.
         last = np.ones((1, over.shape[1]), np.bool_)

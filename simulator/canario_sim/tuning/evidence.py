@@ -77,6 +77,7 @@ class Evidence:
         at = np.append(self._checks, len(self._trajectory.at))[first]
         if len(self._checks):
             chosen = np.take_along_axis(self._metrics, inside[None, ..., None], axis=-1)
+            # Errors and latencies stand in turn: by the limits, then relative to the baseline.
             errors = chosen[..., 0].argmax(axis=0) % 2 == 0
         else:
             errors = np.zeros(first.shape, np.bool_)

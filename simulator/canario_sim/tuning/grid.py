@@ -127,6 +127,7 @@ class Grid(Spec, frozen=True, kw_only=True):
             max_p95_latency_ms=self.max_p95_latency_ms[limit],
             abandoned_after_seconds=self.abandoned_after(like),
         )
+        # Not stated where it is what the plan does anyway.
         usual = replace(thresholds, abandoned_after_seconds=None)
         if usual.abandoned_after == thresholds.abandoned_after:
             thresholds = usual

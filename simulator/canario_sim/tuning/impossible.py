@@ -282,6 +282,7 @@ def _caught(requests: float, good: float, bad: float, goals: Goals) -> float:
     """The largest share of bad releases that so many requests can tell, by the same bound."""
     said = requests * divergence(bad, good)
     low, high = goals.false_rollback, goals.detect
+    # So many halvings come down to the last digit of a float.
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (

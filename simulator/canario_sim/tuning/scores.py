@@ -83,6 +83,7 @@ class Scored:
         self.sums = tuple(sums)
         self.asked = tuple(asked(conditions, sums, goals))
         self._goals = goals
+        # Of every count once, to be looked up: there are thousands of candidates.
         self._bounds = np.array(
             [wilson(k, replications, confidence) for k in range(replications + 1)]
         )

@@ -329,6 +329,7 @@ def _suggested(
 
     sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=_AT_RANDOM)
     study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
+    # The present shape is rehearsed anyway: what came of it is the first that the optimiser learns.
     study.enqueue_trial(as_it_is(search.present))
     for number in range(search.trials + 1):
         trial = study.ask()

@@ -88,6 +88,8 @@ def count(task: Task) -> Tally:
         for judged in made:
             _add(sums, judged, task)
     number = task.last - task.first
+    # Neighbours mostly count the same, so it packs well; base 64, since it is kept in lines of
+    # JSON.
     content = b"".join(getattr(sums, field.name).tobytes() for field in fields(Sums))
     return Tally(
         replications=number,
@@ -110,6 +112,7 @@ def add_up(tallies: Iterable[Tally], shape: tuple[int, ...]) -> Sums:
             raise ValueError("the sums of a task are of another grid")
         for field, part in zip(fields(Sums), np.split(parts, len(fields(Sums))), strict=True):
             own = getattr(whole, field.name)
+            # Whole numbers and floats have 8 bytes alike.
             own += part.view(own.dtype).reshape(shape)
     return whole
 

@@ -264,6 +264,7 @@ def record(
         looks = len(onlooker.looks)
         if enough is not None and looks >= due and not driver.state.phase.terminal:
             onlooker.over = onlooker.over or enough(made(None))
+            # After twice as many: asking looks at all of them again.
             due = 2 * looks
 
     def made(end: tuple[Outcome, str | None, float, int] | None) -> Trajectory:
