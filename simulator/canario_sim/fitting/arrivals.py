@@ -178,6 +178,7 @@ def _week(numbers: Ints, counts: Counts, start: float) -> ArrivalFit:
         start=f"{_DAYS[int(begins // _DAY)]} {int(begins % _DAY // _HOUR):02d}:"
         f"{int(begins % _HOUR // 60):02d}",
     )
+    # 7 + 24 factors, less the one that they share.
     return _fit("weekly", traffic, numbers, expected, 30)
 
 
@@ -186,9 +187,11 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 def _strongest_period(numbers: Ints, counts: Counts) -> float:
     """The period of the strongest wave that fits into the time at least once and a half."""
+    # Padded with zeros, for the frequencies between those of the time itself.
     padded = np.fft.rfft(numbers - numbers.mean(), 8 * len(numbers))
     frequencies = np.fft.rfftfreq(8 * len(numbers), counts.width)
     power = np.abs(padded) ** 2
+    # Nor is a wave of fewer than eight intervals told from noise.
     power[(frequencies < 1.5 / counts.span) | (frequencies > 1 / (8 * counts.width))] = 0
     return float(1 / frequencies[int(np.argmax(power))]) if power.any() else counts.span
 
@@ -238,6 +241,8 @@ def _forward_backward(logs: Floats, moves: Floats, begin: Floats) -> tuple[float
     likely = np.exp(logs - top[:, None]).tolist()
     (a, b), (c, d) = moves.tolist()
     p, q = begin.tolist()
+    # A loop over plain floats, since each interval follows from the one before it; for two states
+    # numpy would cost more than the sums.
     forward, scales = [], []
     for number, (e, f) in enumerate(likely):
         if number:

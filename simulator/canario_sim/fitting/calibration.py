@@ -283,6 +283,7 @@ def _users(per_user: Ints | None) -> tuple[int, float]:
     mean = counts.mean()
     dispersion = counts.var() / mean
     # Users who are all alike send Poisson numbers of requests, whose ranks look skewed as well.
+    # Four standard deviations of the index of dispersion, which is about 1 ± √(2/n) then.
     if dispersion < 1 + 4 * np.sqrt(2 / len(counts)):
         return len(counts), 0.0
     return len(counts), _zipf(counts)

@@ -227,6 +227,7 @@ def _fit(latencies: Latencies, kind: str, fitter: Fitter) -> Model:
     grid = _Grid.of(latencies)
     model = fitter(grid.values, grid.spread())
     before = -np.inf
+    # A mixture's fitter goes many rounds itself.
     for _ in range(_ROUNDS if kind != "mixture" else _ROUNDS // 3):
         model = fitter(grid.values, grid.spread(model))
         likelihood = _log_likelihood(model, latencies)

@@ -98,6 +98,7 @@ def _arm(recording: Recording, chosen: Flags) -> ArmObserved:
 
 def _routes(recording: Recording) -> list[RouteObserved]:
     """The routes that are worth their own line, and the rest as one."""
+    # Place 0 is for requests without a route.
     numbers = np.bincount(recording.route + 1, minlength=len(recording.routes) + 1)
     ranked = np.argsort(-numbers[1:], kind="stable")[:MOST_ROUTES]
     kept = [number for number in ranked.tolist() if numbers[number + 1] >= LEAST]

@@ -134,6 +134,7 @@ class _Reader:
             series = kept
         self._series = series
         self._ranged = any(len(each.at) > 1 for each in series)
+        # By `id`, for a series holds arrays and has no hash.
         self._growths = dict(_growths(series, ranged=self._ranged))
 
     def read(self, metric: str | None, rate: float | None) -> Observed:
@@ -357,6 +358,7 @@ class _Reader:
         if rate is not None:
             if self._ranged:
                 self._notes.append(f"traffic is {rate:g} requests/s as --rate says, not as it was")
+            # One interval: a rate does not say how it swings.
             return Counts((round(rate * 3600),), 3600.0)
         own = [each for each in buckets if _is_all(each)]
         instants = np.unique(np.concatenate([each.at for each in own]))
