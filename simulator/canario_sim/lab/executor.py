@@ -1,4 +1,4 @@
-"""Work for many hands: tasks on any executor, lost ones done again, a clean end at Ctrl-C."""
+"""Tasks on any executor of `concurrent.futures`: lost ones done again, a clean end at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -149,6 +149,7 @@ class _Dispatch(Generic[T, R]):
                 elif self._workers.check is not None:
                     self._workers.check()
         finally:
+            # What is under way is lost to this executor; whoever comes next hands it out again.
             for future in self._pending:
                 future.cancel()
             self._pending.clear()

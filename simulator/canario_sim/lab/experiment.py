@@ -113,6 +113,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         )
         # A policy that is quicker than the scenario's plan must still fit the scenario's instants.
         horizon = scenario.horizon_seconds or max(scenario.horizon, needed)
+        # What a file expects it expects of its own plan.
         return replace(scenario, plan=plan, horizon_seconds=horizon, expect=None)
 
     def judge(self) -> Judge | None:

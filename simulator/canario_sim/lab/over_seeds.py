@@ -120,6 +120,7 @@ def share_of(
         raise ValueError(f"seeds is {seeds!r}; it must be at least 1")
     first = scenario.seed if first_seed is None else first_seed
     missed = []
+    # Where nothing is expected, no seed has to be tried.
     for seed in range(first, first + seeds if scenario.expect else first):
         made = run(scenario, seed)
         if not made.as_expected:

@@ -154,6 +154,7 @@ _POINTS = 100
 def _curve(times: Sequence[float], n: int) -> tuple[tuple[float, float], ...]:
     """The share of `n` rollouts that had happened by each of the times, thinned out."""
     places = sorted({round(k * (len(times) - 1) / _POINTS) for k in range(_POINTS + 1)})
+    # Of several at one instant the last stays, with the share that they make together.
     last = {times[place]: (place + 1) / n for place in places} if times else {}
     return tuple(last.items())
 

@@ -60,6 +60,7 @@ class Argo(Spec, frozen=True, kw_only=True, tag_field="kind", tag="argo"):
         Positive | None,
         Meta(description="A second metric: the p95 is at most this, in ms. None: no such metric."),
     ] = None
+    # These defaults are Argo's own.
     failure_limit: Annotated[Limit, Meta(description="`failureLimit`.")] = 0
     inconclusive_limit: Annotated[Limit, Meta(description="`inconclusiveLimit`.")] = 0
     consecutive_error_limit: Annotated[Limit, Meta(description="`consecutiveErrorLimit`.")] = 4

@@ -42,6 +42,7 @@ class Kayenta(Spec, frozen=True, kw_only=True, tag_field="kind", tag="kayenta"):
     ] = "growing"
     marginal: Annotated[Percent, Meta(description="A run with a lower score ends it.")] = 75.0
     pass_score: Annotated[Percent, Meta(description="The last run must reach it.")] = 95.0
+    # This and the tolerance are what Kayenta's default judge has (NetflixACAJudge).
     confidence: Annotated[
         float, Meta(gt=0, lt=1, description="Of the interval that the test gives.")
     ] = 0.98

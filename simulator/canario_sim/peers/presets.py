@@ -1,4 +1,4 @@
-"""Peers by name, as a command line gives them."""
+"""Flagger, Argo and Kayenta by name, with their settings, as a command line gives them."""
 
 from __future__ import annotations
 

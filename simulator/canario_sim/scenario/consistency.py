@@ -146,6 +146,7 @@ def _check_clustering(scenario: Declared) -> None:
         service = scenario.service(arm)
         if service.clustering is not None:
             for route in scenario.routes:
+                # The arm's clusters are those of each route too, whatever its rate.
                 rate = route.answer(arm, service).error_rate
                 service.clustering.check(rate, f"error_rate of the route {route.name} ({arm})")
 

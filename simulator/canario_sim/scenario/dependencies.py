@@ -96,7 +96,7 @@ class Trouble(Spec, frozen=True, kw_only=True):
 
     @property
     def every_seconds(self) -> float | None:
-        """As of `Timed`."""
+        """As of `Timed`: `Settled.occurrences` takes either."""
         return self.every
 
 

@@ -1,4 +1,4 @@
-"""Scenarios from files, checked like plans."""
+"""Scenarios from files, with the files that they name, checked like plans."""
 
 from __future__ import annotations
 
@@ -133,6 +133,7 @@ def _traffic(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     if not isinstance(file, str) or not file:
         return raw
     if raw.get("kind") == "replay":
+        # Read for its errors alone; `Replay` finds it in the cache.
         read_recording(str(folder / file))
         return raw | {"file": str(folder / file)}
     if raw.get("kind") == "schedule" and "points" not in raw:

@@ -153,6 +153,7 @@ class Scenario(Spec, frozen=True, kw_only=True):
 
         Those that do not begin before the horizon are left out.
         """
+        # Not `replace`, which would keep the class.
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         troubles = chain.from_iterable(each.troubles for each in self.dependencies)
         struck = chain(self.faults, self.contract_failures, troubles)

@@ -190,6 +190,7 @@ class _Sight:
         seen = self._seen
         numbers = [k for k, name in enumerate(seen.contracts, 1) if name in budgets]
         looks = np.flatnonzero(seen.kind == Look.BROKEN)
+        # The request that broke it is the last that has been counted.
         own = seen.broken[seen.seen[looks] - 1]
         found = looks[~np.isin(own, numbers)]
         return int(found[0]) if len(found) else len(seen.at)
@@ -223,6 +224,7 @@ class _Slow:
         )
         size = (len(edges) + 1, self._count + 1)
         table = np.bincount(cell * size[1] + self._class, minlength=size[0] * size[1])
+        # From the largest limit down: who exceeds one exceeds all that are smaller.
         upto = np.cumsum(table.reshape(size), axis=0)[:-1, :0:-1]
         upto = np.cumsum(upto, axis=1)[:, ::-1]
         first, last = np.split(places, 2)

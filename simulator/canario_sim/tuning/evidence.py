@@ -71,6 +71,7 @@ class Evidence:
     def reaches(self, alpha: float) -> Proven:
         """When the evidence is 1/α or more."""
         level = -log(alpha)
+        # What rises lies below a level up to the first check that reaches it: a count is a search.
         first = np.count_nonzero(self._highest < level, axis=-1)
         inside = np.minimum(first, max(len(self._checks) - 1, 0))
         close = (np.abs(self._log_e - level) < _CLOSE).any(axis=-1)

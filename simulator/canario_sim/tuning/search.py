@@ -334,6 +334,7 @@ def _suggested(
     for number in range(search.trials + 1):
         trial = study.ask()
 
+        # This and `tell` are called before the loop goes on to another trial.
         def choose(name: str, values: tuple[float, ...]) -> float:
             chosen = trial.suggest_categorical(name, values)  # noqa: B023
             assert isinstance(chosen, float)

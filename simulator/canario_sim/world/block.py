@@ -131,6 +131,8 @@ class Block:
         cell = cells(self._flights, self._edges)
         self._table = tally(self._flights, self._edges, cell)
         self._broken = _broken(self._flights, instants[-1])
+        # Every check is an edge. Of the table's columns requests and slow ones are asked for, of
+        # all cells before it.
         edges = np.searchsorted(self._edges, self._checks)
         self._seen = at_instants(
             self._flights,
@@ -185,6 +187,8 @@ class Block:
         What is done then is still to come, but for the flights up to `position`, where a breach
         ends it.
         """
+        # Who arrives at this very instant meets the share that is set at it: a request of the next
+        # block.
         arrivals = int(np.searchsorted(self._requests.at, at, "left"))
         # A request that takes no time is done at the instant of its arrival.
         arrivals = max(arrivals, position + 1 - len(self._before.flights))

@@ -137,6 +137,7 @@ class Driver(Generic[C_co]):
         seen = self.carrier.look(self, at, settle=settle)
         for arm, row in enumerate((seen.baseline.given_up, seen.canary.given_up)):
             if row.requests:
+                # No contract is broken without an answer, and each of them is bad.
                 self._given_up[arm] += (row.requests, row.errors, row.slow, 0, row.requests)
                 self.abandoned[arm] += row.abandoned
         return seen

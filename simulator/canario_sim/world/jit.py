@@ -3,7 +3,8 @@
 A loop is ordinary Python in a module of its own, which runs as it stands without numba. Compiled
 code is kept on disk, beside the source or in the user's cache, so that it is made once for each
 installation; that may take half a minute. A loop uses nothing that numba may round otherwise than
-Python: sums, products, quotients and comparisons of floats, and no functions.
+Python: sums, products, quotients and comparisons of floats, and no functions but exact ones (`min`,
+`max`, `abs`).
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ class OpenCarrier:
     def advance(self, outlook: Outlook, until: float) -> Stretch:
         """See `Carrier`."""
         planned = self._planned
+        # An order or another share: what was planned from here on will not be.
         if planned is None or (planned.instant, planned.weight) != (until, outlook.weight):
             self._cut(outlook.now)
             planned = self._planned = self._plan(outlook, until)

@@ -376,6 +376,7 @@ def _standing(scenario: Settled) -> Standing:
     """The arms before the first request."""
     singles = [
         PendingSingle(failure.at, arm == "canary", number)
+        # As in `Fates.broken`, where 0 is none.
         for number, failure in enumerate(scenario.contract_failures, start=1)
         if isinstance(failure, Single)
         for arm in ARMS

@@ -89,6 +89,7 @@ def given_up(flights: Flights, checks: Floats, patience: Patience) -> GivenUp:
     That is the first at which they have waited for too long, if they have not ended before it.
     """
     took = flights.done - flights.at
+    # Mostly nobody waits for so long, and nothing is to be searched.
     if not len(took) or took.max() <= patience.least:
         return _NOBODY
     place = np.flatnonzero((took > patience.least) & (flights.code & GIVEN_UP == 0))

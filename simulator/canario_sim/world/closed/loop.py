@@ -62,6 +62,7 @@ class Loop:
         self._buckets = buckets
         self._compiled = compiled
         self._steps: Any = steps
+        # Interpreted at first: most rehearsals end before loading compiled code would pay.
         self._columns = Columns(False)
         self._rules = rules_of(scenario, seed, patience, self._columns)
         self._state = first_state(scenario, seed, self._rules, len(buckets), self._columns)
@@ -126,6 +127,7 @@ class Loop:
         free = np.array(state.free[: state.n[steps.FREE]], np.int64) // row
         there = (jobs[:, steps.J_WHOSE] == steps.CLIENT) & (jobs[:, steps.J_NUMBER] > 0)
         there &= jobs[:, steps.J_FLAGS] & steps.OVER == 0
+        # A place that is free holds the job that was last there.
         there[free] = False
         mine = jobs[there]
         code = CANARY * mine[:, steps.J_ARM] + (mine[:, steps.J_FLAGS] & GIVEN_UP)

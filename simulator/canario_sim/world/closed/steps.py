@@ -542,6 +542,7 @@ def _resume(s: Any, r: Any, job: int, number: int, failed: int, now: float) -> N
     server = s.jobs[job + J_SERVER]
     clear = now if server < 0 else _clear(s, r, server, now)
     if clear > now:
+        # Its server pauses: the job goes on when the pause ends.
         _push(s, clear, DONE, job)
     else:
         s.n[ONWARD] = job
@@ -577,6 +578,7 @@ def _go_on(s: Any, r: Any, job: int, now: float) -> None:
     _observe(s, r, job, now)
     _release(s, job, now)
     if s.jobs[job + J_FLAGS] & FAILED and s.jobs[job + J_FLAGS] & GONE == 0:
+        # Over, but its place is not free yet: `_retry` copies what is asked for again.
         s.jobs[job + J_FLAGS] |= OVER
         s.n[AGAIN] = job
     else:
