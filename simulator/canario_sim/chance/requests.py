@@ -106,6 +106,7 @@ class Ahead:
     def __init__(self, source: Source, size: int) -> None:
         self._chunks = source.chunks(size)
         self._ended = False
+        # The first chunk at once, so that there is always an array to look in.
         self.requests = next(self._chunks, _nothing())
 
     def reach(self, instant: float) -> float:

@@ -63,6 +63,7 @@ class Clustering(Spec, frozen=True, kw_only=True):
         if not 0 < rate < 100:
             return np.ones(n)
         if self.prone is not None:
+            # As many times the rate as makes the mean of all the rate again.
             return np.where(random.random(n) * 100 < self.prone, 100 / self.prone, 0.0)
         mean, both = rate / 100, 1 / (self.correlation or 1.0) - 1
         return random.beta(mean * both, (1 - mean) * both, n) / mean

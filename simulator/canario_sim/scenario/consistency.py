@@ -31,7 +31,10 @@ class _Begins(Protocol):
 
 
 class Declared(Protocol):
-    """What a scenario declares, part by part: see `Scenario`."""
+    """What a scenario declares, part by part: see `Scenario`.
+
+    It is not imported here, since it imports this file for its check.
+    """
 
     @property
     def plan(self) -> Plan: ...

@@ -50,6 +50,8 @@ class Breaker(Spec, frozen=True, kw_only=True):
 class Trouble(Spec, frozen=True, kw_only=True):
     """What is wrong with a dependency for a while; it holds for calls that begin meanwhile."""
 
+    # No `Timed`, which has an arm: a dependency serves both.
+
     at: Annotated[Seconds, Meta(description="When it starts, in seconds from the start.")]
     lasts: Annotated[
         Positive | None, Meta(description="How many seconds it lasts; none: to the end.")

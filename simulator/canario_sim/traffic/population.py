@@ -112,6 +112,7 @@ class Population(Spec, frozen=True, kw_only=True):
 _FEW = 100_000
 
 
+# A tuple, since it is kept and handed to all; `names` makes a list of it for each.
 def _names(prefix: str, size: int) -> tuple[str, ...]:
     return tuple([f"{prefix}{number}" for number in range(size)])
 

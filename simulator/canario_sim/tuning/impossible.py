@@ -334,6 +334,7 @@ def _drawn(scenario: Scenario, seed: int, since: float) -> _World | None:
         np.concatenate([part.failed for part in parts]),
         np.concatenate([part.broken for part in parts]),
     )
+    # What is declared is exact; a sample's share is not, and the number of requests hangs on it.
     declared = _declared_errors(scenario, since)
     errors = float(np.mean(fates.failed)) if declared is None else declared
     return _World(float(np.mean(paces)), fates, errors)
