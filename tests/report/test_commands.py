@@ -20,7 +20,7 @@ from tests.report.samples import SCENARIOS, rehearsal
 from tests.waiting import PATIENCE
 
 from canario_sim import Run, load_scenario, run
-from canario_sim.cli import simulate
+from canario_sim.cli.simulate import simulate
 from canario_sim.reports import write
 from canario_sim.reports.watch import Watch, default_speed
 
@@ -141,7 +141,7 @@ def test_text_and_numbers_need_no_library_of_charts(small: Path, tmp_path: Path)
 
 def test_help_is_quick_and_imports_no_chart() -> None:
     code = (
-        "import sys\nimport canario_sim.cli, canario_sim.cli_lab, canario_sim.cli_tape\n"
+        "import sys\nimport canario_sim.cli.simulate, canario_sim.cli.assess, canario_sim.cli.tapes\n"
         "heavy = {'altair', 'vl_convert', 'jinja2', 'numpy', 'simpy', 'rich', 'polars'}\n"
         "print(*heavy & set(sys.modules))\n"
     )

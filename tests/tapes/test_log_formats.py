@@ -27,7 +27,7 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import AccessFormatter
 
 from canario.tape.format import TapeError
-from canario_sim.cli_source import FORMAT_HELP
+from canario_sim.cli.source import FORMAT_HELP
 from canario_sim.tapes.formats import NAMES
 from canario_sim.tapes.importing import Imported, import_log
 

@@ -103,7 +103,7 @@ def test_wrong_input_is_one_line(arguments: list[str], said: str, folder: Path) 
     from click.testing import CliRunner
 
     from canario.config import ConfigError
-    from canario_sim.cli_tune import tune
+    from canario_sim.cli.tune import tune
 
     before = Path.cwd()
     os.chdir(folder)

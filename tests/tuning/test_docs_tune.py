@@ -71,7 +71,7 @@ def test_the_python_prints_what_is_shown(folder: Path) -> None:
 
 
 def test_every_option_is_on_the_page() -> None:
-    from canario_sim.cli_tune import tune
+    from canario_sim.cli.tune import tune
 
     options = {name for option in tune.params for name in option.opts if name.startswith("--")}
     general = {"--confidence", "--replications"}

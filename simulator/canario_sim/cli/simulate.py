@@ -12,15 +12,15 @@ from canario.cli.main import EPILOG
 from canario.cli.printing import complain, say, say_json
 from canario.config import ConfigError
 from canario.control.words import seconds_in_words
+from canario_sim.reports.output import make_folder, write_file
+from canario_sim.reports.write import report_options
 
-from .cli_shared import INTERRUPTED, MANY, FiniteRange, models_option
-from .reports.output import make_folder, write_file
-from .reports.write import report_options
+from .shared import INTERRUPTED, MANY, FiniteRange, models_option
 
 if TYPE_CHECKING:
-    from .lab.over_seeds import Share
-    from .scenario.scenario import Scenario
-    from .world.rehearsal import Run
+    from canario_sim.lab.over_seeds import Share
+    from canario_sim.scenario.scenario import Scenario
+    from canario_sim.world.rehearsal import Run
 
 __all__ = ["scenario", "simulate"]
 
@@ -74,11 +74,11 @@ def simulate(
 ) -> None:
     """Rehearse releases: each SCENARIO_OR_FOLDER through the controller that guards the app."""
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
-    from .reports import simulation
-    from .reports.json_text import report
-    from .reports.json_text import reports as document
-    from .reports.terminal import show
-    from .world.rehearsal import run
+    from canario_sim.reports import simulation
+    from canario_sim.reports.json_text import report
+    from canario_sim.reports.json_text import reports as document
+    from canario_sim.reports.terminal import show
+    from canario_sim.world.rehearsal import run
 
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other", ctx)
@@ -92,8 +92,8 @@ def simulate(
     if seeds is not None:
         shares = _shares(scenarios, seeds, seed, out, as_json=as_json, verbose=verbose)
         if reports:
-            from .reports.seeds import sharing
-            from .reports.write import write_reports
+            from canario_sim.reports.seeds import sharing
+            from canario_sim.reports.write import write_reports
 
             write_reports(sharing(scenarios, shares), reports)
         ctx.exit(0 if all(share.ok for share in shares) else 1)
@@ -117,7 +117,7 @@ def simulate(
             say()
             say(f"{len(runs)} reports in {out}")
     if reports:
-        from .reports.write import write_reports
+        from canario_sim.reports.write import write_reports
 
         write_reports(simulation.simulation(list(zip(scenarios, runs, strict=True))), reports)
     ctx.exit(0 if all(made.ok for made in runs) else 1)
@@ -133,7 +133,7 @@ def _shares(
     verbose: bool,
 ) -> list[Share]:
     """Each scenario under many seeds, told as they come."""
-    from .lab.over_seeds import share_document, share_of, shares_document, told
+    from canario_sim.lab.over_seeds import share_document, share_of, shares_document, told
 
     shares: list[Share] = []
     for scenario in scenarios:
@@ -169,10 +169,10 @@ def _watched(
     verbose: bool,
 ) -> Run:
     """A rehearsal that is shown as it goes. Ctrl-C ends the command, with what a shell reports."""
-    from .reports.simulation import heading, told
-    from .reports.terminal import show
-    from .reports.watch import Watch
-    from .world.rehearsal import run
+    from canario_sim.reports.simulation import heading, told
+    from canario_sim.reports.terminal import show
+    from canario_sim.reports.watch import Watch
+    from canario_sim.world.rehearsal import run
 
     view = Watch(scenario, speed)
     # What a terminal draws goes when it is over, and the timeline comes; lines stay.
@@ -208,14 +208,14 @@ def check(paths: tuple[Path, ...], *, allow_models: bool) -> None:
 @scenario.command(epilog=EPILOG, short_help="Print the JSON Schema of a scenario file.")
 def schema() -> None:
     """Print the JSON Schema of a scenario file, for editors to complete it."""
-    from .scenario.load import scenario_schema
+    from canario_sim.scenario.load import scenario_schema
 
     say_json(scenario_schema())
 
 
 def _load(paths: Iterable[Path], *, models: bool) -> list[Scenario]:
     """All scenarios, checked before the first one runs. Raises `ConfigError`."""
-    from .scenario.load import find_scenarios, load_scenario
+    from canario_sim.scenario.load import find_scenarios, load_scenario
 
     scenarios: dict[str, tuple[Path, Scenario]] = {}
     for path in find_scenarios(paths):

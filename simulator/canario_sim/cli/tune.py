@@ -10,18 +10,17 @@ import click
 
 from canario.cli.printing import complain, say, say_json
 from canario.config import ConfigError
+from canario_sim.reports.output import make_folder
+from canario_sim.reports.write import report_options
 
-from .cli_shared import INTERRUPTED, MANY, FiniteRange
-from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
-from .reports.output import make_folder
-from .reports.write import report_options
+from .shared import INTERRUPTED, MANY, FiniteRange
+from .sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
 
 if TYPE_CHECKING:
     from canario.plan import Plan
-
-    from .lab import Condition, Workers
-    from .scenario.scenario import Scenario
-    from .tuning import Search, Tuning
+    from canario_sim.lab import Condition, Workers
+    from canario_sim.scenario.scenario import Scenario
+    from canario_sim.tuning import Search, Tuning
 
 __all__ = ["tune"]
 
@@ -36,7 +35,7 @@ class _Duration(click.ParamType[float]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        from .tuning.goals import duration
+        from canario_sim.tuning.goals import duration
 
         try:
             return duration(str(value))
@@ -205,10 +204,10 @@ def tune(
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
     from msgspec.structs import replace
 
-    from .reports import tuned
-    from .reports.terminal import show
-    from .tuning import Goals, Grid, Search, json_text
-    from .tuning.plan_file import plan_text
+    from canario_sim.reports import tuned
+    from canario_sim.reports.terminal import show
+    from canario_sim.tuning import Goals, Grid, Search, json_text
+    from canario_sim.tuning.plan_file import plan_text
 
     if rates and table is not None:
         raise click.UsageError(
@@ -262,7 +261,7 @@ def tune(
         if not as_json:
             say(f"The plan is in {_plan_path(out)}.")
     if reports:
-        from .reports.write import write_reports
+        from canario_sim.reports.write import write_reports
 
         write_reports(tuned.tuned(made), reports)
     if not made.complete:
@@ -272,8 +271,8 @@ def tune(
 
 
 def _tune(search: Search, crew: Workers, rows: Path | None) -> Tuning | None:
-    from .lab import ProgressBar
-    from .tuning import tune as run
+    from canario_sim.lab import ProgressBar
+    from canario_sim.tuning import tune as run
 
     with ProgressBar("tasks") as bar:
         return run(search, crew, file=rows, progress=bar)
@@ -308,8 +307,8 @@ def _conditions(
 ) -> tuple[Condition, ...]:
     from msgspec.structs import replace
 
-    from .lab import Condition, load_conditions
-    from .tuning.defaults import CONDITIONS
+    from canario_sim.lab import Condition, load_conditions
+    from canario_sim.tuning.defaults import CONDITIONS
 
     grades = load_conditions(table) if table else CONDITIONS
     if rates:
@@ -338,8 +337,7 @@ def _writable(out: Path) -> None:
 
 def _write(out: Path, tuning: Tuning, plan: str) -> None:
     from canario.host.whole_files import write_whole
-
-    from .tuning import json_text
+    from canario_sim.tuning import json_text
 
     files = {_plan_path(out): plan}
     if out.suffix != ".toml":

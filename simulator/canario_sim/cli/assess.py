@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from canario.cli.printing import complain, say_json
+from canario_sim.reports.output import make_folder, write_file
+from canario_sim.reports.write import report_options
 
-from .cli_shared import INTERRUPTED, MANY, FiniteRange, policy_option, with_named
-from .cli_sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
-from .reports.output import make_folder, write_file
-from .reports.write import report_options
+from .shared import INTERRUPTED, MANY, FiniteRange, policy_option, with_named
+from .sweep import SWEEP_EPILOG, crew_of, go_on, inputs_of, sweep_options
 
 if TYPE_CHECKING:
     from canario.plan import Plan
-
-    from .lab import Condition, Conditions, Experiment, Policy, Replications, Workers
-    from .scenario.scenario import Scenario
+    from canario_sim.lab import Condition, Conditions, Experiment, Policy, Replications, Workers
+    from canario_sim.scenario.scenario import Scenario
 
 __all__ = ["assess"]
 
@@ -94,10 +93,10 @@ def assess(
     same requests.
     """
     # Numpy and SimPy are imported when something is run, so that help and completion are quick.
-    from .lab import Experiment, load_conditions
-    from .lab.assessment import assessment, csv_text, json_text
-    from .reports import assessing
-    from .reports.terminal import show
+    from canario_sim.lab import Experiment, load_conditions
+    from canario_sim.lab.assessment import assessment, csv_text, json_text
+    from canario_sim.reports import assessing
+    from canario_sim.reports.terminal import show
 
     plans, scenarios = inputs_of(paths, models=allow_models)
     if graded and not scenarios:
@@ -120,7 +119,7 @@ def assess(
         write_file(out / "assess.json", json_text(assessed))
         write_file(out / "assess.csv", csv_text(assessed))
     if reports:
-        from .reports.write import write_reports
+        from canario_sim.reports.write import write_reports
 
         write_reports(assessing.assessing(assessed), reports)
     if not made.complete:
@@ -136,7 +135,7 @@ def _replicate(
     confidence: float,
     rows: Path | None,
 ) -> Replications:
-    from .lab import ProgressBar, replicate
+    from canario_sim.lab import ProgressBar, replicate
 
     with ProgressBar() as bar:
         return replicate(
@@ -152,7 +151,7 @@ def _replicate(
 
 def _policies(plans: dict[str, Plan], named: dict[str, str]) -> tuple[Policy, ...]:
     """The plans; where there is none, every scenario's own. And those of `--policy`."""
-    from .lab import Policy
+    from canario_sim.lab import Policy
 
     policies = [Policy(name=name, deployment=plan.deployment) for name, plan in plans.items()]
     if not plans:
@@ -167,7 +166,7 @@ def _conditions(
     *,
     graded: bool,
 ) -> tuple[Condition, ...]:
-    from .lab import Condition, Conditions
+    from canario_sim.lab import Condition, Conditions
 
     if not scenarios:
         # The first plan gives the objectives; stages and thresholds are each policy's.

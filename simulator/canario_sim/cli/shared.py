@@ -12,7 +12,7 @@ import click
 from canario.config import ConfigError
 
 if TYPE_CHECKING:
-    from .lab.experiment import Policy
+    from canario_sim.lab.experiment import Policy
 
 __all__ = [
     "INTERRUPTED",
@@ -67,7 +67,7 @@ def policy_option(text: str) -> Callable[[_Command], _Command]:
 
 def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """`NAME=PLAN_FILE`, a preset, or `NAME=PRESET`."""
-    from .peers import PRESETS
+    from canario_sim.peers import PRESETS
 
     found: dict[str, str] = {}
     for value in values:
@@ -89,9 +89,8 @@ def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
 def with_named(policies: Iterable[Policy], named: Mapping[str, str]) -> tuple[Policy, ...]:
     """The policies, and those of `--policy`. Raises `ConfigError` for two of one name."""
     from canario.config import load_plan
-
-    from .lab.experiment import Policy
-    from .peers import peer_named
+    from canario_sim.lab.experiment import Policy
+    from canario_sim.peers import peer_named
 
     made = list(policies)
     for name, what in named.items():

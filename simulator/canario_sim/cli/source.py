@@ -12,7 +12,7 @@ import click
 
 from canario.config import ConfigError
 
-from .cli_shared import FiniteRange
+from .shared import FiniteRange
 
 __all__ = ["FORMAT_HELP", "clear_errors", "log_options", "log_settings", "progress_bar", "reading"]
 
@@ -189,7 +189,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float], object]]:
     """A bar on stderr, in a terminal, to be told a part from 0 to 1; it is gone at the end."""
     from rich.progress import Progress, TextColumn
 
-    from .console import Terminal
+    from canario_sim.console import Terminal
 
     console = Terminal(stderr=True)
     # As the default, but that a file's name is no markup.

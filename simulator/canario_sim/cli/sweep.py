@@ -12,13 +12,12 @@ import click
 from canario.cli.main import EPILOG
 from canario.config import ConfigError
 
-from .cli_shared import INTERRUPTED, MANY, FiniteRange, models_option
+from .shared import INTERRUPTED, MANY, FiniteRange, models_option
 
 if TYPE_CHECKING:
     from canario.plan import Plan
-
-    from .lab import Workers
-    from .scenario.scenario import Scenario
+    from canario_sim.lab import Workers
+    from canario_sim.scenario.scenario import Scenario
 
 __all__ = ["SWEEP_EPILOG", "crew_of", "go_on", "inputs_of", "sweep_options"]
 
@@ -100,7 +99,7 @@ def crew_of(workers: int | None, address: str | None, rows: Path | None) -> Iter
         ConfigError: When the cluster cannot be used.
         ClickException: When workers are lost again and again.
     """
-    from .lab import cluster, processes
+    from canario_sim.lab import cluster, processes
 
     if workers is not None and address is not None:
         raise click.UsageError(
@@ -131,8 +130,7 @@ def inputs_of(
     """Plans by name, and scenarios, all checked. Raises `ConfigError`."""
     from canario.config import load_plan
     from canario.config.decode import read_document
-
-    from .scenario.load import find_scenarios, load_scenario
+    from canario_sim.scenario.load import find_scenarios, load_scenario
 
     plans: dict[str, tuple[Path, Plan]] = {}
     scenarios: dict[str, tuple[Path, Scenario]] = {}

@@ -12,23 +12,16 @@ import click
 from canario.cli.main import EPILOG
 from canario.cli.printing import complain, say_json
 from canario.config import ConfigError
+from canario_sim.reports.write import report_options
 
-from .cli_calibrate import calibrate
-from .cli_shared import FiniteRange, policy_option, with_named
-from .cli_source import (
-    FORMAT_HELP,
-    clear_errors,
-    log_options,
-    log_settings,
-    progress_bar,
-    reading,
-)
-from .reports.write import report_options
+from .calibrate import calibrate
+from .shared import FiniteRange, policy_option, with_named
+from .source import FORMAT_HELP, clear_errors, log_options, log_settings, progress_bar, reading
 
 if TYPE_CHECKING:
-    from .lab.experiment import Policy
-    from .tapes import Recording
-    from .tapes.importing import Format
+    from canario_sim.lab.experiment import Policy
+    from canario_sim.tapes import Recording
+    from canario_sim.tapes.importing import Format
 
 __all__ = ["backtest", "calibrate", "tape"]
 
@@ -111,11 +104,11 @@ def backtest(
     policies.
     """
     # Numpy and the like are imported when something is run, so that help and completion are quick.
-    from .backtest import false_alarms, judge_tape
-    from .reports import backtested
-    from .reports.json_text import json_text
-    from .reports.terminal import show
-    from .tapes import read_tape
+    from canario_sim.backtest import false_alarms, judge_tape
+    from canario_sim.reports import backtested
+    from canario_sim.reports.json_text import json_text
+    from canario_sim.reports.terminal import show
+    from canario_sim.tapes import read_tape
 
     for name, value in (("--every", every_seconds), ("--at-most", at_most)):
         if value is not None and as_arm is None:
@@ -148,7 +141,7 @@ def backtest(
     else:
         show(backtested.told(made, verbose=verbose))
     if reports:
-        from .reports.write import write_reports
+        from canario_sim.reports.write import write_reports
 
         write_reports(backtested.backtested(made, at_most=at_most), reports)
     if not made.exact:
@@ -167,11 +160,11 @@ def tape() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON for a program.")
 def info(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Say what a tape holds, and how its rollout ended."""
-    from .backtest.judging import facts_of, happened_of
-    from .reports import tape_facts
-    from .reports.json_text import json_text
-    from .reports.terminal import show
-    from .tapes import read_tape
+    from canario_sim.backtest.judging import facts_of, happened_of
+    from canario_sim.reports import tape_facts
+    from canario_sim.reports.json_text import json_text
+    from canario_sim.reports.terminal import show
+    from canario_sim.tapes import read_tape
 
     with clear_errors():
         recording = read_tape(*paths)
@@ -204,10 +197,10 @@ def import_(log: Path, *, out: Path, kind: Format | None, salt: str, **settings:
     read in several ways is refused. Users' keys are hashed, and paths become templates without
     queries, numbers, tokens and addresses: nothing else of a line is kept.
     """
-    from .reports.tape_facts import imported
-    from .reports.terminal import show
-    from .tapes.importing import import_log
-    from .tapes.save import write_tape
+    from canario_sim.reports.tape_facts import imported
+    from canario_sim.reports.terminal import show
+    from canario_sim.tapes.importing import import_log
+    from canario_sim.tapes.save import write_tape
 
     options = log_settings(settings)
     with clear_errors(), reading(log) as progress:
@@ -218,7 +211,7 @@ def import_(log: Path, *, out: Path, kind: Format | None, salt: str, **settings:
 
 def _sorted_out(paths: tuple[Path, ...], ctx: click.Context) -> tuple[list[Path], list[Path]]:
     """Tapes, and plans."""
-    from .tapes.read import is_tape
+    from canario_sim.tapes.read import is_tape
 
     tapes = [path for path in paths if path.is_dir() or is_tape(path)]
     rest = [path for path in paths if path not in tapes]
@@ -241,9 +234,8 @@ def _policies(recording: Recording, plans: list[Path], named: dict[str, str]) ->
     Raises `ConfigError`.
     """
     from canario.config import load_plan
-
-    from .backtest.backtest import OWN
-    from .lab.experiment import Policy
+    from canario_sim.backtest.backtest import OWN
+    from canario_sim.lab.experiment import Policy
 
     policies = [Policy(name=OWN)] if recording.plan is not None else []
     policies += [Policy(name=path.stem, deployment=load_plan(path).deployment) for path in plans]

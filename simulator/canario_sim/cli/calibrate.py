@@ -10,11 +10,11 @@ from click.core import ParameterSource
 
 from canario.cli.main import EPILOG
 from canario.cli.printing import complain, say, say_json, say_text
+from canario_sim.reports.output import write_file
+from canario_sim.reports.write import report_options
 
-from .cli_shared import FiniteRange
-from .cli_source import FORMAT_HELP, clear_errors, log_options, log_settings, reading
-from .reports.output import write_file
-from .reports.write import report_options
+from .shared import FiniteRange
+from .source import FORMAT_HELP, clear_errors, log_options, log_settings, reading
 
 __all__ = ["calibrate"]
 
@@ -89,10 +89,9 @@ def calibrate(
     """
     # Numpy and the like are imported when something is run, so that help and completion are quick.
     from canario.config import load_plan
-
-    from .fitting.calibration import calibrate as fit
-    from .fitting.calibration import scenario_text
-    from .fitting.sources import kind_of, observe
+    from canario_sim.fitting.calibration import calibrate as fit
+    from canario_sim.fitting.calibration import scenario_text
+    from canario_sim.fitting.sources import kind_of, observe
 
     if out is not None and out.suffix != ".toml":
         raise click.UsageError(f"--out is {str(out)!r}; a scenario file ends in .toml", ctx)
@@ -127,21 +126,21 @@ def calibrate(
     if out is not None:
         write_file(out, text)
     if as_json:
-        from .reports.json_text import json_text
+        from canario_sim.reports.json_text import json_text
 
         say_json(json_text(made))
     elif out is None:
         say_text(text)
     else:
-        from .reports.calibrated import told
-        from .reports.terminal import show
+        from canario_sim.reports.calibrated import told
+        from canario_sim.reports.terminal import show
 
         show(told(made))
         say()
         say(f"the scenario is in {out}; rehearse it with: canario simulate {out}")
     if reports:
-        from .reports.calibrated import calibrating
-        from .reports.write import write_reports
+        from canario_sim.reports.calibrated import calibrating
+        from canario_sim.reports.write import write_reports
 
         for file in write_reports(calibrating(made), reports):
             complain(f"report in {file}")
@@ -151,7 +150,7 @@ def _refuse_idle_options(
     ctx: click.Context, source: Path, kind: str, settings: Mapping[str, object]
 ) -> None:
     """Refuse what would do nothing: an option of another kind of source."""
-    from .fitting.sources import taken_of
+    from canario_sim.fitting.sources import taken_of
 
     for name in ("metric", "rate", *settings):
         if _is_given(ctx, name) and not taken_of(kind, name.removesuffix("_env")):
