@@ -141,7 +141,8 @@ def test_text_and_numbers_need_no_library_of_charts(small: Path, tmp_path: Path)
 
 def test_help_is_quick_and_imports_no_chart() -> None:
     code = (
-        "import sys\nimport canario_sim.cli.simulate, canario_sim.cli.assess, canario_sim.cli.tapes\n"
+        "import sys\n"
+        "import canario_sim.cli.simulate, canario_sim.cli.assess, canario_sim.cli.tapes\n"
         "heavy = {'altair', 'vl_convert', 'jinja2', 'numpy', 'simpy', 'rich', 'polars'}\n"
         "print(*heavy & set(sys.modules))\n"
     )
