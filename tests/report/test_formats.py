@@ -255,6 +255,14 @@ def test_any_text_comes_back_from_html(text: str) -> None:
 # -- SVG and PNG
 
 
+def test_a_name_that_is_none_to_see_is_drawn_as_it_is_written() -> None:
+    named = assessing(odds(("release\x1b[2J", "strict"), 3))
+    for picture in named.pictures:
+        text = svg(picture, "odds")
+        ElementTree.fromstring(text)
+        assert "\x1b" not in text
+
+
 def test_pictures_are_well_formed_and_fetch_nothing() -> None:
     for picture in simulation([hostile_rehearsal()]).pictures:
         text = svg(picture, "".join(HOSTILE))

@@ -13,6 +13,7 @@ from canario.config import ConfigError
 from canario_sim import Scenario, find_scenarios, library_path, load_scenario, scenario_schema
 from canario_sim.distributions import Component, Empirical, Gamma, Lognormal, Mixture
 from canario_sim.scenario.broken_contracts import ByKey, ByRate, Single
+from canario_sim.scenario.clients import Clients
 from canario_sim.scenario.expect import Expect
 from canario_sim.scenario.faults import Errors, LostCapacity, SlowLeak
 from canario_sim.scenario.scenario import Order
@@ -333,6 +334,20 @@ def test_a_file_of_latencies_is_checked(text: str, problem: str, tmp_path: Path)
     path = write(tmp_path, LEAST.replace(LOGNORMAL, 'kind = "empirical", file = "measured.csv"'))
     with pytest.raises(ConfigError, match=problem):
         load_scenario(path)
+
+
+def test_a_byte_order_mark_takes_no_latency_away(tmp_path: Path) -> None:
+    write(tmp_path, "\ufeff12\n13", "measured.csv")
+    path = write(tmp_path, LEAST.replace(LOGNORMAL, 'kind = "empirical", file = "measured.csv"'))
+    latency = load_scenario(path).baseline.latency
+    assert isinstance(latency, Empirical)
+    assert latency.values_ms == (12.0, 13.0)
+
+
+def test_waits_that_pass_every_number_end_at_their_limit() -> None:
+    clients = Clients(attempts=50, backoff_ms=1, backoff_factor=1e9, backoff_limit_ms=500)
+    assert clients.waits() == [0.001] + [0.5] * 48
+    assert Clients(attempts=50, backoff_ms=0, backoff_factor=1e9).waits() == [0.0] * 49
 
 
 def test_folders_give_their_scenarios_in_order_of_name(tmp_path: Path) -> None:

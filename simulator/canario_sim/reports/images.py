@@ -47,6 +47,8 @@ def _whole(picture: Picture, title: str) -> dict[str, Any]:
     datasets: dict[str, Any] = {}
     for spec in drawn:
         datasets |= spec.pop("datasets", {})
+    # Names stand in scales as well as in rows, and a control character ends the renderer's process.
+    drawn = printable_report(drawn)
     for table in picture.tables:
         names = [column.name for column in table.columns]
         datasets[table.name] = [

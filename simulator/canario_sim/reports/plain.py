@@ -21,6 +21,10 @@ def printable_report(value: Any) -> Any:
     if isinstance(value, Struct):
         names = [field.name for field in fields(value)]
         return replace(value, **{name: printable_report(getattr(value, name)) for name in names})
+    if isinstance(value, dict):
+        return {key: printable_report(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [printable_report(part) for part in value]
     return printable_lines(value) if isinstance(value, str) else value
 
 

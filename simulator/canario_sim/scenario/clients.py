@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -69,7 +70,11 @@ class Clients(Spec, frozen=True, kw_only=True):
 
     def waits(self) -> list[float]:
         """Seconds before each retry, without jitter."""
-        return [
-            min(self.backoff_ms * self.backoff_factor**number, self.backoff_limit_ms) / 1000
-            for number in range(self.attempts - 1)
-        ]
+        return [self._wait_ms(number) / 1000 for number in range(self.attempts - 1)]
+
+    def _wait_ms(self, number: int) -> float:
+        try:
+            wait = self.backoff_ms * self.backoff_factor**number
+        except OverflowError:  # a factor of a million passes every limit, and then every float
+            wait = inf if self.backoff_ms else 0.0
+        return min(wait, self.backoff_limit_ms)

@@ -220,7 +220,8 @@ def _read_any(latency: Latency | None, folder: Path) -> Latency | None:
 def _values(path: Path) -> tuple[float, ...]:
     """The last column of a CSV file, without its heading."""
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        # Spreadsheets begin a file with a byte order mark, which would make its first value none.
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), "", f"cannot be read: {error}") from error
     values = []
