@@ -13,6 +13,7 @@ anew take seconds for each.
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tomllib
 from pathlib import Path
@@ -47,9 +48,17 @@ def main() -> int:
     excuses = len(made.survived) - len(left)
     print(
         f"{room.name}: {made.mutants} mutants, {made.mutants - len(made.survived)} noticed, "
-        f"{excuses} equivalent, {len(left)} survived; {len(made.uncalled)} functions uncalled"
+        f"{excuses} equivalent, {len(left)} survived; {len(made.uncalled)} functions uncalled; "
+        f"{_processor_seconds():.0f} s of processor time"
     )
     return 1 if left or made.uncalled else 0
+
+
+def _processor_seconds() -> float:
+    return sum(
+        each.ru_utime + each.ru_stime
+        for each in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import gc
 import importlib
+import math
 import os
 import pickle
 import resource
 import signal
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,10 +27,15 @@ __all__ = ["Made", "Room", "survivors"]
 
 ROOT = Path(__file__).parents[2]
 
-# A mutant that runs for ever is noticed by the processor time that it takes, beyond what the
-# tests take, and one that waits for ever by the time that passes.
-_SECONDS = 20
-_PATIENCE = 120
+# A mutant that runs for ever is noticed by the processor time that it takes, beyond what its tests
+# take, and one that waits for ever by the little of it that it took while so much time passed. How
+# busy the machine is tells neither: it would pass for a test that has noticed something.
+_SECONDS = 5.0
+_PATIENCE = 60
+_WAITING = 0.5
+
+# Bytes that a mutant may fill: one that counts to the end of memory ends others with it.
+_MEMORY = 2 << 30
 
 # Seconds that a test of the room may take by itself: others are left out, where quicker ones call
 # the function too.
@@ -141,7 +148,8 @@ class _Mutants:
                 tests = [each for each in tests if seconds[each] <= _QUICK] or tests[:1]
                 while len(running) >= self._processes:
                     self._reap(running)
-                at = _fork(partial(_judge, session, functions, change, tests))
+                limit = sum(seconds[each] for each in tests) + _SECONDS
+                at = _fork(partial(_judge, session, functions, change, tests, limit))
                 running[at] = f"{whole}: {change.words}"
         while running:
             self._reap(running)
@@ -205,14 +213,31 @@ def _note(seen: set[tuple[str, str]], path: str, name: str) -> None:
 
 
 def _judge(
-    session: pytest.Session, functions: list[FunctionType], change: Change, tests: list[int]
+    session: pytest.Session,
+    functions: list[FunctionType],
+    change: Change,
+    tests: list[int],
+    limit: float,
 ) -> int:
-    """1 when a test notices the change."""
+    """1 when a test notices the change, or the processor time that it takes."""
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit)))
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    signal.signal(signal.SIGALRM, partial(_look_whether_it_waits, time.process_time()))
+    signal.alarm(_PATIENCE)
     _put(functions, change.code)
     for _ in _run(session, tests):
         if session.testsfailed:
             return 1
     return 0
+
+
+def _look_whether_it_waits(used: float, *_: object) -> None:
+    """End the process if it has taken next to no processor time since it had `used` so much."""
+    now = time.process_time()
+    if now - used < _WAITING:
+        os._exit(1)
+    signal.signal(signal.SIGALRM, partial(_look_whether_it_waits, now))
+    signal.alarm(_PATIENCE)
 
 
 def _put(functions: list[FunctionType], code: CodeType) -> None:
@@ -241,7 +266,7 @@ def _functions_of(path: str) -> list[FunctionType]:
     ]
 
 
-def _fork(job: Any, out: int | None = None) -> int:
+def _fork(job: Any) -> int:
     """Do a job in a child, quietly; its exit code is what the job returns."""
     sys.stdout.flush()
     pid = os.fork()
@@ -252,10 +277,6 @@ def _fork(job: Any, out: int | None = None) -> int:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
-        if out is None:
-            limit = int(sum(os.times()[:2])) + _SECONDS
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-            signal.alarm(_PATIENCE)
         code = job()
     finally:
         os._exit(code)
@@ -271,7 +292,7 @@ def _in_child(job: Any) -> Any:
             file.write(raw)
         return 0
 
-    pid = _fork(send, out=write)
+    pid = _fork(send)
     os.close(write)
     with open(read, "rb") as file:
         raw = file.read()
