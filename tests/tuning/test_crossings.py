@@ -21,7 +21,7 @@ from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight
 from canario.metrics.window import SlidingWindow
 from canario.plan import Deployment, RollbackThresholds, Stage
-from canario_sim.tuning.crossings import Why, crossings
+from canario_sim.tuning.crossings import Why, _starts, crossings
 from canario_sim.tuning.grid import Grid
 from canario_sim.tuning.trajectory import Baseline, Look, Trajectory
 
@@ -372,3 +372,11 @@ def test_a_look_at_the_edge_of_a_slice_is_in_the_slice_that_begins() -> None:
     grid = Grid(max_error_rate=(20,), metric_window_seconds=(6,), min_samples=(2,), alpha=())
     assert agree(made, grid) == {Why.NOTHING}
     assert agree(made, replace(grid, min_samples=(1,))) == {Why.ERROR_RATE}
+
+
+def test_a_window_begins_with_the_slice_of_the_grids_products() -> None:
+    """Also where a quotient says that an instant lies before its own slice."""
+    at = np.arange(200, dtype=np.float64) * np.float64(0.1)
+    assert (at // 0.1 < np.arange(200)).any()
+    made = dataclasses.replace(drawn(1), at=at, done=at, since=np.zeros(200, np.int64))
+    assert _starts(made, 6.0).tolist() == [max(0, k - 60) for k in range(200)]
