@@ -380,6 +380,19 @@ def test_the_next_instant_is_always_later(plan: Deployment, after: float) -> Non
     assert next_due(plan, rollout.state, 1e9 + after) > 1e9 + after
 
 
+@pytest.mark.parametrize("interval", [0.7, 2.5, 5.0])
+@pytest.mark.parametrize("entered", [0.1, 0.7, 3.3, 1003.7])
+def test_from_check_to_check_the_grid_goes_on_by_one_interval(
+    entered: float, interval: float
+) -> None:
+    """Also where the division says that the present check is still to come."""
+    thresholds = RollbackThresholds(check_interval_seconds=interval)
+    plan = Deployment(canary_stages=(Stage(5, 1e4),), rollback_thresholds=thresholds)
+    state = started(plan, entered).state
+    grid = [entered + k * interval for k in range(1, 41)]
+    assert [next_due(plan, state, at) for at in grid[:-1]] == grid[1:]
+
+
 ENTERED: list[Event] = [Started(at=0, deployment=SHORT), StageEntered(at=0, stage=0, percentage=5)]
 
 

@@ -8,8 +8,10 @@ from math import inf
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.control.test_open_requests import Waiting
 
+from canario.control import machine
 from canario.control import rollout as module
 from canario.control.events import (
     Checked,
@@ -31,7 +33,7 @@ from canario.judges.verdict import Evidence, Verdict, VerdictKind
 from canario.limits import LATEST, LONGEST_MS, MOST
 from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
-from canario.plan import Deployment, RollbackThresholds, Stage
+from canario.plan import Deployment, MissingEvidence, RollbackThresholds, Stage
 from canario.routing.router import Arm
 
 GOOD, BAD, NEUTRAL = Outcome.GOOD, Outcome.BAD, Outcome.NEUTRAL
@@ -492,6 +494,25 @@ def test_a_stage_that_waits_tells_it_once_and_then_what_has_changed() -> None:
     ]
     assert rollout.state.held_at == 20.0
     assert type(rollout.advance(35.0)[-1]) is StageEntered
+
+
+@pytest.mark.parametrize(
+    ("then", "does"), [("rollback", RolledBack), ("pause", Paused), ("advance", StageEntered)]
+)
+def test_who_does_not_wait_at_all_says_what_was_missing_before_what_is_done(
+    then: Any, does: type[Event]
+) -> None:
+    plan = replace(PLAN, missing_evidence=MissingEvidence(deadline_seconds=0, then=then))
+    rollout = Rollout(plan)
+    rollout.start(0.0)
+    events = [event for event in rollout.advance(20.5) if event.at == 20.0]
+    assert [type(event) for event in events[-2:]] == [Held, does]
+
+
+def test_a_journal_that_ends_with_a_whole_decision_lacks_nothing() -> None:
+    state = State(phase=Phase.RUNNING, stage=0, share=5)
+    last = StageEntered(at=0, stage=0, percentage=5)
+    assert machine.complete(PLAN, state, last, 1.0) == []
 
 
 def test_a_promotion_ends_the_looks() -> None:

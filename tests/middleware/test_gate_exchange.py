@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from array import array
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NoOpTracerProvider
 from tests.middleware.asgi_tools import GOOD, NEUTRAL, BrokenController, Controller
 from tests.middleware.test_gate_keys import Request
 from tests.waiting import PATIENCE
@@ -425,7 +427,19 @@ def test_a_tape_has_the_keys_of_requests_outside_a_release_too(tmp_path: Any) ->
     spoilt = admitted(here, key=b"")
     assert (spoilt.arm, spoilt.key) == ("baseline", None)
     assert here.tape is not None
+    with pytest.raises(ValueError, match="is recorded by"):
+        controller.record_to(TapeRecorder(tmp_path / "b.tape"))
     here.tape.close(PATIENCE)
+
+
+def test_in_a_forked_child_the_release_begins_anew() -> None:
+    here, _ = gate()
+    here.start()
+    child = os.fork()
+    if not child:
+        os._exit(here._begun)
+    assert os.waitpid(child, 0)[1] == 0
+    assert here._begun
 
 
 def test_a_controller_that_fails_serves_the_baseline() -> None:
@@ -439,6 +453,33 @@ def test_a_controller_that_fails_serves_the_baseline() -> None:
     controller.broken = False
     assert exchange.arm == "baseline"
     assert controller.counters["faults"] == 1
+
+
+def test_what_keeps_a_release_from_beginning_is_counted_once() -> None:
+    controller = BrokenController(100, routing=KEYS)
+    controller.names = frozenset({"start"})
+    here = Gate(controller)
+    controller.broken = True
+    here.start()
+    here.start()
+    assert controller.counters["faults"] == 1
+
+
+def test_the_provider_that_the_environment_names_is_loaded_when_the_release_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not at the first request, which would wait for it."""
+    asked: list[None] = []
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: asked.append(None))
+    for options, times in (
+        ({}, 1),
+        ({"spans": False}, 0),
+        ({"tracer_provider": NoOpTracerProvider()}, 0),
+    ):
+        here, _ = gate(**options)
+        asked.clear()
+        here.start()
+        assert len(asked) == times
 
 
 def test_a_request_that_the_collector_ends_is_observed_with_the_next_one() -> None:

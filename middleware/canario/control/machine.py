@@ -75,15 +75,15 @@ def next_due(deployment: Deployment, state: State, after: float) -> float:
     if state.phase not in (Phase.RUNNING, Phase.PAUSED):
         return inf
     interval = deployment.rollback_thresholds.check_interval_seconds
-    step = floor((after - state.entered_at) / interval) + 1
     # One interval in at the earliest: at its first instant a stage has nothing to be judged by.
-    due = state.entered_at + max(step, 1) * interval
+    step = max(floor((after - state.entered_at) / interval) + 1, 1)
+    due = state.entered_at + step * interval
     if due <= after:  # the division rounded down
-        due = state.entered_at + (max(step, 1) + 1) * interval
+        due = state.entered_at + (step + 1) * interval
     if state.phase is Phase.RUNNING:
         for instant in (state.ends_at, _deadline(deployment, state)):
-            if after < instant < due:
-                due = instant
+            if after < instant:
+                due = min(due, instant)
     return due
 
 
