@@ -343,9 +343,9 @@ import sys
 from gevent import monkey
 monkey.patch_all()
 import ctypes, os, subprocess
-import canario.controller, canario.ticker
+import canario.controller, canario.host.ticker
 canario.controller._UNWATCHED_SECONDS = 0.6
-canario.controller.LONGEST_SECONDS = canario.ticker.LONGEST_SECONDS = 0.05
+canario.controller.LONGEST_SECONDS = canario.host.ticker.LONGEST_SECONDS = 0.05
 from canario import create_canary_controller
 from canario.control.events import Unwatched
 from canario.wsgi import CanaryMiddleware
