@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ from canario.control.events import (
 from canario.control.machine import Command
 from canario.control.open_requests import OpenRequests
 from canario.control.rollout import ArmSnapshot, Outcome, Rollout, refuse_no_observation
-from canario.control.state import Phase, State, replay
+from canario.control.state import JournalError, Phase, State, apply, replay
 from canario.control.violation import Violation
 from canario.judges.verdict import Evidence, Verdict, VerdictKind
 from canario.limits import LATEST, LONGEST_MS, MOST
@@ -513,6 +513,31 @@ def test_a_journal_that_ends_with_a_whole_decision_lacks_nothing() -> None:
     state = State(phase=Phase.RUNNING, stage=0, share=5)
     last = StageEntered(at=0, stage=0, percentage=5)
     assert machine.complete(PLAN, state, last, 1.0) == []
+
+
+def test_what_cannot_follow_is_named_with_its_stage_and_instant() -> None:
+    over = State(phase=Phase.COMPLETED, stage=1, share=100)
+    with pytest.raises(JournalError, match=r"nothing follows .*, but 'promoted' at 32\.5 came"):
+        apply(PLAN, over, Promoted(at=32.5))
+    running = State(phase=Phase.RUNNING, stage=1, share=50)
+    with pytest.raises(JournalError, match=r"'stage_entered' of stage 2 at 1\.5 cannot follow"):
+        apply(PLAN, running, StageEntered(at=1.5, stage=2, percentage=100))
+
+
+def test_a_phase_is_terminal_when_the_canary_has_won_or_is_withdrawn() -> None:
+    ends = {Phase.COMPLETED, Phase.ROLLED_BACK, Phase.ABORTED}
+    assert {phase for phase in Phase if phase.terminal} == ends
+
+
+@pytest.mark.parametrize("now", [inf, nan])
+def test_what_is_no_instant_is_none_where_nothing_is_due_either(now: float) -> None:
+    with pytest.raises(ValueError, match="it must be a finite number of seconds"):
+        Rollout(PLAN).advance(now)
+
+
+def test_many_requests_at_once_come_after_the_checks_that_were_due() -> None:
+    rollout, _ = begun()
+    assert [event.at for event in rollout.observe_counts(5.0, "canary", Counts(requests=1))] == [5]
 
 
 def test_a_promotion_ends_the_looks() -> None:
