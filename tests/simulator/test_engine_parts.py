@@ -116,6 +116,17 @@ def test_servers_are_there_at_the_start_and_single_failures_are_to_come() -> Non
     assert state.rings == [0] * 12
 
 
+def test_who_never_scales_is_slow_or_remembers_has_rows_that_say_so() -> None:
+    _, made = ruled(dependencies=(DATABASE, Dependency(name="free", latency=Gamma(mean_ms=1))))
+    calm = [0, 1, 1, 0, 0, 0]
+    assert made.slowness == calm * 4
+    assert made.scaling == [1, 1, 0, 0, 1, 1, 1, 0]
+    assert made.scale_times == [inf, 1, 0, 0] * 2
+    assert made.rings == [0, 6, 12, 12, 12]
+    fails = [made.troubles[place + steps.W_FAILS] for place in (0, steps.TROUBLE)]
+    assert fails == [0.6, 0]
+
+
 def test_who_grows_has_room_for_twice_as_many_jobs() -> None:
     _, made = ruled()
     state = first()
