@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 from opentelemetry.trace import NoOpTracerProvider
-from tests.middleware.asgi_tools import GOOD, NEUTRAL, BrokenController, Controller
+from tests.middleware.asgi_tools import BAD, GOOD, NEUTRAL, BrokenController, Controller
 from tests.middleware.test_gate_keys import Request
 from tests.waiting import PATIENCE
 
 from canario import CanaryDeploymentController, Phase, Plan, Routing
 from canario.alerts import AlertType
 from canario.config import ConfigError
-from canario.exchange import Exchange
+from canario.exchange import Exchange, Finished
 from canario.gate.gate import Gate
 from canario.gate.options import HEALTH_PATHS
 from canario.plan import Objectives, Tracing
@@ -398,6 +398,28 @@ def test_alerts_are_evaluated_when_they_are_due_and_by_requests_too() -> None:
         ended(here)
     assert looks == [alerts.due, alerts.due + 1.0]
     assert Gate(Controller())._objectives is None
+
+
+def test_whoever_is_told_of_a_slow_or_failed_request_finds_its_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Slow by either limit: the rollout's of 500 ms, or the objectives'."""
+    told: list[Any] = []
+
+    def record(_: object, flow: str, good: bool, ms: float | None, trace_id: Any = None) -> None:
+        told.append((good, ms, trace_id))
+
+    monkeypatch.setattr(SLOMonitor, "record_request", record)
+    here, controller = gate(monitor=SLOMonitor(Objectives(p95_latency_ms=300)))
+    assert here._objectives is not None
+    traced: Any = SimpleNamespace(abandoned_at=None, span=SimpleNamespace(kept=True, trace_id="t"))
+    plain: Any = SimpleNamespace(abandoned_at=None, span=None)
+    for exchange in (traced, plain):
+        for outcome, ms in ((GOOD, None), (GOOD, 300.0), (GOOD, 301.0), (BAD, None), (BAD, 9.0)):
+            here._objectives.observe(exchange, Finished(None, outcome, ms, controller.clock()))
+    trace_ids = [None, None, "t", "t", "t"] + [None] * 5
+    assert [each[2] for each in told] == trace_ids
+    assert [each[0] for each in told] == [True, True, True, False, False] * 2
 
 
 # -- a release that has not begun, and one that is over
