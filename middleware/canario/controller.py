@@ -20,6 +20,7 @@ from weakref import WeakMethod, WeakSet, finalize
 from msgspec import json
 from msgspec.structs import replace
 
+from .arms import ARMS
 from .clock import Clock, system_clock
 from .control import machine
 from .control.events import (
@@ -402,7 +403,7 @@ class CanaryDeploymentController(Forkable):
         On the canary this rolls back at once. `mark` is the response's request, for a tape.
         """
         at = self.clock() if now is None else now
-        if arm not in ("baseline", "canary"):
+        if arm not in ARMS:
             refuse_arm(arm)
         told = Violation(message=violation) if isinstance(violation, str) else violation
         if not isinstance(told, Violation):

@@ -8,13 +8,13 @@ it was made; a wrong one raises `ValueError` with the name, the value and what w
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from canario.limits import LEAST, MOST, MOST_CHECKS
+from canario.spec import Declared, Percent, Positive
 
 __all__ = [
     "Deployment",
@@ -32,11 +32,9 @@ __all__ = [
     "Weights",
 ]
 
-Percent = Annotated[float, Meta(ge=0, le=100)]
 NotNegative = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
 Seconds = Annotated[float, Meta(ge=0, le=MOST)]
-Length = Annotated[float, Meta(gt=0, le=MOST)]
+Length = Annotated[float, Meta(ge=LEAST, le=MOST)]
 Samples = Annotated[int, Meta(ge=1, le=int(MOST))]
 
 # How long nobody waits, in a plan that does not say.
@@ -61,32 +59,6 @@ _KEY_SOURCE = re.compile(
 )
 
 
-def _check(
-    name: str, value: float, low: float, high: float = math.inf, *, above: bool = False
-) -> None:
-    """Refuse what is not a finite number in [low, high] (or in (low, high] when `above`)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}; it must be a number")
-    fits = (low < value if above else low <= value) and value <= high
-    if not (fits and math.isfinite(value)):
-        least = f"more than {low:g}" if above else f"at least {low:g}"
-        most = "" if high == math.inf else f" and at most {high:g}"
-        raise ValueError(f"{name} is {value!r}; it must be a finite number, {least}{most}")
-
-
-def _check_length(name: str, value: float) -> None:
-    """Refuse what is no length of time, in seconds."""
-    _check(name, value, 0, above=True)
-    _check(name, value, LEAST, MOST)
-
-
-def _check_samples(name: str, value: int) -> None:
-    """Refuse what is no number of requests."""
-    _check(name, value, 1, MOST)
-    if not isinstance(value, int):
-        raise TypeError(f"{name} is {value!r}; it must be a whole number")
-
-
 def check_token(name: str, value: object, what: str) -> None:
     """Refuse what cannot be the name of a header or of a cookie. Raises `ValueError`."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
@@ -96,7 +68,7 @@ def check_token(name: str, value: object, what: str) -> None:
         )
 
 
-class Stage(Struct, frozen=True, forbid_unknown_fields=True):
+class Stage(Declared, frozen=True):
     """One step of the rollout: `percentage` of the keys for `hold_seconds`."""
 
     percentage: Annotated[
@@ -107,8 +79,7 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
     def __post_init__(self) -> None:
-        _check("percentage", self.percentage, 0, 100, above=True)
-        _check("hold_seconds", self.hold_seconds, 0, MOST)
+        super().__post_init__()
         steps = self.percentage / _PERCENT_STEP
         if abs(steps - round(steps)) > 1e-6:
             raise ValueError(
@@ -121,7 +92,7 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True):
         return "full_rollout" if self.percentage == 100 else f"canary_{self.percentage:g}"
 
 
-class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RollbackThresholds(Declared, frozen=True, kw_only=True):
     """When the canary is rolled back, and on how much evidence."""
 
     max_error_rate: Annotated[
@@ -140,14 +111,14 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
         Length, Meta(description="Seconds between two checks of a stage.")
     ] = 5.0
     contract_budgets: Annotated[
-        dict[str, Annotated[float, Meta(ge=0, le=100)]],
+        dict[str, Percent],
         Meta(
             description="Names of contracts whose validators are themselves imperfect, each with "
             "the percentage of the canary's requests in the window that may break it, judged from "
             "min_samples requests on. A contract that is not named, or has 0, may not be broken "
             "once.",
         ),
-    ] = {}
+    ] = field(default_factory=dict)
     abandoned_after_seconds: Annotated[
         Length | None,
         Meta(
@@ -159,22 +130,15 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
     abandoned_after_by_route: Annotated[
         dict[str, Length],
         Meta(description="The same for routes that take longer, by the route's template."),
-    ] = {}
+    ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check("max_error_rate", self.max_error_rate, 0, 100)
-        _check("max_p95_latency_ms", self.max_p95_latency_ms, 0, above=True)
-        _check_length("metric_window_seconds", self.metric_window_seconds)
-        _check_samples("min_samples", self.min_samples)
-        _check_length("check_interval_seconds", self.check_interval_seconds)
-        for contract, budget in self.contract_budgets.items():
-            _check(f"contract_budgets.{contract}", budget, 0, 100)
+        super().__post_init__()
         patience = {"abandoned_after_seconds": self.abandoned_after_seconds}
         for route, seconds in self.abandoned_after_by_route.items():
             patience[f"abandoned_after_by_route.{route}"] = seconds
         for name, given in patience.items():
             if given is not None:
-                _check_length(name, given)
                 self._check_patience(name, given)
 
     def _check_patience(self, name: str, seconds: float) -> None:
@@ -200,18 +164,11 @@ class RollbackThresholds(Struct, frozen=True, kw_only=True, forbid_unknown_field
         return {name: budget for name, budget in self.contract_budgets.items() if budget > 0}
 
 
-class FixedThresholds(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="thresholds",
-):
+class FixedThresholds(Declared, frozen=True, kw_only=True, tag_field="kind", tag="thresholds"):
     """The judge that compares the sliding window with `rollback_thresholds`."""
 
 
-class Weights(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Weights(Declared, frozen=True, kw_only=True):
     """How much of the evidence comes from which metric; only their ratios matter."""
 
     errors: Annotated[
@@ -228,8 +185,7 @@ class Weights(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 0.2
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            _check(name, getattr(self, name), 0)
+        super().__post_init__()
         if not sum(self.shares) > 0:
             raise ValueError("weights are all 0; give at least one metric some weight")
 
@@ -239,14 +195,7 @@ class Weights(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return (self.errors, self.slow, self.relative_errors, self.relative_slow)
 
 
-class Sequential(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="sequential",
-):
+class Sequential(Declared, frozen=True, kw_only=True, tag_field="kind", tag="sequential"):
     """The judge that adds up evidence over the whole rollout, however often it looks."""
 
     alpha: Annotated[
@@ -290,29 +239,11 @@ class Sequential(
         ),
     ] = None
 
-    def __post_init__(self) -> None:
-        _check_level("alpha", self.alpha)
-        if self.max_error_rate is not None:
-            _check("max_error_rate", self.max_error_rate, 0, 100)
-        _check("max_slow_share", self.max_slow_share, 0, 100)
-        _check("tolerated_ratio", self.tolerated_ratio, 1)
-        if self.bin_seconds is not None:
-            _check_length("bin_seconds", self.bin_seconds)
-        if self.promotion_alpha is not None:
-            _check_level("promotion_alpha", self.promotion_alpha)
-
-
-def _check_level(name: str, value: float) -> None:
-    """Refuse what is no probability of an error: 0 can never be had, 1 says nothing."""
-    _check(name, value, 0, 1, above=True)
-    if value == 1:
-        raise ValueError(f"{name} is {value!r}; it must be less than 1")
-
 
 Judgement = FixedThresholds | Sequential
 
 
-class MissingEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MissingEvidence(Declared, frozen=True, kw_only=True):
     """What happens when a hold has ended with fewer than `min_samples` canary requests.
 
     Without a deadline the stage is held until they have come. With one, `then` is done when
@@ -328,8 +259,7 @@ class MissingEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
 
     def __post_init__(self) -> None:
-        if self.deadline_seconds is not None:
-            _check("deadline_seconds", self.deadline_seconds, 0, MOST)
+        super().__post_init__()
         if (self.deadline_seconds is None) != (self.then is None):
             raise ValueError(
                 f"deadline_seconds is {self.deadline_seconds!r} and then is {self.then!r}; "
@@ -337,7 +267,7 @@ class MissingEvidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
 
 
-class ForcedArms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ForcedArms(Declared, frozen=True, kw_only=True):
     """Who may choose an arm by hand, and how the claim is verified.
 
     A request forces its arm with `always` or `never` in `header` (or in `cookie`, where one is
@@ -359,6 +289,7 @@ class ForcedArms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_texts(self)
         check_token("header", self.header, "header")
         if self.cookie is not None:
@@ -369,7 +300,7 @@ class ForcedArms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
 
 
-class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Routing(Declared, frozen=True, kw_only=True):
     """How a request gets its arm."""
 
     salt: Annotated[
@@ -395,6 +326,7 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_texts(self)
         if self.salt == "":
             raise ValueError("salt is ''; give some text, or leave it out for the deployment_id")
@@ -434,7 +366,7 @@ def _is_key_source(source: object) -> bool:
 DEFAULT_STAGES = (Stage(5, 300), Stage(25, 600), Stage(100, 1800))
 
 
-class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Deployment(Declared, frozen=True, kw_only=True):
     """The rollout itself: stages, thresholds, missing evidence and routing."""
 
     deployment_id: Annotated[
@@ -451,6 +383,7 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routing: Routing = Routing()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_texts(self)
         if self.deployment_id == "":
             raise ValueError("deployment_id is ''; give the release a name")
@@ -501,7 +434,7 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return sum(stage.hold_seconds for stage in self.canary_stages)
 
 
-class Tracing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Tracing(Declared, frozen=True, kw_only=True):
     """How spans of the app are named, sampled and exported."""
 
     service_name: Annotated[str | None, Meta(description="OpenTelemetry's service.name.")] = None
@@ -520,13 +453,13 @@ class Tracing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_texts(self)
-        _check("sampling_rate", self.sampling_rate, 0, 1)
         if self.user_key_secret_env == "":
             raise ValueError("user_key_secret_env is ''; name a variable, or leave it out")
 
 
-class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Objectives(Declared, frozen=True, kw_only=True):
     """Service-level objectives, and how they are watched."""
 
     availability_percent: Annotated[
@@ -562,20 +495,8 @@ class Objectives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Length, Meta(description="Seconds between two evaluations of the alert rules.")
     ] = 15.0
 
-    def __post_init__(self) -> None:
-        _check("availability_percent", self.availability_percent, 0, 100)
-        _check("p95_latency_ms", self.p95_latency_ms, 0, above=True)
-        _check("error_rate_percent", self.error_rate_percent, 0, 100)
-        _check("performance_regression_percent", self.performance_regression_percent, 0)
-        _check("p99_recovery_time_ms", self.p99_recovery_time_ms, 0, above=True)
-        _check_length("aggregation_window_seconds", self.aggregation_window_seconds)
-        _check_samples("min_samples", self.min_samples)
-        _check_samples("baseline_min_samples", self.baseline_min_samples)
-        _check_samples("max_flows", self.max_flows)
-        _check_length("evaluation_interval_seconds", self.evaluation_interval_seconds)
 
-
-class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Plan(Declared, frozen=True, kw_only=True):
     """Everything a plan file may say, with the documented defaults."""
 
     deployment: Deployment = Deployment()

@@ -1,66 +1,115 @@
-"""The base of everything that a scenario file declares: frozen values that check themselves."""
+"""The bases of everything that a plan or a scenario declares: frozen values that check themselves.
+
+A range is declared once, in the `Meta` of the field: msgspec keeps to it when it reads a file, the
+schema says it, and these bases keep to it when a value is made in Python. They also refuse what
+msgspec lets pass: NaN, which lies below every limit and above it, and infinities.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta, Struct, inspect
 
 from canario.limits import MOST
-from canario.routing.router import Arm
 
-__all__ = ["ARMS", "ArmOrBoth", "Count", "Percent", "Positive", "Seconds", "Spec"]
+__all__ = ["Count", "Declared", "Percent", "Positive", "Seconds", "Spec"]
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Positive = Annotated[float, Meta(gt=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
-ARMS: tuple[Arm, Arm] = ("baseline", "canary")
-ArmOrBoth = Literal["baseline", "canary", "both"]
 
 
-class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of a scenario file.
+class Declared(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of a file, whose numbers are finite and in the ranges that its fields declare.
 
-    Every number must be finite and in the range that its `Meta` declares, whichever way the
-    value was made; another one raises `ValueError` with the key, the value and what is valid.
+    Whichever way the value was made: another number raises `ValueError` with the key, the value
+    and what is valid, and what is no number `TypeError`.
     """
 
     def __post_init__(self) -> None:
-        for name, key, limits in _numbers(type(self)):
-            value = getattr(self, name)
-            if value is not None:
-                _check(key, value, limits)
+        for key, value, limits in _given(self):
+            _check(key, value, limits)
+
+
+class Spec(Declared, frozen=True, forbid_unknown_fields=True):
+    """A table of a scenario file. Numbers without an upper limit may not be of any size either."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, value, limits in _given(self):
+            if isinstance(limits, inspect.FloatType) and limits.le is None:
+                _check_size(key, value)
+
+
+_Limits = inspect.FloatType | inspect.IntType
+
+
+class _Field(NamedTuple):
+    """A field that holds a number, None where it may, or numbers by name."""
+
+    attribute: str
+    key: str
+    optional: bool
+    by_name: bool
+    limits: _Limits
 
 
 @cache
-def _numbers(kind: type[Spec]) -> tuple[tuple[str, str, inspect.FloatType | inspect.IntType], ...]:
-    """Attribute, key and range of each field of `kind` that holds a number."""
+def _fields(kind: type[Struct]) -> tuple[_Field, ...]:
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
     found = []
     for field in info.fields:
-        inner: Any = field.type
-        while isinstance(inner, inspect.Metadata | inspect.UnionType):
-            inner = inner.type if isinstance(inner, inspect.Metadata) else inner.types[0]
-        if isinstance(inner, inspect.FloatType | inspect.IntType):
-            found.append((field.name, field.encode_name, inner))
+        inner, optional = _inner(field.type)
+        by_name = isinstance(inner, inspect.DictType)
+        limits = _inner(inner.value_type)[0] if by_name else inner
+        if isinstance(limits, _Limits):
+            found.append(_Field(field.name, field.encode_name, optional, by_name, limits))
     return tuple(found)
 
 
-def _check(key: str, value: float, limits: inspect.FloatType | inspect.IntType) -> None:
+def _inner(kind: Any) -> tuple[Any, bool]:
+    """A type without its descriptions and without None, and whether it may be None."""
+    optional = False
+    while isinstance(kind, inspect.Metadata | inspect.UnionType):
+        if isinstance(kind, inspect.UnionType):
+            optional = optional or kind.includes_none
+            kind = kind.types[0]
+        else:
+            kind = kind.type
+    return kind, optional
+
+
+def _given(table: Struct) -> Iterator[tuple[str, Any, _Limits]]:
+    """Key, value and limits of each number of `table`."""
+    for attribute, key, optional, by_name, limits in _fields(type(table)):
+        value = getattr(table, attribute)
+        if by_name:
+            for name, each in value.items():
+                yield f"{key}.{name}", each, limits
+        elif value is not None or not optional:
+            yield key, value, limits
+
+
+def _check(key: str, value: Any, limits: _Limits) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{key} is {value!r}; it must be a number")
-    least = limits.ge if limits.gt is None else limits.gt
-    fits = isfinite(value) and (limits.le is None or value <= limits.le)
-    if fits and limits.le is None and isinstance(limits, inspect.FloatType):
-        _check_size(key, value)
-    if least is not None:
-        fits = fits and (value >= least if limits.gt is None else value > least)
+    fits = (
+        isfinite(value)
+        and (limits.gt is None or value > limits.gt)
+        and (limits.ge is None or value >= limits.ge)
+        and (limits.lt is None or value < limits.lt)
+        and (limits.le is None or value <= limits.le)
+    )
     if not fits:
         raise ValueError(f"{key} is {value!r}; it must be {_range(limits)}")
+    if isinstance(limits, inspect.IntType) and not isinstance(value, int):
+        raise TypeError(f"{key} is {value!r}; it must be a whole number")
 
 
 def _check_size(key: str, value: float) -> None:
@@ -71,12 +120,8 @@ def _check_size(key: str, value: float) -> None:
         raise ValueError(f"{key} is {value!r}; it must be at least {1 / MOST:g}, or 0")
 
 
-def _range(limits: inspect.FloatType | inspect.IntType) -> str:
-    parts = ["a finite number"]
-    if limits.gt is not None:
-        parts.append(f"more than {limits.gt:g}")
-    if limits.ge is not None:
-        parts.append(f"at least {limits.ge:g}")
-    if limits.le is not None:
-        parts.append(f"at most {limits.le:g}")
-    return ", ".join(parts)
+def _range(limits: _Limits) -> str:
+    words = {"more than": limits.gt, "at least": limits.ge}
+    words |= {"less than": limits.lt, "at most": limits.le}
+    told = [f"{word} {limit:g}" for word, limit in words.items() if limit is not None]
+    return ", ".join(["a finite number", *([" and ".join(told)] if told else [])])

@@ -225,7 +225,7 @@ def test_a_monitor_has_no_stages_that_a_hold_could_be_missing_in() -> None:
         ("deployment.rollback_thresholds.max_error_rate", math.nan, "max_error_rate", "nan"),
         ("deployment.rollback_thresholds.max_p95_latency_ms", 0, "max_p95_latency_ms", "0"),
         ("deployment.rollback_thresholds.metric_window_seconds", math.inf, "", "inf"),
-        ("deployment.rollback_thresholds.check_interval_seconds", 0, "check_interval", "> 0"),
+        ("deployment.rollback_thresholds.check_interval_seconds", 0, "check_interval", ">= 0.001"),
         ("deployment.canary_stages.1.percentage", 5, "deployment", "5 after 5"),
         ("deployment.canary_stages.1.percentage", 4, "deployment", "must rise"),
         ("deployment.canary_stages.2.percentage", 101, "canary_stages[2].percentage", "101"),

@@ -613,7 +613,7 @@ def test_what_is_refused(tmp_path: Path, text: str, key: str, said: str) -> None
     ("values", "said"),
     [
         ({"alpha": 0.0}, "alpha is 0.0"),
-        ({"alpha": 1.0}, "alpha is 1.0; it must be less than 1"),
+        ({"alpha": 1.0}, "alpha is 1.0; it must be a finite number, more than 0 and less than 1"),
         ({"promotion_alpha": 2.0}, "promotion_alpha is 2.0"),
         ({"max_error_rate": 101.0}, "max_error_rate is 101.0"),
         ({"tolerated_ratio": float("inf")}, "tolerated_ratio is inf"),

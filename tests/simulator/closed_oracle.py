@@ -31,12 +31,11 @@ from tests.simulator.closed_stations import (
 )
 from tests.simulator.oracle import OpenOnes, Waiting, count_without_key
 
+from canario.arms import ARMS, Arm
 from canario.control.machine import CommandRefusedError
 from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
 from canario.plan import Plan
-from canario.routing.router import Arm
-from canario.spec import ARMS
 from canario_sim.chance.draws import Draws
 from canario_sim.chance.requests import Fates, Requests
 from canario_sim.scenario.broken_contracts import Single

@@ -11,8 +11,7 @@ from math import ceil, fsum, inf
 import simpy
 from simpy.events import EventPriority
 
-from canario.routing.router import Arm
-from canario.spec import ARMS
+from canario.arms import ARMS, Arm
 from canario_sim.scenario.dependencies import Breaker as Rule
 from canario_sim.scenario.service import Service
 from canario_sim.streams import child, seed_of

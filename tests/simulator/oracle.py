@@ -16,6 +16,7 @@ from math import inf, nextafter
 import simpy
 from simpy.events import NORMAL, EventPriority
 
+from canario.arms import ARMS, Arm
 from canario.control.events import Event
 from canario.control.machine import CommandRefusedError
 from canario.control.rollout import MetricsSnapshot, Outcome
@@ -23,7 +24,6 @@ from canario.controller import CanaryDeploymentController
 from canario.metrics.counts import Counts
 from canario.metrics.in_flight import InFlight, Seen, SeenOfArm
 from canario.plan import Plan, RollbackThresholds
-from canario.routing.router import Arm
 from canario_sim.chance.draws import Draws
 from canario_sim.chance.requests import Fates, Requests
 from canario_sim.scenario.broken_contracts import Single
@@ -104,7 +104,7 @@ class OpenOnes:
 
     def look(self, at: float, *, settle: bool) -> Seen:
         arms = []
-        for arm in _ARMS:
+        for arm in ARMS:
             mine = [one for one in self.there if one.arm == arm and one.at < at]
             lost = [one for one in mine if settle and self.is_lost(one, at)]
             for one in lost:
@@ -154,7 +154,7 @@ class Oracle:
             (number, arm): failure.at
             for number, failure in enumerate(self.scenario.contract_failures, start=1)
             if isinstance(failure, Single)
-            for arm in _ARMS
+            for arm in ARMS
             if failure.strikes(arm)
         }
         self.bad_ends = 0
@@ -166,7 +166,7 @@ class Oracle:
 
     @property
     def in_flight(self) -> dict[Arm, int]:
-        return {arm: sum(one.arm == arm for one in self.open.there) for arm in _ARMS}
+        return {arm: sum(one.arm == arm for one in self.open.there) for arm in ARMS}
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -175,7 +175,7 @@ class Oracle:
     def run(self) -> Oracle:
         env = self.env
         self.controller.start()
-        for arm in _ARMS:
+        for arm in ARMS:
             self._lose_capacity(arm)
         for order in self.scenario.orders:
             env.process(self._order(order.at, order.order))
@@ -290,9 +290,6 @@ class Oracle:
         event._value = None
         self.env.schedule(event, priority, delay)
         return event
-
-
-_ARMS: tuple[Arm, Arm] = ("baseline", "canary")
 
 
 def requests_of(source: Draws, until: float) -> Generator[One]:

@@ -8,9 +8,8 @@ from tests.simulator.closed_oracle import ClosedOracle, Seen
 from tests.simulator.oracle import windows
 from tests.simulator.test_oracle import SCENARIOS as OPEN
 
+from canario.arms import ARMS, Arm
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage
-from canario.routing.router import Arm
-from canario.spec import ARMS
 from canario_sim import Run, Scenario, report, run
 from canario_sim.distributions import Gamma, Lognormal
 from canario_sim.scenario.broken_contracts import ByRate, Single

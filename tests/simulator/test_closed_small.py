@@ -13,8 +13,8 @@ from tests.simulator.closed_oracle import ClosedOracle
 from tests.simulator.oracle import windows
 from tests.simulator.test_closed import lived, signals_of
 
+from canario.arms import ARMS
 from canario.plan import Deployment, Plan, RollbackThresholds, Stage
-from canario.spec import ARMS
 from canario_sim import Scenario
 from canario_sim.distributions import Empirical, Gamma
 from canario_sim.faults import AddedLatency, Errors, LostCapacity

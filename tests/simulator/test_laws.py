@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.simulator.oracle import OpenOnes, Waiting, windows
 
+from canario.arms import ARMS
 from canario.clock import ManualClock
 from canario.control.rollout import Outcome
 from canario.controller import CanaryDeploymentController
 from canario.plan import Deployment, FixedThresholds, Plan, RollbackThresholds, Sequential, Stage
 from canario.routing.router import TrafficRouter
-from canario.spec import ARMS
 from canario_sim import Fate, RecordedRequest, Scenario, replay_tape, report, run
 from canario_sim.distributions import Component, Empirical, Gamma, Lognormal, Mixture
 from canario_sim.scenario.broken_contracts import ByRate, ByRoute

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from canario.arms import Arm
 
 from .bucket import BUCKETS, bucket_of, key_bytes, weight_of
 
 __all__ = ["Arm", "TrafficRouter"]
-
-Arm = Literal["baseline", "canary"]
 
 
 class TrafficRouter:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from canario.alerts import Alert
+from canario.arms import ARMS
 from canario.control.words import describe
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def rollout_part(controller: CanaryDeploymentController) -> dict[str, Any]:
     state, events = controller.state, controller.events
     stage = controller.deployment.canary_stages[state.stage]
     arms = {}
-    for arm in ("baseline", "canary"):
+    for arm in ARMS:
         counts = controller.counts(arm)
         arms[arm] = {
             "requests": counts.requests,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 __all__ = [
-    "ARMS",
     "FLIGHTS",
     "FORMAT",
     "INSERT_EVENT",
@@ -39,8 +38,8 @@ VERSION = 2
 # A tape of version 1 says nothing of what was in flight.
 VERSIONS = (1, VERSION)
 
-# What the numbers in the columns `arm` and `outcome` mean. An arm that is not known is NULL.
-ARMS = ("baseline", "canary")
+# What the numbers in the column `outcome` mean. Those in `arm` index `canario.arms.ARMS`; one that
+# is not known is NULL.
 OUTCOMES = ("good", "bad", "neutral")
 
 # What the controller knew of a request before it ended: nothing; that it was in flight, untimed or

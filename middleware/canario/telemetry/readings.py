@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from canario._version import __version__
+from canario.arms import ARMS
 from canario.control.state import Phase
 from canario.judges.verdict import VerdictKind
 from canario.metrics.histogram import DURATION_BOUNDS_SECONDS, DurationTotals
@@ -18,7 +19,6 @@ from .metrics import EVENTS, INCIDENTS, METRICS, Metric
 
 if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController
-    from canario.routing.router import Arm
     from canario.slo import SLOMonitor
 
 __all__ = [
@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 _BOUNDS = (*(repr(float(bound)) for bound in DURATION_BOUNDS_SECONDS), "+Inf")
-
-_ARMS: tuple[Arm, ...] = ("baseline", "canary")
 
 
 class Reading(NamedTuple):
@@ -65,7 +63,7 @@ def build_readings() -> Iterator[Reading]:
 def controller_readings(controller: CanaryDeploymentController) -> Iterator[Reading]:
     """The rollout: traffic of both arms, where it stands, what was decided."""
     name = controller.deployment_id
-    for arm in _ARMS:
+    for arm in ARMS:
         totals = controller.totals(arm)
         counts = totals.counts
         outcomes = {

@@ -14,11 +14,11 @@ from math import inf, nextafter
 
 import numpy as np
 
+from canario.arms import ARMS
 from canario.control.machine import Command
 from canario.metrics.in_flight import Seen
 from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
-from canario.spec import ARMS
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.tapes.recording import ABANDONED, Breaking, Gap, Given, Recording, Restart
 from canario_sim.world.carrier import (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from canario.arms import ARMS
 from canario.metrics.counts import Counts
-from canario.spec import ARMS
 from canario_sim.streams import Flags, Floats, Ints
 from canario_sim.tapes.recording import BAD, NEUTRAL, Recording
 from canario_sim.world.carrier import Feed

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import SeedSequence
 
-from canario.routing.router import Arm
-from canario.spec import ARMS
+from canario.arms import ARMS, Arm
 from canario_sim.distributions import Latency, Model
 from canario_sim.models import Asked
 from canario_sim.scenario.clustering import Clustering, Clusters

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.random import SeedSequence
 
-from canario.spec import ARMS
+from canario.arms import ARMS
 from canario_sim.models import BATCH
 from canario_sim.scenario.broken_contracts import ByRate, ContractFailure, Single
 from canario_sim.scenario.scenario import Settled

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from canario.arms import ARMS
 from canario.contracts.wording import brief
-from canario.tape.format import ARMS, TapeError
+from canario.tape.format import TapeError
 from canario_sim.streams import Flags, Floats
 from canario_sim.tapes.left_out import LeftOut
 from canario_sim.tapes.parsed import outcome_of_status

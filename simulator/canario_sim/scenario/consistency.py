@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
+from canario.arms import ARMS, Arm
 from canario.limits import MOST
 from canario.plan import Plan
-from canario.routing.router import Arm
-from canario.spec import ARMS
 from canario_sim.traffic import Traffic
 
 from .broken_contracts import ByRate, ContractFailure

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from canario.routing.router import Arm
-from canario.spec import ArmOrBoth, Count, Percent, Positive, Seconds, Spec
+from canario.arms import Arm, ArmOrBoth
+from canario.spec import Count, Percent, Positive, Seconds, Spec
 from canario_sim.distributions import BuiltIn
 
 from .onset import Onset

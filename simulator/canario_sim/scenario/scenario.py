@@ -11,9 +11,9 @@ from msgspec import Meta
 from msgspec.structs import replace
 from numpy.random import SeedSequence
 
+from canario.arms import ARMS, Arm
 from canario.plan import Deployment, Plan
-from canario.routing.router import Arm
-from canario.spec import ARMS, Positive, Seconds, Spec
+from canario.spec import Positive, Seconds, Spec
 from canario_sim.distributions import Model
 from canario_sim.scenario.clients import Clients
 from canario_sim.streams import child, seed_of

@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta, field
 
-from canario.routing.router import Arm
-from canario.spec import ArmOrBoth, Positive, Seconds, Spec
+from canario.arms import Arm, ArmOrBoth
+from canario.spec import Positive, Seconds, Spec
 from canario_sim.streams import Floats
 
 from .onset import Onset

@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from canario.tape.format import ARMS, OUTCOMES, TapeError
+from canario.arms import ARMS
+from canario.tape.format import OUTCOMES, TapeError
 
 from .access_log import KEYS, NO_TIME, AmbiguousError, Learned, explain, learn
 from .doubts import doubts

@@ -14,8 +14,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from canario.arms import ARMS
 from canario.contracts.wording import brief
-from canario.tape.format import ARMS, TapeError
+from canario.tape.format import TapeError
 from canario_sim.tapes.doubts import doubts
 from canario_sim.tapes.parsed import (
     LIMIT_MS,

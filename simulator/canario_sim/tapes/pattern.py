@@ -16,7 +16,7 @@ from math import isnan, nan
 
 from msgspec import Struct
 
-from canario.tape.format import ARMS
+from canario.arms import ARMS
 
 from .parsed import (
     LIMIT_MS,

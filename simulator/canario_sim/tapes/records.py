@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from math import isnan, nan
 from typing import Any
 
+from canario.arms import ARMS
 from canario.limits import LONGEST_MS
-from canario.tape.format import ARMS, OUTCOMES
+from canario.tape.format import OUTCOMES
 
 from .parsed import (
     LEFT,

@@ -10,6 +10,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from canario.arms import ARMS, Arm
 from canario.control.events import Event
 from canario.control.rollout import MetricsSnapshot
 from canario.control.state import Phase, State
@@ -17,8 +18,7 @@ from canario.control.violation import Violation
 from canario.control.words import describe
 from canario.judges.verdict import Judge
 from canario.plan import Plan
-from canario.routing.router import Arm, TrafficRouter
-from canario.spec import ARMS
+from canario.routing.router import TrafficRouter
 from canario_sim.chance.draws import Draws
 from canario_sim.chance.given import BROKEN, RecordedRequest, Tape
 from canario_sim.chance.requests import CHUNK

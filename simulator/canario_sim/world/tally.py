@@ -7,8 +7,8 @@ from math import ceil, floor, inf
 
 import numpy as np
 
+from canario.arms import ARMS
 from canario.metrics.counts import Counts
-from canario.spec import ARMS
 from canario_sim.streams import Floats, Ints
 
 from .carrier import Feed

@@ -12,10 +12,10 @@ from math import inf
 
 import numpy as np
 
+from canario.arms import ARMS
 from canario.control.open_requests import patience
 from canario.metrics.in_flight import InFlight, Seen, SeenOfArm, abandoned
 from canario.plan import RollbackThresholds
-from canario.spec import ARMS
 from canario_sim.streams import Flags, Floats, Ints
 
 from .flights import CANARY, GIVEN_UP, SLOW, Flights

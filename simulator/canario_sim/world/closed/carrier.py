@@ -9,11 +9,11 @@ from math import inf, nextafter
 import numpy as np
 from msgspec.structs import replace
 
+from canario.arms import ARMS
 from canario.metrics.counts import Counts
 from canario.metrics.in_flight import Seen
 from canario.metrics.window import SlidingWindow
 from canario.routing.router import TrafficRouter
-from canario.spec import ARMS
 from canario_sim.chance.buckets import Buckets
 from canario_sim.chance.draws import Draws
 from canario_sim.chance.requests import CHUNK, Ahead

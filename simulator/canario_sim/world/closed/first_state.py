@@ -7,7 +7,7 @@ from math import ceil, inf
 
 import numpy as np
 
-from canario.spec import ARMS
+from canario.arms import ARMS
 from canario_sim.scenario.broken_contracts import Single
 from canario_sim.scenario.capacity import Autoscaling
 from canario_sim.scenario.clients import Clients

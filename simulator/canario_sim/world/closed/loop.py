@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from canario.arms import ARMS
 from canario.metrics.in_flight import Seen
-from canario.spec import ARMS
 from canario_sim.chance.buckets import Buckets
 from canario_sim.chance.requests import Ahead, Fates, Requests
 from canario_sim.scenario.scenario import Settled
