@@ -558,3 +558,38 @@ def test_what_the_middleware_serves_is_looked_at_where_nothing_else_is_given() -
     assert isinstance(rollout.open, OpenRequests)
     rollout.open.add(Waiting(started_at=0.5))
     assert rollout.look(1.0).canary.in_flight.requests == 1
+
+
+def test_the_last_instant_is_one_at_which_a_check_may_be_made() -> None:
+    rollout = Rollout(PLAN, Noting())
+    rollout.start(LATEST - 10.0)
+    rollout.advance(LATEST)
+    assert rollout.counts_at(-LATEST) == LATEST
+
+
+@pytest.mark.parametrize(("outcome", "unanswered"), [(NEUTRAL, 1), (GOOD, 0), (BAD, 0)])
+def test_who_left_has_heard_no_answer(outcome: Outcome, unanswered: int) -> None:
+    rollout, judge = begun()
+    left, waits = Waiting(started_at=1.0), Waiting(started_at=2.0)
+    rollout.open.add(left)
+    rollout.open.add(waits)
+    rollout.observe(3.0, "canary", outcome, None, left)
+    rollout.advance(5.0)
+    assert judge.shown[-1][1].in_flight.unanswered == unanswered
+
+
+def test_a_snapshot_tells_the_quantiles_apart() -> None:
+    rollout, _ = begun()
+    for latency_ms in range(1, 101):
+        rollout.observe(1.0, "canary", GOOD, float(latency_ms))
+    rollout.advance(5.0)
+    seen = rollout.history[-1].canary
+    assert (seen.p50_ms, seen.p95_ms, seen.p99_ms) == pytest.approx((50, 95, 99), rel=0.03)
+
+
+def test_a_hold_is_as_much_longer_as_it_was_paused() -> None:
+    rollout, _ = begun()
+    ends_at = rollout.state.ends_at
+    rollout.command(Command.PAUSE, 3.0)
+    rollout.command(Command.RESUME, 3.25)
+    assert rollout.state.ends_at == ends_at + 0.25

@@ -262,3 +262,38 @@ def test_recording_is_exact_under_threads() -> None:
         requests=16_000, errors=4_000, timed=16_000, slow=16_000
     )
     assert controller.counts("baseline") == Counts(neutral=16_000)
+
+
+def test_what_leaves_a_window_leaves_every_column() -> None:
+    columns = ["requests", "errors", "timed", "slow", "violations", "neutral", "abandoned"]
+    first = dict(zip(columns, range(1, 8), strict=True))
+    second = {name: 10 * times for name, times in first.items()}
+    window = SlidingWindow(6.0, slices=3)
+    window.add(0.0, **first)
+    window.add(4.0, **second)
+    assert window.counts(7.9) == Counts(**first) + Counts(**second)
+    assert window.counts(8.0) == Counts(**second)
+
+
+def test_an_instant_at_an_edge_is_in_the_slice_that_begins_there() -> None:
+    for add in (
+        lambda window, at: window.add(at, 1),
+        lambda window, at: window.add_one(at, False, False),
+    ):
+        window = SlidingWindow(2.0, slices=2)
+        add(window, 0.5)
+        add(window, 1.0)
+        assert [window.counts(at).requests for at in (2.9, 3.0, 4.0)] == [2, 1, 0]
+
+
+def test_a_cleared_window_is_as_long_as_before() -> None:
+    window = SlidingWindow(6.0, slices=3)
+    window.add(1.0, 1)
+    window.clear()
+    assert (window.slice_seconds, window.slices, window.counts(1.0)) == (2.0, 3, Counts())
+
+
+def test_instants_before_zero_leave_a_window_like_others() -> None:
+    window = SlidingWindow(2.0, slices=2)
+    window.add(-1.5, 1)
+    assert [window.counts(at).requests for at in (-0.5, 0.5, 1.0)] == [1, 1, 0]
