@@ -18,7 +18,10 @@ PLAN = Deployment(
 )
 
 
-def told(*orders: tuple[float, Command], bad_at: float | None = None) -> object:
+Told = tuple[Phase, bool, str | None, tuple[str, ...], str | None]
+
+
+def told(*orders: tuple[float, Command], bad_at: float | None = None) -> Told:
     rollout, events = Rollout(PLAN), list[Event]()
     events += rollout.start(0.0)
     for at, order in orders:
@@ -57,8 +60,9 @@ def test_where_a_rollout_stands(
 
 
 def test_a_withdrawal_says_why() -> None:
-    phase, success, stage, passed, why = told((1.0, Command.SKIP), bad_at=2.0)  # type: ignore[misc]
+    phase, success, stage, passed, why = told((1.0, Command.SKIP), bad_at=2.0)
     assert (phase, success, stage, passed) == (
         Phase.ROLLED_BACK, False, "full_rollout", ("canary_5",)
     )  # fmt: skip
+    assert why is not None
     assert why.startswith("rolled back, error_rate: 1 of 1 requests failed")

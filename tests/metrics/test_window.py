@@ -276,13 +276,11 @@ def test_what_leaves_a_window_leaves_every_column() -> None:
 
 
 def test_an_instant_at_an_edge_is_in_the_slice_that_begins_there() -> None:
-    for add in (
-        lambda window, at: window.add(at, 1),
-        lambda window, at: window.add_one(at, False, False),
-    ):
-        window = SlidingWindow(2.0, slices=2)
-        add(window, 0.5)
-        add(window, 1.0)
+    many, one = SlidingWindow(2.0, slices=2), SlidingWindow(2.0, slices=2)
+    for at in (0.5, 1.0):
+        many.add(at, 1)
+        one.add_one(at, bad=False, slow=False)
+    for window in (many, one):
         assert [window.counts(at).requests for at in (2.9, 3.0, 4.0)] == [2, 1, 0]
 
 
