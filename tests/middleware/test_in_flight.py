@@ -414,6 +414,44 @@ def test_under_wsgi_too_a_body_that_stalls_is_a_hang_and_an_event_stream_is_none
         assert clock() < 30
 
 
+def broken_route(_: Any) -> str | None:
+    raise LookupError("no route")
+
+
+def test_a_route_that_cannot_be_named_keeps_no_check_from_being_made() -> None:
+    """Checks ask for it where patience is by route; a few that hang must not end them all."""
+    for over_wsgi in (True, False):
+        clock = ManualClock()
+        made = controller(clock, abandoned_after_by_route={"/slow": 90})
+        asyncio.run(_hang(made, clock, over_wsgi))
+        assert made.state.phase is Phase.ROLLED_BACK
+        assert made.counters["faults"] > 0
+
+
+async def _hang(made: Any, clock: ManualClock, over_wsgi: bool) -> None:
+    app = CanaryMiddleware(good, made, canary=hangs, spans=False, route=broken_route)
+    wsgi = WSGIMiddleware(
+        wsgi_good, made, canary=Stalling("text/plain"), spans=False, route=broken_route
+    )
+    held: list[Any] = []
+    for users in (range(6), range(6, 60)):  # of the first, too few to be judged
+        for number in users:
+            if over_wsgi:
+                held.append(iter(wsgi(environ(number), start_response)))
+                next(held[-1])
+            else:
+                held.append(asyncio.create_task(app(scope(number), receive, send)))
+        await asyncio.sleep(0)
+        assert made.state.phase is Phase.RUNNING
+        clock.advance(200)
+        made.tick()
+        assert made.due > clock()
+    for task in held if not over_wsgi else ():
+        task.cancel()
+    if not over_wsgi:
+        await asyncio.gather(*held, return_exceptions=True)
+
+
 def test_who_is_gone_is_not_in_flight() -> None:
     clock = ManualClock()
     made = controller(clock)

@@ -45,7 +45,14 @@ class Request(Exchange):
         return path_info(self._environ)
 
     def find_route(self) -> str | None:
-        return self._routes[self.arm](self._environ)
+        # Checks ask, too: were this to raise, none would be made while the request is in flight,
+        # and a canary that hangs would stay.
+        try:
+            return self._routes[self.arm](self._environ)
+        except BaseException as error:
+            if self.gate is not None:
+                self.gate.fault("naming the route", error)
+            return None
 
 
 class Responder:
