@@ -10,8 +10,7 @@ from canario.asgi_types import App, Message, Receive, Scope, Send
 from canario.controller import CanaryDeploymentController
 from canario.exchange import present
 from canario.gate.gate import Gate
-from canario.gate.given import check_apps
-from canario.gate.options import GateOptions
+from canario.gate.options import GateOptions, check_apps
 from canario.routing.router import Arm
 from canario.tracing.http_attributes import ASGI
 from canario.tracing.manager import flush_own_spans

@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from canario.clock import ManualClock
-from canario.config import ConfigError
 from canario.control.journal import JournalError
 from canario.control.rollout import Outcome
 from canario.control.state import Phase
@@ -36,13 +35,12 @@ from canario.tracing.request import RequestTracer
 from .caching import adapt, varies_by
 from .checking import Checking
 from .chooser import Chooser
-from .given import check_options
 from .objectives import Objectives
 from .options import (
     HEALTH_PATHS,
     KeyFunction,
     by_route,
-    check_arm_header,
+    check_options,
     forced_arms,
     recorder_of,
     user_key_secret,
@@ -130,11 +128,9 @@ class Gate(Forkable):
             flows=flows,
             health_paths=health_paths,
             monitor=monitor,
+            preflight=preflight,
+            arm_header=arm_header,
         )
-        if preflight not in ("key", "both"):
-            raise ConfigError("middleware", "preflight", f"is {preflight!r}; valid: key, both")
-        if arm_header is not None:
-            check_arm_header(arm_header)
         self.controller = controller
         self.max_body = contract_max_body
         self.arm_header = arm_header

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from canario.controller import CanaryDeploymentController
 from canario.gate.gate import Gate
-from canario.gate.given import check_apps
-from canario.gate.options import GateOptions
+from canario.gate.options import GateOptions, check_apps
 from canario.routing.router import Arm
 from canario.tracing.http_attributes import WSGI
 from canario.wire import on_the_wire
@@ -60,8 +59,8 @@ class CanaryMiddleware:
         route: Callable[[WSGIEnvironment], str | None] | None = None,
         **options: Unpack[GateOptions],
     ) -> None:
-        self.gate = Gate(controller, **options)
         check_apps(app, canary, route)
+        self.gate = Gate(controller, **options)
         self.app = app
         self.canary = app if canary is None else canary
         names: RouteName = route or RouteNames(app)
