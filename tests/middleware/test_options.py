@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from canario import ConfigError, create_canary_controller
 from canario.asgi import CanaryMiddleware
+from canario.tape import TapeRecorder
 from canario.wsgi import CanaryMiddleware as WSGIMiddleware
 
 
@@ -37,6 +39,23 @@ def _made(kind: Any = CanaryMiddleware, **options: Any) -> Any:
 def test_an_option_that_is_none_is_refused(kind: Any, options: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=f"middleware: {says}"):
         _made(kind, **options)
+
+
+@pytest.mark.parametrize("kind", [CanaryMiddleware, WSGIMiddleware])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"canary": "v2:app"},
+        {"key": 3},
+        {"contract": 3},
+        {"errors": {"/a/{x}": [404], "/a/{y}": [409]}},
+    ],
+)
+def test_what_is_refused_has_claimed_nothing(kind: Any, options: Any, tmp_path: Path) -> None:
+    controller = create_canary_controller("x", environ={})
+    with pytest.raises((ConfigError, TypeError), match=r"valid|must be|are one route"):
+        kind(app, controller, tape=tmp_path / "refused.tape", **options)
+    controller.record_to(TapeRecorder(tmp_path / "right.tape"))  # another one would be refused
 
 
 @pytest.mark.parametrize("kind", [CanaryMiddleware, WSGIMiddleware])

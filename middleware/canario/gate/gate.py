@@ -135,13 +135,6 @@ class Gate(Forkable):
         self.max_body = contract_max_body
         self.arm_header = arm_header
         names = by_route("flows", {r: str(flow) for r, flow in (flows or {}).items()})
-        self._objectives = (
-            None
-            if monitor is None
-            else Objectives(
-                monitor, controller, names, partial(self._note_fault, "evaluating alerts")
-            )
-        )
         environ = os.environ if environ is None else environ
         forced = forced_arms(controller, environ)
         self.tracer = (
@@ -150,10 +143,6 @@ class Gate(Forkable):
             else None
         )
         self.tape = None if tape is None else recorder_of(tape)
-        self._mark: type[Mark] | None = None
-        if self.tape is not None:
-            controller.record_to(self.tape)
-            self._mark = self.tape.mark
         names_keys = self.tracer is not None and self.tracer.names_keys
         self._chooser = Chooser(
             controller,
@@ -177,6 +166,18 @@ class Gate(Forkable):
             )
         )
         self._errors = by_route("errors", {r: frozenset(c) for r, c in (errors or {}).items()})
+        # Only now is anything claimed: all that can be refused has been looked at.
+        self._mark: type[Mark] | None = None
+        if self.tape is not None:
+            controller.record_to(self.tape)
+            self._mark = self.tape.mark
+        self._objectives = (
+            None
+            if monitor is None
+            else Objectives(
+                monitor, controller, names, partial(self._note_fault, "evaluating alerts")
+            )
+        )
         self._health_paths = frozenset(health_paths)
         self._health_ends = tuple(self._health_paths)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
