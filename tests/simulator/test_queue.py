@@ -18,8 +18,7 @@ from numpy.random import SeedSequence
 from canario_sim.distributions import Gamma
 from canario_sim.streams import Floats, generator
 from canario_sim.traffic import Poisson
-from canario_sim.world import fifo as line
-from canario_sim.world import jit, pool
+from canario_sim.world import fifo, jit, pool
 from canario_sim.world.pool import Loss, Pool
 
 MEAN_MS = 100.0
@@ -131,9 +130,9 @@ Loop = Callable[[Floats, Floats, Floats, Floats], None]
 
 
 def _loops() -> dict[str, Loop]:
-    compiled = jit.compiled(line)
+    compiled = jit.compiled(fifo)
     assert compiled is not None
-    return {"source": line.serve, "compiled": compiled.serve, "interpreted": pool._interpreted}
+    return {"source": fifo.serve, "compiled": compiled.serve, "interpreted": pool._interpreted}
 
 
 # On a grid, so that servers are free at the same instants, and arrivals meet them there.
@@ -161,7 +160,7 @@ def test_a_process_that_serves_much_is_served_by_the_compiled_loop(
 ) -> None:
     monkeypatch.setattr(pool, "_served", 0)
     monkeypatch.setattr(pool, "COMPILED_AFTER", 1000)
-    compiled = jit.compiled(line)
+    compiled = jit.compiled(fifo)
     assert compiled is not None
     assert pool._loop(1000) is pool._interpreted
     assert pool._loop(1) is compiled.serve
@@ -172,8 +171,8 @@ def test_a_process_that_serves_much_is_served_by_the_compiled_loop(
 def test_without_numba_nothing_is_compiled() -> None:
     code = (
         "import sys; sys.modules['numba'] = None\n"
-        "from canario_sim.world import fifo as line, jit\n"
-        "assert jit.compiled(line) is None and not jit.installed()\n"
+        "from canario_sim.world import fifo, jit\n"
+        "assert jit.compiled(fifo) is None and not jit.installed()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -181,8 +180,8 @@ def test_without_numba_nothing_is_compiled() -> None:
 def test_compiled_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
     """What one process compiles, the next one reads."""
     code = (
-        "import numpy as np; from canario_sim.world import fifo as line, jit\n"
-        "loop = jit.compiled(line).serve\n"
+        "import numpy as np; from canario_sim.world import fifo, jit\n"
+        "loop = jit.compiled(fifo).serve\n"
         "loop(np.zeros(2), np.zeros(1), np.ones(1), np.empty(1))\n"
         "print(sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values()))\n"
     )

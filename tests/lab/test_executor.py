@@ -17,8 +17,15 @@ import pytest
 from tests.lab.worlds import here, jumbled
 from tests.waiting import until
 
-from canario_sim.lab import Interruption, Progress, Workers, interruptible, processes, run_all
-from canario_sim.lab import executor as crowd
+from canario_sim.lab import (
+    Interruption,
+    Progress,
+    Workers,
+    executor,
+    interruptible,
+    processes,
+    run_all,
+)
 from canario_sim.lab.executor import fitting
 from canario_sim.lab.workers import TASK_SECONDS
 
@@ -77,7 +84,7 @@ def _die(_: int) -> None:
 
 
 def test_processes_that_always_die_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crowd, "_LOSSES", 2)
+    monkeypatch.setattr(executor, "_LOSSES", 2)
     with pytest.raises(BrokenExecutor):
         run_all([1], _die, processes(1))
 
@@ -130,7 +137,7 @@ def test_no_worker_outlives_its_parent(tmp_path: Path) -> None:
     script.write_text(
         "import os, sys, time\n"
         "from canario_sim.lab import processes, run_all\n"
-        "from tests.lab.test_crowd import _child\n"
+        "from tests.lab.test_executor import _child\n"
         "if __name__ == '__main__':\n"
         "    with processes(2).open() as pool:\n"
         "        print(pool.submit(_child, 1).result(), flush=True)\n"
