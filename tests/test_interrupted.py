@@ -129,7 +129,10 @@ given = 0
 def order(*_):
     global given
     try: c.pause()
-    except CommandRefusedError: c.resume()
+    except CommandRefusedError:
+        # The next signal may come between the two, and its order may be this one.
+        try: c.resume()
+        except CommandRefusedError: pass
     given += 1
 signal.signal(signal.SIGUSR1, order)
 def shoot():
