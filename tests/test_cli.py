@@ -39,6 +39,22 @@ def test_version_and_help() -> None:
     assert call().returncode == 2
 
 
+def test_help_waits_for_nothing_that_only_a_command_needs() -> None:
+    code = (
+        "import sys\n"
+        "from canario.__main__ import main\n"
+        "sys.argv = ['canario', '--help']\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    heavy = {'msgspec', 'numpy', 'simpy', 'rich', 'canario.plan', 'canario.controller'}\n"
+        "    print(sorted(heavy & set(sys.modules)))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "simulate    Rehearse releases through the controller." in said.stdout
+    assert said.stdout.endswith("[]\n")
+
+
 def test_plan_check_explains(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(

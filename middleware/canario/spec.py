@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from math import isfinite
-from typing import Annotated, Any, NamedTuple
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from msgspec import Meta, Struct, inspect
+from msgspec.structs import fields
 
 from canario.limits import MOST
 
@@ -61,16 +63,24 @@ class _Field(NamedTuple):
 
 @cache
 def _fields(kind: type[Struct]) -> tuple[_Field, ...]:
-    info = inspect.type_info(kind)
-    assert isinstance(info, inspect.StructType)
     found = []
-    for field in info.fields:
-        inner, optional = _inner(field.type)
+    for field in fields(kind):
+        # Tables within this one have numbers of their own, and take long to be looked at.
+        if not _numeric(field.type):
+            continue
+        inner, optional = _inner(inspect.type_info(field.type))
         by_name = isinstance(inner, inspect.DictType)
         limits = _inner(inner.value_type)[0] if by_name else inner
         if isinstance(limits, _Limits):
             found.append(_Field(field.name, field.encode_name, optional, by_name, limits))
     return tuple(found)
+
+
+def _numeric(kind: Any) -> bool:
+    """Whether a field's type has a number in it, not only tables or sequences of them."""
+    if get_origin(kind) in (Annotated, Union, UnionType, dict):
+        return any(map(_numeric, get_args(kind)))
+    return kind in (float, int)
 
 
 def _inner(kind: Any) -> tuple[Any, bool]:

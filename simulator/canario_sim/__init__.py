@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .lazy import lazy
+from canario.lazy import lazy
 
 if TYPE_CHECKING:
     from .chance.given import Fate, RecordedRequest
@@ -40,18 +40,17 @@ __all__ = [
     "timeline",
 ]
 
-_MODULES = {
-    "scenario.expect": ("Expectation",),
-    "scenario.load": ("find_scenarios", "library_path", "load_scenario", "scenario_schema"),
-    "reports.json_text": ("report",),
-    "reports.timeline": ("timeline",),
-    "world.rehearsal": ("ArmTotals", "Exposure", "Run", "replay_tape", "run"),
-    "scenario.scenario": ("Order", "Scenario"),
-    "chance.given": ("Fate", "RecordedRequest"),
-    "world.carrier": ("Note",),
-}
-__getattr__ = lazy(__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "scenario.expect": ("Expectation",),
+            "scenario.load": ("find_scenarios", "library_path", "load_scenario", "scenario_schema"),
+            "reports.json_text": ("report",),
+            "reports.timeline": ("timeline",),
+            "world.rehearsal": ("ArmTotals", "Exposure", "Run", "replay_tape", "run"),
+            "scenario.scenario": ("Order", "Scenario"),
+            "chance.given": ("Fate", "RecordedRequest"),
+            "world.carrier": ("Note",),
+        },
+    )

@@ -150,6 +150,23 @@ def test_help_is_quick_and_imports_no_chart() -> None:
     assert said.stdout == b"\n"
 
 
+def test_a_rehearsal_imports_what_it_runs_and_no_more(small: Path) -> None:
+    """Imports are most of what one rehearsal costs."""
+    code = (
+        "import sys\n"
+        "from canario.cli.main import run\n"
+        f"sys.argv = ['canario', 'simulate', {str(small)!r}]\n"
+        "try:\n"
+        "    run()\n"
+        "finally:\n"
+        "    heavy = {'numpy.ma', 'numba', 'sqlite3', 'canario.slo.monitor', 'altair'}\n"
+        "    heavy |= {'canario_sim.tapes.read', 'canario_sim.world.closed.loop'}\n"
+        "    print(*heavy & set(sys.modules))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.endswith(" 0 not\n\n"), said.stdout
+
+
 # -- --watch
 
 

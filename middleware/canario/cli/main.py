@@ -9,25 +9,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 import click
-import msgspec
-from click.shell_completion import get_completion_class
 
+# What only one command needs is imported when that runs: help and completion are quick.
 from canario import __version__
 from canario.cli.printing import complain, say, say_json, say_text
 from canario.cli.slo import slo
-from canario.config import ConfigError, load_plan, plan_schema
-from canario.control.events import Started
-from canario.control.journal import JournalError, parse_journal
-from canario.control.state import Phase, replay
-from canario.control.words import describe, seconds_in_words
-from canario.explain import explain
-from canario.plan import Deployment
-from canario.routing.forced import sign_choice
+from canario.config import ConfigError
 
 __all__ = ["cli", "run"]
 
@@ -38,20 +31,25 @@ class _Commands(click.Group):
     """Commands of this package, and those of the packages that are installed beside it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        plugged = {point.name for point in entry_points(group="canario.commands")}
-        return sorted(plugged | set(super().list_commands(ctx)))
+        return sorted(_plugged().names | set(super().list_commands(ctx)))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        for point in entry_points(group="canario.commands", name=cmd_name):
+        for point in _plugged().select(name=cmd_name):
             try:
                 loaded: click.Command = point.load()
             except ModuleNotFoundError as error:
                 return _unavailable(cmd_name, str(error.name))
             return loaded
         return None
+
+
+@cache
+def _plugged() -> EntryPoints:
+    """The commands of other packages; looking for them reads a file of each that is installed."""
+    return entry_points(group="canario.commands")
 
 
 def _unavailable(name: str, missing: str) -> click.Command:
@@ -91,6 +89,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def check(file: Path, *, environment: bool, as_json: bool) -> None:
     """Explain the plan in FILE in words, or say what is wrong with it."""
+    from canario.config import load_plan
+    from canario.explain import explain
+
     try:
         made = load_plan(file, environ=os.environ if environment else None)
     except ConfigError as error:
@@ -117,6 +118,8 @@ def check(file: Path, *, environment: bool, as_json: bool) -> None:
 @plan.command(epilog=EPILOG)
 def schema() -> None:
     """Print the JSON Schema of a plan file, for editors to complete it."""
+    from canario.config import plan_schema
+
     _print_json(plan_schema())
 
 
@@ -125,6 +128,12 @@ def schema() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def journal(file: Path, *, as_json: bool) -> None:
     """Tell the story of the rollout whose journal is FILE, and where it stands."""
+    from canario.control.events import Started
+    from canario.control.journal import JournalError, parse_journal
+    from canario.control.state import Phase, replay
+    from canario.control.words import describe, seconds_in_words
+    from canario.plan import Deployment
+
     try:
         read = parse_journal(file.read_bytes())
     except OSError as error:
@@ -185,6 +194,8 @@ def sign(
     choice: Literal["always", "never"], deployment_id: str, secret_env: str, seconds: int
 ) -> None:
     """Print a signed claim that forces the canary (always) or the baseline (never)."""
+    from canario.routing.forced import sign_choice
+
     secret = os.environ.get(secret_env, "")
     if not secret:
         raise click.ClickException(f"{secret_env} is empty or not set; put the secret there")
@@ -195,6 +206,8 @@ def sign(
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script for SHELL, as in: eval "$(canario completion bash)"."""
+    from click.shell_completion import get_completion_class
+
     made = get_completion_class(shell)
     if made is None:  # pragma: no cover - the choice names only what click has
         raise click.ClickException(f"click has no completion for {shell}")
@@ -205,7 +218,9 @@ cli.add_command(slo)
 
 
 def _print_json(document: Any) -> None:
-    say_json(msgspec.to_builtins(document))
+    from msgspec import to_builtins
+
+    say_json(to_builtins(document))
 
 
 def run() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from canario.cli.printing import complain, dumped, say_text
-from canario.config import load_plan
-from canario.plan import Plan
+
+if TYPE_CHECKING:
+    from canario.plan import Plan
 
 __all__ = ["slo"]
 
@@ -121,6 +121,8 @@ def import_(file: Path, *, latency_unit: Any, as_json: bool, output: Path | None
     stderr with --json), what is left out is said on stderr. What cannot be kept as it is meant (a
     p99, time slices, several objectives in one SLO) is refused.
     """
+    from msgspec import to_builtins
+
     from canario.slo.openslo_import import import_openslo
 
     try:
@@ -129,7 +131,7 @@ def import_(file: Path, *, latency_unit: Any, as_json: bool, output: Path | None
         raise click.ClickException(str(error)) from error
     for note in (*(read.taken if as_json else ()), *read.notes):
         complain(f"{file}: {note}")
-    table: dict[str, float] = msgspec.to_builtins(read.objectives)
+    table: dict[str, float] = to_builtins(read.objectives)
     lines = [
         *(f"# {each}" for each in read.taken),
         "[slo]",
@@ -157,6 +159,8 @@ def schema(output: Path | None) -> None:
 
 
 def _load(path: Path, *, environment: bool) -> Plan:
+    from canario.config import load_plan
+
     return load_plan(path, environ=os.environ if environment else None)
 
 

@@ -11,27 +11,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-__all__ = ["ConfigError", "decode", "nearest", "read_document"]
+from .error import ConfigError
+
+__all__ = ["decode", "nearest", "read_document"]
 
 T = TypeVar("T")
 
 _PATH_AT_END = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-
-
-class ConfigError(ValueError):
-    """A configuration that is not valid.
-
-    Attributes:
-        source: The file or the environment variable.
-        key: Dotted path of the value, or "" for the document itself.
-        problem: What is wrong, and what would be valid.
-    """
-
-    def __init__(self, source: str, key: str, problem: str) -> None:
-        self.source = source
-        self.key = key
-        self.problem = problem
-        super().__init__(": ".join(part for part in (source, key, problem) if part))
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -73,15 +59,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def decode(raw: Mapping[str, Any], kind: type[T], source: str) -> T:
-    """Convert a document to `kind`, a tree of `msgspec.Struct`.
+    """Convert a document to `kind`, a tree of `msgspec.Struct` that forbid unknown fields.
 
     Raises `ConfigError` for the first key that is unknown, with the nearest valid one, and for
     the first value that is missing, of the wrong type or out of range.
     """
-    _refuse_unknown(raw, inspect.type_info(kind), source, "")
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
+        # What would be valid takes every type of the tree, and longer than all the rest.
+        _refuse_unknown(raw, inspect.type_info(kind), source, "")
         found = _PATH_AT_END.match(str(error))
         path: str = (found and found["path"]) or ""
         what = found["what"] if found else str(error)

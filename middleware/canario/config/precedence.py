@@ -12,7 +12,8 @@ import msgspec
 
 from canario.plan import DEFAULT_STAGES, Plan
 
-from .decode import ConfigError, decode, nearest, read_document
+from .decode import decode, nearest, read_document
+from .error import ConfigError
 
 __all__ = ["load_plan", "plan_schema"]
 

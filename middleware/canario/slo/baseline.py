@@ -12,7 +12,8 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
-from canario.config.decode import ConfigError, decode, read_document
+from canario.config import ConfigError
+from canario.config.decode import decode, read_document
 from canario.host.whole_files import write_whole
 
 __all__ = ["Baseline", "Comparison", "compare", "read_baselines", "write_baselines"]

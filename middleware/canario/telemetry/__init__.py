@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from canario.lazy import lazy
 
 from .metrics import METRICS, Metric
 
@@ -13,16 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["METRICS", "CanarioCollector", "Metric", "Registration", "register_instruments"]
 
 # The exposition needs a package that not everybody has.
-_HOMES = {
-    "CanarioCollector": "prometheus",
-    "Registration": "instruments",
-    "register_instruments": "instruments",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "instruments": ("Registration", "register_instruments"),
+            "prometheus": ("CanarioCollector",),
+        },
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from canario_sim.lazy import lazy
+from canario.lazy import lazy
 
 if TYPE_CHECKING:
     from .alarms import false_alarms
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Alarms", "Backtest", "Judged", "false_alarms", "judge_tape"]
 
-_MODULES = {
-    "alarms": ("false_alarms",),
-    "backtest": ("Alarms", "Backtest", "Judged"),
-    "judging": ("judge_tape",),
-}
-__getattr__ = lazy(__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "alarms": ("false_alarms",),
+            "backtest": ("Alarms", "Backtest", "Judged"),
+            "judging": ("judge_tape",),
+        },
+    )

@@ -176,6 +176,9 @@ class TapeCarrier:
         """See `Carrier`."""
         self._closed_at = at
 
+    def feedback(self, end: float, limit_ms: float) -> None:
+        """See `Carrier`."""
+
     def advance(self, outlook: Outlook, until: float) -> Stretch:
         """See `Carrier`."""
         told: list[Feed] = []

@@ -11,7 +11,6 @@ import click
 from canario.cli.main import EPILOG
 from canario.cli.printing import complain, say, say_json
 from canario.config import ConfigError
-from canario.control.words import seconds_in_words
 from canario_sim.reports.output import make_folder, write_file
 from canario_sim.reports.write import report_options
 
@@ -169,6 +168,7 @@ def _watched(
     verbose: bool,
 ) -> Run:
     """A rehearsal that is shown as it goes. Ctrl-C ends the command, with what a shell reports."""
+    from canario.control.words import seconds_in_words
     from canario_sim.reports.simulation import heading, told
     from canario_sim.reports.terminal import show
     from canario_sim.reports.watch import Watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from canario_sim.lazy import lazy
+from canario.lazy import lazy
 
 if TYPE_CHECKING:
     from .calibration import Calibration, calibrate
@@ -13,15 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "Observed", "calibrate", "observe"]
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "calibration": ("Calibration", "calibrate"),
-        "observed": ("Observed",),
-        "sources": ("observe",),
-    },
-)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "calibration": ("Calibration", "calibrate"),
+            "observed": ("Observed",),
+            "sources": ("observe",),
+        },
+    )

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from canario.config.decode import ConfigError, decode
+from canario.config import ConfigError
+from canario.config.decode import decode
 
 from .argo import Argo
 from .flagger import Flagger

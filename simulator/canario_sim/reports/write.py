@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from canario.config import ConfigError
 from canario_sim.reports.output import write_file
 
-from .report import Report
 from .slugs import Slugs
+
+if TYPE_CHECKING:
+    from .report import Report
 
 __all__ = ["FORMATS", "report_options", "write_reports"]
 

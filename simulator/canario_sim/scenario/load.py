@@ -12,7 +12,8 @@ import msgspec
 from msgspec.structs import replace
 from numpy.random import SeedSequence
 
-from canario.config.decode import ConfigError, decode, read_document
+from canario.config import ConfigError
+from canario.config.decode import decode, read_document
 from canario.limits import MOST
 from canario.plan import Plan
 from canario_sim.distributions import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from canario_sim.lazy import lazy
+from canario.lazy import lazy
 
 if TYPE_CHECKING:
     from .read import read_sessions, read_tape
@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Recording", "read_sessions", "read_tape"]
 
-_MODULES = {
-    "read": ("read_sessions", "read_tape"),
-    "recording": ("Recording",),
-    # Where they were before judging had a room of its own.
-    ".backtest.alarms": ("false_alarms",),
-    ".backtest.backtest": ("Alarms", "Backtest", "Judged"),
-    ".backtest.judging": ("judge_tape",),
-}
-__getattr__ = lazy(__name__, _MODULES)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "read": ("read_sessions", "read_tape"),
+            "recording": ("Recording",),
+            # Where they were before judging had a room of its own.
+            ".backtest.alarms": ("false_alarms",),
+            ".backtest.backtest": ("Alarms", "Backtest", "Judged"),
+            ".backtest.judging": ("judge_tape",),
+        },
+    )

@@ -6,11 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from canario.config import ConfigError
-from canario_sim.tapes.read import is_tape
 
 from .recorded import Recording
-from .recorded_csv import from_csv
-from .recorded_tape import from_tape
 
 __all__ = ["read_recording"]
 
@@ -28,4 +25,10 @@ def read_recording(path: str) -> Recording:
 # What has changed is the cache's: a file that was written anew is read anew.
 @lru_cache(maxsize=4)
 def _read(path: str, changed: int, size: int) -> Recording:  # noqa: ARG001
+    # Only who replays a file reads tapes.
+    from canario_sim.tapes.read import is_tape
+
+    from .recorded_csv import from_csv
+    from .recorded_tape import from_tape
+
     return from_tape(path) if is_tape(path) else from_csv(path)

@@ -20,6 +20,8 @@ from canario.metrics.in_flight import Seen
 from canario.routing.router import Arm
 from canario_sim.streams import Flags, Ints
 
+from .feedback import Feedback
+
 __all__ = [
     "Act",
     "Broken",
@@ -165,6 +167,10 @@ class Carrier(Protocol):
     @property
     def may_be_taken_back(self) -> bool:
         """Whether it knows of an operator who takes a finished release back."""
+
+    def feedback(self, end: float, limit_ms: float) -> Feedback | None:
+        """What requests have done to each other in a rehearsal that ended at an instant; None
+        where they do not. `limit_ms` is what the 99th percentile of recoveries may be."""
 
     def advance(self, outlook: Outlook, until: float) -> Stretch:
         """Go on to `until`, or to what has to be done before it.

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from canario.slo.recoveries import Recoveries
-
-from .closed import steps
-from .closed.loop import Loop
-
-__all__ = ["Feedback", "Recovery", "feedback_of", "in_words"]
+__all__ = ["Feedback", "Recovery", "in_words"]
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
@@ -45,23 +40,6 @@ class Feedback(Struct, frozen=True, kw_only=True):
     recovery: Recovery
 
 
-def feedback_of(loop: Loop, end: float, limit_ms: float) -> Feedback:
-    """What has come about in a rehearsal that ended at an instant.
-
-    `limit_ms` is what the 99th percentile of recoveries may be.
-    """
-    count = loop.count
-    return Feedback(
-        first=count(steps.FIRST),
-        retries=count(steps.RETRIES),
-        timeouts=count(steps.TIMEOUTS),
-        denied=count(steps.DENIED),
-        gave_up=count(steps.GAVE_UP),
-        fast_failures=count(steps.FAST),
-        recovery=_recovery(loop, end, limit_ms),
-    )
-
-
 def in_words(feedback: Feedback) -> list[str]:
     """What there is to say of it, a line each."""
     lines = []
@@ -86,26 +64,3 @@ def in_words(feedback: Feedback) -> list[str]:
             f"{recovery.limit_ms:,.0f} ms)"
         )
     return lines
-
-
-def _recovery(loop: Loop, end: float, limit_ms: float) -> Recovery:
-    # A window longer than the rehearsal, which nothing leaves.
-    recoveries = Recoveries(0.0, 2 * end + 1, limit_ms)
-    open_since: dict[tuple[int, int], float] = {}
-    for signal in loop.signals:
-        which = signal.arm, signal.dependency
-        if signal.kind == steps.OPENED:
-            open_since[which] = signal.at
-        elif signal.kind == steps.RECOVERED:
-            del open_since[which]
-            recoveries.add(signal.at, True, signal.value)
-    for since in open_since.values():
-        recoveries.add(end, False, (end - since) * 1000)
-    seen = recoveries.summary(end)
-    return Recovery(
-        recoveries=seen.recoveries - seen.failed,
-        unfinished=seen.failed,
-        p99_ms=seen.p99_ms,
-        limit_ms=limit_ms,
-        met=None if seen.breached is None else not seen.breached,
-    )

@@ -85,6 +85,9 @@ class OpenCarrier:
         )
         return baseline, canary
 
+    def feedback(self, end: float, limit_ms: float) -> None:
+        """See `Carrier`."""
+
     def advance(self, outlook: Outlook, until: float) -> Stretch:
         """See `Carrier`."""
         planned = self._planned

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from math import inf
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,13 +29,15 @@ from canario_sim.scenario.scenario import Order, Scenario, Settled, default_hori
 
 from .block import Flown
 from .carrier import Carrier, Note
-from .closed.carrier import ClosedCarrier
 from .driver import Driver
-from .feedback import Feedback, feedback_of
+from .feedback import Feedback
 from .flights import Single as PendingSingle
 from .flights import Standing
 from .open import OpenCarrier
 from .pool import Loss, Pool
+
+if TYPE_CHECKING:
+    from .closed.carrier import ClosedCarrier
 
 __all__ = [
     "COUNTED",
@@ -254,6 +256,9 @@ def closed_driver_of(
     compiled: bool | None = None,
 ) -> Driver[ClosedCarrier]:
     """The same for a scenario in which requests act on each other, and for any other."""
+    # Numbered states, steps and tables: most scenarios do without.
+    from .closed.carrier import ClosedCarrier
+
     settled = scenario.settled(seed)
     carry = partial(ClosedCarrier, settled, seed, chunk=chunk, witness=witness, compiled=compiled)
     return _driver(settled, carry, judge, watch)
@@ -326,10 +331,6 @@ def result_of(driver: Driver[Carrier], name: str, seed: int | None) -> Run:
         )
     )
     state, deployment = controller.state, controller.deployment
-    feedback = None
-    if isinstance(carrier, ClosedCarrier):
-        limit_ms = controller.plan.slo.p99_recovery_time_ms
-        feedback = feedback_of(carrier.loop, driver.now, limit_ms)
     outcome = outcome_of(state)
     return Run(
         scenario=name,
@@ -353,7 +354,7 @@ def result_of(driver: Driver[Carrier], name: str, seed: int | None) -> Run:
             abandoned=canary.abandoned,
         ),
         history=controller.metrics_history,
-        feedback=feedback,
+        feedback=carrier.feedback(driver.now, controller.plan.slo.p99_recovery_time_ms),
     )
 
 

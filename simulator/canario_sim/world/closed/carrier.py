@@ -14,6 +14,7 @@ from canario.metrics.counts import Counts
 from canario.metrics.in_flight import Seen
 from canario.metrics.window import SlidingWindow
 from canario.routing.router import TrafficRouter
+from canario.slo.recoveries import Recoveries
 from canario_sim.chance.buckets import Buckets
 from canario_sim.chance.draws import Draws
 from canario_sim.chance.requests import CHUNK, Ahead
@@ -21,6 +22,7 @@ from canario_sim.scenario.scenario import Settled
 from canario_sim.streams import Flags, Ints
 from canario_sim.world.block import Breach, Flown
 from canario_sim.world.carrier import Broken, Check, Feed, Left, Note, Outlook, Stretch
+from canario_sim.world.feedback import Feedback, Recovery
 from canario_sim.world.flights import GIVEN_UP
 from canario_sim.world.tally import bounds, feeds, tally
 from canario_sim.world.unfinished import Patience
@@ -99,6 +101,19 @@ class ClosedCarrier:
         return (
             Left(count(steps.UNDER_WAY), seen.baseline.in_flight.overdue),
             Left(count(steps.UNDER_WAY + 1), seen.canary.in_flight.overdue),
+        )
+
+    def feedback(self, end: float, limit_ms: float) -> Feedback:
+        """See `Carrier`."""
+        count = self.loop.count
+        return Feedback(
+            first=count(steps.FIRST),
+            retries=count(steps.RETRIES),
+            timeouts=count(steps.TIMEOUTS),
+            denied=count(steps.DENIED),
+            gave_up=count(steps.GAVE_UP),
+            fast_failures=count(steps.FAST),
+            recovery=_recovery(self.loop, end, limit_ms),
         )
 
     def look(self, outlook: Outlook, at: float, *, settle: bool) -> Seen:  # noqa: ARG002
@@ -201,3 +216,26 @@ def _words(signal: Signal, scenario: Settled) -> str:
     if signal.kind == steps.OPENED:
         return f"the {arm}'s circuit breaker around {name} opens"
     return f"the {arm}'s circuit breaker around {name} closes, after {signal.value / 1000:.3g} s"
+
+
+def _recovery(loop: Loop, end: float, limit_ms: float) -> Recovery:
+    # A window longer than the rehearsal, which nothing leaves.
+    recoveries = Recoveries(0.0, 2 * end + 1, limit_ms)
+    open_since: dict[tuple[int, int], float] = {}
+    for signal in loop.signals:
+        which = signal.arm, signal.dependency
+        if signal.kind == steps.OPENED:
+            open_since[which] = signal.at
+        elif signal.kind == steps.RECOVERED:
+            del open_since[which]
+            recoveries.add(signal.at, True, signal.value)
+    for since in open_since.values():
+        recoveries.add(end, False, (end - since) * 1000)
+    seen = recoveries.summary(end)
+    return Recovery(
+        recoveries=seen.recoveries - seen.failed,
+        unfinished=seen.failed,
+        p99_ms=seen.p99_ms,
+        limit_ms=limit_ms,
+        met=None if seen.breached is None else not seen.breached,
+    )
