@@ -10,6 +10,7 @@ from base64 import b64encode
 from functools import cache
 from hashlib import sha256
 from importlib import resources
+from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +18,7 @@ from markupsafe import Markup
 from msgspec import json
 
 from canario.control.words import seconds_in_words
+from canario_sim.kept import kept
 
 from .charts import CONFIG
 from .palette import DARK, LIGHT, css
@@ -115,7 +117,11 @@ def _style() -> str:
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, as they come with vl-convert."""
+    """Vega, Vega-Lite and Vega-Embed, as they come with vl-convert; bundling takes two seconds."""
+    return kept(f"vega-embed-{version('vl-convert-python')}.js", _bundled)
+
+
+def _bundled() -> str:
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
