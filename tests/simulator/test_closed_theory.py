@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import ceil, sqrt
+from types import ModuleType
 
 import numpy as np
 import pybreaker
@@ -506,6 +507,7 @@ def test_a_world_may_be_compiled_on_its_way(monkeypatch: pytest.MonkeyPatch) -> 
     ]
     monkeypatch.setattr(loop, "_carried", 0)
     monkeypatch.setattr(loop, "COMPILED_AFTER", 900)
+    monkeypatch.setattr(loop, "MADE_AFTER", 900)
     assert jit.installed()
     for driver in drivers:
         driver.run()
@@ -515,6 +517,29 @@ def test_a_world_may_be_compiled_on_its_way(monkeypatch: pytest.MonkeyPatch) -> 
     assert never.controller.events == later.controller.events
     assert never.served.tolist() == later.served.tolist()
     assert report(run(made, 4, chunk=200)) == report(run(made, 4))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_is_not_compiled_yet_is_compiled_for_long_worlds_alone(
+    monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Compiling takes a quarter of a minute, loading what is compiled a second."""
+    made = scenario(Service(latency=Gamma(mean_ms=150), servers=4))
+    monkeypatch.setattr(loop, "_carried", 0)
+    monkeypatch.setattr(loop, "COMPILED_AFTER", 900)
+    monkeypatch.setattr(loop, "MADE_AFTER", 2000)
+    monkeypatch.setattr(jit, "kept", lambda module: kept and module is steps)
+    begun: list[int] = []
+    compiled = jit.compiled
+
+    def compiling(module: ModuleType) -> ModuleType | None:
+        begun.append(loop._carried)
+        return compiled(module)
+
+    monkeypatch.setattr(jit, "compiled", compiling)
+    closed_driver_of(made, 4).run()
+    assert len(begun) == 1
+    assert (900 < begun[0] < 1500) if kept else (2000 < begun[0] < 2600)
 
 
 def test_what_contradicts_itself_is_refused() -> None:

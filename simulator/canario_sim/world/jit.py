@@ -12,10 +12,11 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["compiled", "installed"]
+__all__ = ["compiled", "installed", "kept"]
 
 
 @cache
@@ -61,3 +62,31 @@ def compiled(module: ModuleType) -> ModuleType | None:
             except RuntimeError:  # no folder to keep it in can be written
                 setattr(copy, key, njit(**options)(value))
     return copy
+
+
+@cache
+def kept(module: ModuleType) -> bool:
+    """Whether all that is called of a module's compiled copy is on disk, as far as dates tell.
+
+    It may be of another processor or another numba all the same: then it is compiled anew.
+    """
+    copy = compiled(module)
+    if copy is None or module.__file__ is None:
+        return False
+    source = Path(module.__file__)
+    written = source.stat().st_mtime
+    folders = [
+        (name, folder)
+        for name, value in vars(copy).items()
+        if not name.startswith("_") and (folder := _folder(value)) is not None
+    ]
+    return bool(folders) and all(
+        any(file.stat().st_mtime > written for file in folder.glob(f"{source.stem}.{name}-*.nbi"))
+        for name, folder in folders
+    )
+
+
+def _folder(function: Any) -> Path | None:
+    """Where numba keeps a compiled function; None of anything else."""
+    path = getattr(getattr(function, "stats", None), "cache_path", None)
+    return None if path is None else Path(path)

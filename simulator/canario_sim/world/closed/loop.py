@@ -24,10 +24,15 @@ from .call_draws import CallDraws, codes
 from .columns import Columns, Queue, Rules, State
 from .first_state import first_state, grown, rules_of
 
-__all__ = ["COMPILED_AFTER", "Loop", "Retries"]
+__all__ = ["COMPILED_AFTER", "MADE_AFTER", "Loop", "Retries"]
 
-# A process that has carried so many requests interpreted loads the compiled steps.
+# A process that has carried so many attempts interpreted loads the compiled steps: it has taken as
+# long as that will take. So it goes by what is behind it, and wastes at most as much again,
+# whatever is to come.
 COMPILED_AFTER = 30_000
+
+# Where no process of this installation has compiled them yet: that takes a quarter of a minute.
+MADE_AFTER = 500_000
 
 # Gives retries their fates: `Requests` whose own are void, in order of arrival.
 Retries = Callable[[Requests], tuple[Fates, Fates]]
@@ -93,6 +98,8 @@ class Loop:
             contract. What stands behind that has ended at the same instant.
         """
         parts: list[Attempts] = []
+        if self._compiled is None and not self._columns.compiled and _pays():
+            self._compile()
         while True:
             why = self._steps.advance(self._state, self._rules, self._queue, until, weight)
             if why == steps.MORE:
@@ -149,8 +156,6 @@ class Loop:
         requests = self._ahead.requests
         if not len(requests):
             self._state.n[steps.ENDED] = 1
-        if self._compiled is None and not self._columns.compiled and _pays(len(requests)):
-            self._compile()
         self._queue = self._draws.queue(requests, self._buckets, self._columns)
         self._state.n[steps.NEXT] = 0
         self._ahead.forget(len(requests))
@@ -199,9 +204,11 @@ class Loop:
 
     def _taken(self) -> Attempts:
         """What was told, and is no longer kept."""
+        global _carried
         state = self._state
         number, signals = int(state.n[steps.TOLD]), int(state.n[steps.SIGNALS])
         state.n[steps.TOLD] = state.n[steps.SIGNALS] = 0
+        _carried += number
         told = np.array(state.told[: steps.TELLING * number], np.int64).reshape(-1, steps.TELLING)
         times = np.array(state.told_times[: steps.TELLING * number], np.float64)
         times = times.reshape(-1, steps.TELLING)
@@ -228,8 +235,8 @@ class Loop:
 _carried = 0
 
 
-def _pays(requests: int) -> bool:
-    """Whether to load the compiled steps before so many requests more."""
-    global _carried
-    _carried += requests
-    return _carried > COMPILED_AFTER and jit.installed()
+def _pays() -> bool:
+    """Whether to go on with the compiled steps."""
+    if _carried <= COMPILED_AFTER or not jit.installed():
+        return False
+    return _carried > MADE_AFTER or jit.kept(steps)
