@@ -26,6 +26,13 @@ settings.register_profile(
 settings.load_profile("canario")
 
 
+@pytest.fixture
+def lean_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other runs of pytest load these plugins alone: whatever else is installed costs seconds."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "canario_sim.pytest_plugin,xdist.plugin")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was skipped since a system package is not installed, a line for each."""
     skipped = terminalreporter.stats.get("skipped", [])

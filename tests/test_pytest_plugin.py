@@ -18,6 +18,8 @@ from canario_sim import library_path, load_scenario, run
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.usefixtures("lean_pytest")
+
 GOOD = """
 teaches = "ten minutes without anything wrong"
 [plan.deployment]
@@ -49,7 +51,12 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def test_a_folder_of_scenarios_is_run_and_each_is_a_test(tmp_path: Path) -> None:
+def test_a_folder_of_scenarios_is_run_and_each_is_a_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With no word of ours: pytest finds the plugin by itself, where canario is installed.
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    monkeypatch.delenv("PYTEST_PLUGINS")
     for name in ("healthy", "error_spike", "contract_violation_first_minute"):
         (tmp_path / "scenarios").mkdir(exist_ok=True)
         shutil.copy(library_path() / f"{name}.toml", tmp_path / "scenarios")

@@ -155,6 +155,7 @@ def test_a_message_is_short_and_in_one_line_whatever_the_body() -> None:
 
 
 @given(st.text(), st.integers(20, 60))
+@example("0000000000000000000 0000000000", 29)  # cut where a space is
 def test_brief_is_brief(text: str, longest: int) -> None:
     line = brief(text, longest)
     assert len(line) <= longest

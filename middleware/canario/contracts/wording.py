@@ -25,7 +25,7 @@ def brief(text: str, longest: int = LONGEST) -> str:
     if len(line) <= longest:
         return line
     head = (longest - 3) * 3 // 5
-    return f"{line[:head]} … {line[head + 3 - longest :]}"
+    return f"{line[:head].rstrip()} … {line[head + 3 - longest :].lstrip()}"
 
 
 def pointer(parts: Iterable[str | int]) -> str:
