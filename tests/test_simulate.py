@@ -137,6 +137,7 @@ def test_the_whole_library_in_one_command(tmp_path: Path) -> None:
 def test_a_timeline_tells_stages_verdicts_and_the_decision() -> None:
     said = call("simulate", library_path() / "error_spike.toml").stdout
     for words in (
+        "up to some 82,200 requests in 1 h 8 min 30 s\n\n",
         "stage canary_5 entered: 5 % of the keys",
         "healthy: ",
         "stage canary_25 entered",

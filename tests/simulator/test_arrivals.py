@@ -259,7 +259,29 @@ def test_the_lookup_finds_what_a_search_finds(weights: list[float], parts: list[
     lower = np.nextafter(upto, 0)
     given = np.concatenate([parts, upto[upto < 1], lower[lower < 1], np.arange(256) / 256])
     found = np.minimum(np.searchsorted(upto, given, "right"), len(shares) - 1)
-    assert Lookup(shares).find(given).tolist() == found.tolist()
+    for most_cells in (1 << 22, 8, 1):
+        assert Lookup(shares, most_cells).find(given).tolist() == found.tolist()
+
+
+# -- how many there will be
+
+
+@pytest.mark.parametrize(
+    ("traffic", "until", "expected"),
+    [
+        (Constant(rate=0), 100, 0),
+        (Poisson(rate=7), 60, 420),
+        (Diurnal(rate=20, peak_to_mean=1.8, peak_at=1000), 86_400, 20 * 86_400),
+        (Ramp(from_rate=0, to_rate=40, over_seconds=100), 100, 2000),
+        (Bursts(rate=1, burst_rate=101, every_seconds=10, burst_seconds=2), 100, 100 + 9 * 200),
+        (Schedule(points=SCHEDULE), 250, float(stepped(np.array([250.0]))[0])),
+        (Schedule(points=SCHEDULE, linear=True), 250, float(sloping(np.array([250.0]))[0])),
+        (Weekly(rate=5, start="mon 00:00"), 7 * 24 * HOUR, 5 * 7 * 24 * HOUR),
+        (SelfExciting(rate=9, branching=0.5, decay_seconds=3), 50, 450),
+    ],
+)
+def test_it_is_said_how_many_are_expected(traffic: Traffic, until: float, expected: float) -> None:
+    assert traffic.expected(until) == pytest.approx(expected, rel=2e-3)
 
 
 # -- laws

@@ -105,6 +105,16 @@ def test_it_may_start_later_go_faster_and_begin_again(tmp_path: Path) -> None:
         assert at[at < 200].tolist() == [at for at in expected if at < 200]
 
 
+@pytest.mark.parametrize("until", [0.5, 10.0, 30.0, 61.0, 500.0])
+@pytest.mark.parametrize("repeat", [False, True])
+def test_it_is_known_how_many_requests_a_replay_has(
+    tmp_path: Path, until: float, repeat: bool
+) -> None:
+    made = Replay(file=written(tmp_path, "at\n10\n20\n30\n60\n"), repeat=repeat)
+    seen = [at for part in made.arrivals(1, 3, until) for at in part.tolist() if at < until]
+    assert made.expected(until) == len(seen)
+
+
 def test_requests_without_a_key_stay_out_where_others_have_one(tmp_path: Path) -> None:
     """They never reach a canary; where nobody has a key the population gives them some."""
     found = requests(

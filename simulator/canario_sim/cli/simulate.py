@@ -101,12 +101,13 @@ def simulate(
         if watch:
             made = _watched(ctx, scenario, seed, speed, verbose=verbose)
         else:
+            if not as_json:
+                show(simulation.heading(scenario))
             made = run(scenario, seed)
         runs.append(made)
         if out is not None:
             write_file(out / f"{made.scenario}.json", report(made))
         if not (as_json or watch):
-            show(simulation.heading(scenario))
             show(simulation.told(made, verbose=verbose))
     if as_json:
         say_json(document(runs).decode())

@@ -115,11 +115,14 @@ def simulation(rehearsed: Sequence[tuple[Scenario | None, Run]]) -> Report:
 
 
 def heading(scenario: Scenario) -> Iterator[RenderableType]:
-    """A scenario's name in a terminal, and what it teaches."""
+    """A scenario's name in a terminal, what it teaches, and how much there is to be rehearsed."""
     yield Rule(Text(printable(scenario.name), style="bold"), align="left")
     yield Text(_prose(scenario.teaches), style="italic")
     if scenario.weakness:
         yield Text(f"a weakness: {_prose(scenario.weakness)}", style="wait")
+    number = float(f"{scenario.most_requests:.3g}")
+    most = f"up to some {number:,.0f} requests in {seconds_in_words(scenario.horizon)}"
+    yield Text(most, style="dim")
     yield Text()
 
 

@@ -113,6 +113,12 @@ class Scenario(Spec, frozen=True, kw_only=True):
         return self.horizon_seconds or default_horizon(self.plan.deployment)
 
     @property
+    def most_requests(self) -> float:
+        """How many requests are expected if the rollout goes on to the horizon; retries, which
+        come on top, are left out."""
+        return self.traffic.expected(self.horizon)
+
+    @property
     def closed(self) -> bool:
         """Whether requests act on each other otherwise than by standing in line."""
         arms = (self.baseline, self.service("canary"))

@@ -18,6 +18,8 @@ from .sessions import Sessions, gathered
 
 __all__ = ["Arrivals", "Rate", "TrafficBase", "poisson"]
 
+_PARTS = 10_000
+
 Rate = Annotated[float, Meta(gt=0, description="Requests per second.")]
 
 
@@ -60,6 +62,12 @@ class TrafficBase(Spec, frozen=True, kw_only=True, tag_field="kind"):
     def rate_at(self, at: Floats) -> Floats:
         """The expected rate at the instants `at` (seconds), in requests per second."""
         return np.full(len(at), self.peak)
+
+    def expected(self, until: float) -> float:
+        """How many requests are expected before an instant (seconds), all but exactly: rates are
+        looked at in the middle of 10,000 parts."""
+        middles = (np.arange(_PARTS) + 0.5) * (until / _PARTS)
+        return float(self.rate_at(middles).mean()) * until
 
     def scaled(self, factor: float) -> Self:
         """The same traffic at `factor` times its rates."""

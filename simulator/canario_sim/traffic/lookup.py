@@ -8,6 +8,9 @@ from canario_sim.streams import Floats, Ints
 
 __all__ = ["Lookup"]
 
+# Of ten million numbers four cells each would take more memory than all the rest.
+_MOST_CELLS = 1 << 22
+
 
 class Lookup:
     """Finds the number that a random part from 0 to 1 falls on, as a binary search would.
@@ -16,12 +19,12 @@ class Lookup:
     found at once, and only the others are searched for.
     """
 
-    def __init__(self, shares: Floats) -> None:
+    def __init__(self, shares: Floats, most_cells: int = _MOST_CELLS) -> None:
         self._upto = np.cumsum(shares)
         self._last = len(shares) - 1
         # A power of two, so that a part times it is exact and cut down to its own cell; four or
-        # more for each number, so that most of them are filled by one.
-        self._cells = 1 << (4 * len(shares) - 1).bit_length()
+        # more for each number, where that is not too many, so that most are filled by one.
+        self._cells = min(1 << (4 * len(shares) - 1).bit_length(), most_cells)
         edges = np.arange(self._cells + 1) / self._cells
         first = np.searchsorted(self._upto, edges, "right")
         self._first = first[:-1]

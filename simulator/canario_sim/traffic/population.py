@@ -61,7 +61,7 @@ class Population(Spec, frozen=True, kw_only=True):
     law over a finite population. Without skew all send alike. An `activity` is another law.
     """
 
-    size: Annotated[int, Meta(ge=1, le=1_000_000, description="How many keys there are.")] = 10_000
+    size: Annotated[int, Meta(ge=1, le=10_000_000, description="How many keys there are.")] = 10_000
     skew: Annotated[float, Meta(ge=0, description="Zipf's exponent; 0: all keys alike.")] = 0.0
     activity: Annotated[
         ParetoActivity | LognormalActivity | None,

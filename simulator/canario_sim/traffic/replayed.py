@@ -59,6 +59,12 @@ class Replay(TrafficBase, frozen=True, kw_only=True, tag="replay"):
         at = self._instants()
         return len(at) / self._period(at)
 
+    def expected(self, until: float) -> float:
+        """See `TrafficBase`."""
+        at = self._instants()
+        rounds, rest = divmod(until, self._period(at)) if self.repeat else (0, until)
+        return rounds * len(at) + int(np.searchsorted(at, rest, "left"))
+
     def scaled(self, factor: float) -> Self:  # noqa: ARG002
         """A recording has the rate that it has. Raises `ValueError`."""
         raise ValueError("a replay has no other rate; give speed")
