@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -136,6 +138,47 @@ def test_a_restart_in_between_is_lived_through_again(
     (part,) = read_sessions(tmp_path / "tapes" / "a-2.tape.sqlite")
     assert part.restored == len(before)
     assert replayed(part) == dump_journal(events)
+
+
+@pytest.mark.parametrize("back", [0.25, 3600.0, 86_400.5])
+def test_a_date_that_is_set_back_in_between_makes_no_second_worker(
+    back: float, tmp_path: Path
+) -> None:
+    asked = traffic(7)
+    first = [each for each in asked if each.at < START + 25]
+    second = [replace(each, at=each.at - back) for each in asked if each.at > START + 25]
+    journal, tape = tmp_path / "journal", tmp_path / "tapes" / "a.tape.sqlite"
+    before = asyncio.run(live(plan(), first, tape, journal=journal, until=25))
+    since = START + 25 - back
+    told = asyncio.run(live(plan(), second, tape, journal=journal, since=since, until=300 - back))
+    assert told[len(before)].at == since
+    recording = read_tape(tmp_path / "tapes")
+    assert (recording.workers, len(recording.restarts), recording.whole) == (1, 1, True)
+    assert len(recording) == sum(map(len, read_sessions(tmp_path / "tapes")))
+    # By the clock of the first process, which is moved by whole seconds.
+    by = recording.events[-1].at - told[-1].at
+    assert by == int(by)
+    assert 0 <= by - back < 2
+    assert [each.at - by for each in recording.events[len(before) :]] == [
+        each.at for each in told[len(before) :]
+    ]
+    assert replayed(recording) == dump_journal(recording.events)
+    assert replayed(recording, matched=True) == dump_journal(recording.events)
+
+
+def test_a_tape_that_does_not_say_what_it_takes_up_is_judged_by_its_dates(tmp_path: Path) -> None:
+    """As forked children's are, which have their parent's journal and go on beside it."""
+    journal, tapes = tmp_path / "journal", tmp_path / "tapes"
+    for since in (START, START - 60):
+        asked = [replace(each, at=each.at + since - START) for each in traffic(7, seconds=20)]
+        until = since - START + 25
+        path = tapes / "a.tape.sqlite"
+        asyncio.run(live(plan(), asked, path, journal=journal, since=since, until=until))
+    assert read_tape(tapes).workers == 1
+    for path in tapes.iterdir():
+        with closing(sqlite3.connect(path)) as tape, tape:
+            tape.execute("DELETE FROM meta WHERE name = 'takes_up'")
+    assert read_tape(tapes).workers == 2
 
 
 @pytest.mark.parametrize("errors", [0.0, 0.4])

@@ -105,6 +105,7 @@ class TapeWriter:
                 self._end("1")
             self._began = items[0].at
             self._new_session(items[0].past, whole=items[0].whole)
+            self._takes_up = bool(items[0].past) and items[0].whole
             items = items[1:]
         past = len(self._past)
         try:
@@ -217,6 +218,7 @@ class TapeWriter:
         self._past = list(past)
         self._restored = len(past)
         self._whole = whole
+        self._takes_up = False  # a child that was forked has its parent's journal, and is no heir
 
     def _begin(self) -> sqlite3.Connection:
         file, tape = begin_file(self._path)
@@ -232,6 +234,8 @@ class TapeWriter:
             "restored": self._restored,
             "plan": json.encode(self.plan).decode(),
         }
+        if self._takes_up:
+            meta["takes_up"] = 1
         if self._began is not None:
             meta["began"] = repr(self._began)
         try:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
+from msgspec import structs
 
+from canario.control.events import Event, Unwatched
 from canario_sim.streams import Ints
 
 from .recording import Breaking, Noted, Recording, Restart
@@ -17,12 +20,22 @@ __all__ = ["joined"]
 def joined(sessions: Sequence[Recording]) -> Recording:
     """The sessions as one recording; see `read_tape`."""
     chains: list[Recording] = []
-    for session in sessions:
-        if chains and _takes_up(session, chains[-1]):
-            chains[-1] = _chained(chains[-1], session)
+    left = list(sessions)
+    while left:
+        # Whoever takes another up comes after it, whatever the dates say: one may be set back.
+        session = next((one for one in left if not _takes_up_any(one, left)), left[0])
+        left = [one for one in left if one is not session]
+        for number, before in enumerate(chains):
+            if _takes_up(session, before):
+                chains[number] = _chained(before, _after(session, before))
+                break
         else:
             chains.append(session)
     return chains[0] if len(chains) == 1 else _merged(chains)
+
+
+def _takes_up_any(session: Recording, others: Sequence[Recording]) -> bool:
+    return any(one is not session and _takes_up(session, one) for one in others)
 
 
 def _takes_up(session: Recording, before: Recording) -> bool:
@@ -32,8 +45,39 @@ def _takes_up(session: Recording, before: Recording) -> bool:
         len(past) > 0
         and session.plan == before.plan
         and past == before.events
-        and session.restarts[0].at >= before.ends
+        # A tape that does not say so yet may be that of a forked child, which goes on beside it.
+        and (session.takes_up or session.restarts[0].at >= before.ends)
     )
+
+
+def _after(session: Recording, before: Recording) -> Recording:
+    """The session by the clock of the one before, which ended earlier whatever the dates say.
+
+    The clock is moved by whole seconds: so no instant is rounded, and what is decided again is
+    decided at the instants of the journal.
+    """
+    by = ceil(before.ends - session.restarts[0].at)
+    if by <= 0:
+        return session
+    return replace(
+        session,
+        at=session.at + by,
+        ended=session.ended + by,
+        broken=tuple(structs.replace(each, at=each.at + by) for each in session.broken),
+        journal=session.journal[: session.restored]
+        + tuple(
+            structs.replace(noted, event=_later(noted.event, by))
+            for noted in session.journal[session.restored :]
+        ),
+        restarts=tuple(structs.replace(each, at=each.at + by) for each in session.restarts),
+        unfinished=tuple(structs.replace(each, at=each.at + by) for each in session.unfinished),
+    )
+
+
+def _later(event: Event, by: float) -> Event:
+    if isinstance(event, Unwatched) and not event.restart:
+        event = structs.replace(event, since=event.since + by)
+    return structs.replace(event, at=event.at + by)
 
 
 def _chained(first: Recording, second: Recording) -> Recording:

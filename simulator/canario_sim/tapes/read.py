@@ -238,6 +238,7 @@ def _session(parts: Sequence[_Part]) -> Recording:
         sources=len(parts),
         source=parts[0].path.name,
         restarts=_restarts(first),
+        takes_up=first.get("takes_up") == "1",
         closed=parts[-1].meta.get("closed") == "1",
         flight=flight,
         unfinished=tuple(

@@ -131,6 +131,7 @@ class Recording:
         journal: What the live rollout decided; empty where there was none.
         plan: What it went by.
         restarts: When the process began anew.
+        takes_up: The rollout was taken up from the journal that another process had ended with.
         whole: All that the rollout has seen is here, so that it can be decided again.
         dropped: Rows that found no room when it was recorded.
         workers: How many controllers decided for themselves; the journal is that of one of them.
@@ -158,6 +159,7 @@ class Recording:
     journal: tuple[Noted, ...] = ()
     plan: Plan | None = None
     restarts: tuple[Restart, ...] = ()
+    takes_up: bool = False
     whole: bool = False
     dropped: int = 0
     workers: int = 1
