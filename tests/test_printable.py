@@ -150,12 +150,12 @@ def test_errors_of_an_app_forge_no_line_of_the_log(log: list[str]) -> None:
     controller = create_canary_controller("x", environ={}, clock=ManualClock())
     with pytest.raises(ValueError, match="WARNING") as caught:
         fail()
-    controller.fault(f"a sink{NASTY}", caught.value)
+    controller.notices.fault(f"a sink{NASTY}", caught.value)
     assert log[0].startswith("ERROR canario canario failed in a sink")
     assert not any(line.startswith("WARNING") for line in log)
     assert not any(map(obeyed, log))
     assert sum("WARNING forged" in line for line in log) == 4
-    controller.fault("a sink", ValueError("plain"))
+    controller.notices.fault("a sink", ValueError("plain"))
     assert log[-1] == "ValueError: plain"
 
 

@@ -161,7 +161,7 @@ class CanaryDeploymentController(Forkable):
         self._inside = False
         self._later: deque[Callable[[], object]] = deque()
         self._log = guarded(log)
-        self._notices = Notices(name, self._log)
+        self.notices = Notices(name, self._log)
         self._ticker = Ticker(self._look)
         self._pulse = Pulse(self._beat)
         self._beating: int | None = None  # in which process
@@ -223,7 +223,7 @@ class CanaryDeploymentController(Forkable):
     @property
     def counters(self) -> Mapping[str, int]:
         """How often what is out of the ordinary happened: requests without a key, faults, …"""
-        return self._notices.counters
+        return self.notices.counters
 
     @property
     def due(self) -> float:
@@ -413,7 +413,7 @@ class CanaryDeploymentController(Forkable):
                 self._telemetry.violation(told, at=at, arm=arm, deployment_id=self.deployment_id)
             except BaseException as error:
                 pass_on(error)
-                self.fault("telemetry", error)
+                self.notices.fault("telemetry", error)
 
         def step() -> list[Event]:
             events = self._rollout.violate(at, arm, told)
@@ -462,28 +462,16 @@ class CanaryDeploymentController(Forkable):
         """Go back to the first stage and forget what was counted."""
         self._order(Command.RESTART)
 
-    def count(self, what: str, times: int = 1) -> None:
-        """Add `times` to the counter `what`."""
-        self._notices.count(what, times)
-
     def count_without_key(self, what: str, asked: tuple[str, ...], times: int = 1) -> None:
         """Count `times` requests that could not be routed, `no_key` or `refused_key`.
 
         A stage that is held says how many of its requests there were, and which sources of keys
         were `asked`.
         """
-        self._notices.count(what, times)
+        self.notices.count(what, times)
         with self._lock:
             self._without_key += times
             self._asked = asked
-
-    def warn(self, what: str) -> None:
-        """Log once what an operator should know of how this release is set up."""
-        self._notices.warn(what)
-
-    def fault(self, where: str, error: BaseException) -> None:
-        """Count an error inside canario, and log it the first time that its kind appears."""
-        self._notices.fault(where, error)
 
     # -- the documented way to run a rollout
 
@@ -605,7 +593,7 @@ class CanaryDeploymentController(Forkable):
         try:
             self._order(order)
         except CommandRefusedError as error:
-            self.count("order_refused")
+            self.notices.count("order_refused")
             self._log.warning("%s: an order came too late: %s", self.deployment_id, error)
 
     def _drive(
@@ -716,7 +704,7 @@ class CanaryDeploymentController(Forkable):
         """uWSGI can be told that no thread but the one that serves ever runs between requests."""
         uwsgi = sys.modules.get("uwsgi")
         if uwsgi is not None and not getattr(uwsgi, "has_threads", True):
-            self.warn(
+            self.notices.warn(
                 "uWSGI runs this process without threads, so between two requests nobody looks at "
                 "the rollout, time is not served and nothing is written: set enable-threads = true"
             )
@@ -813,13 +801,13 @@ class CanaryDeploymentController(Forkable):
         log("%s: %s", self.deployment_id, describe(event, self.deployment))
 
     def _sink_failed(self, error: BaseException) -> None:
-        self.fault("a sink", error)
+        self.notices.fault("a sink", error)
 
     def _sink_dropped(self) -> None:
-        self.count("sink_dropped")
+        self.notices.count("sink_dropped")
 
     def _journal_failed(self, error: Exception, first: bool) -> None:
-        self.count("journal_failed")
+        self.notices.count("journal_failed")
         if first:
             self._log.error(
                 "the journal of %s cannot be written: %s; the rollout goes on in memory, and it "

@@ -31,7 +31,7 @@ def filled_controller(
     for latency_ms in CANARY_MS * 4:
         controller.observe("canary", Outcome.GOOD, latency_ms)
     controller.report_violation("baseline", "no score")
-    controller.count("no_key")
+    controller.notices.count("no_key")
     clock.advance(10)
     controller.tick()
     return controller

@@ -34,5 +34,6 @@ def settled(
     if answer.status is None:
         raise error or RuntimeError("neither version has answered a preflight")
     if error is not None and gate is not None:
-        gate.controller.warn(f"the {exchange.arm} raised {type(error).__name__} at a preflight")
+        said = f"the {exchange.arm} raised {type(error).__name__} at a preflight"
+        gate.controller.notices.warn(said)
     return answer.status, answer

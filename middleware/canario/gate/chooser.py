@@ -72,10 +72,10 @@ class Chooser:
             try:
                 forced = self._forced.read(carrier, exchange.started_at)
             except ClaimRefusedError:
-                controller.count("force_refused")
+                controller.notices.count("force_refused")
             else:
                 if forced is not None:
-                    controller.count("forced")
+                    controller.notices.count("forced")
                     exchange.arm = forced
                     exchange.reason = "targeting_match"
                     return
@@ -104,7 +104,7 @@ class Chooser:
     def _route_preflight(self, exchange: Exchange) -> None:
         """Choose for a preflight without a key: no cookie, since its browser would not keep it."""
         controller = self._controller
-        controller.count("preflight_no_key")
+        controller.notices.count("preflight_no_key")
         exchange.reason = "default"
         if self._asks_both:
             exchange.asks_both = True
@@ -112,7 +112,7 @@ class Chooser:
             if secrets.randbelow(BUCKETS) < controller.router.weight:
                 exchange.arm = "canary"
         else:
-            controller.warn(
+            controller.notices.warn(
                 "CORS preflights have no key, so the baseline answers those of the canary's users, "
                 'too; preflight="both" has both versions asked, and a key source that is in the '
                 "URL (path:, query:) or client sends them where the request will go"
@@ -190,7 +190,7 @@ class Chooser:
                 f"client:N, query:NAME, path:/plans/{{id}}), set routing.anonymous_cookie, or "
                 f"{otherwise}"
             )
-        self._controller.warn(said)
+        self._controller.notices.warn(said)
 
     def _name_anonymous(self, exchange: Exchange, name: str, secure: bool) -> bytes:
         """Give the user a random key to come back with: it carries the bucket of every release."""

@@ -162,7 +162,7 @@ class Gate(Forkable):
                 contract_routes,
                 max_body=contract_max_body,
                 tell=self.report_violation,
-                count=controller.count,
+                count=controller.notices.count,
             )
         )
         self._errors = by_route("errors", {r: frozenset(c) for r, c in (errors or {}).items()})
@@ -328,8 +328,8 @@ class Gate(Forkable):
             cookie=cookie,
         )
         if made.withheld:
-            self.controller.count("cookie_withheld")
-            self.controller.warn(
+            self.controller.notices.count("cookie_withheld")
+            self.controller.notices.warn(
                 f"the cookie {self._chooser.anonymous!r} is left out of responses that shared "
                 "caches may store (Cache-Control: public, max-age and the like), since they would "
                 "give it to others; a user is kept in one bucket from the first other response on"
@@ -425,7 +425,7 @@ class Gate(Forkable):
         # On a clock that somebody moves it is a test, and nothing outlives that.
         live = getattr(controller.clock, "live", False)
         if live and not controller.keeps_journal and controller.state.phase is Phase.RUNNING:
-            controller.warn(
+            controller.notices.warn(
                 "no journal is kept, so a process that is restarted or recycled begins this "
                 "release anew, even if it was rolled back; give the controller a journal=, a file "
                 "that outlives the process"
@@ -433,9 +433,9 @@ class Gate(Forkable):
 
     def _say_refused(self, error: Exception) -> None:
         with suppress(Exception):
-            self.controller.count("faults")
-            self.controller.count("journal_refused")
-            self.controller.warn(
+            self.controller.notices.count("faults")
+            self.controller.notices.count("journal_refused")
+            self.controller.notices.warn(
                 f"the rollout has not begun here, and the baseline serves everybody: {error}"
             )
 
@@ -451,7 +451,7 @@ class Gate(Forkable):
             except Exception as error:
                 self._say_refused(error)
             else:
-                controller.warn("the journal is free: the rollout is taken up here")
+                controller.notices.warn("the journal is free: the rollout is taken up here")
             self._refused = False
         seconds = LONGEST_SECONDS
         if self._drives:
@@ -474,7 +474,7 @@ class Gate(Forkable):
     def _note_fault(self, where: str, error: BaseException) -> None:
         """`fault`, on a thread of canario's own, where an interrupt is one like the others."""
         try:
-            self.controller.fault(where, error)
+            self.controller.notices.fault(where, error)
         except BaseException as own:
             pass_on(own)
 

@@ -127,4 +127,4 @@ def watch_of(
         needed_by.add("tape")
     if not needed_by:
         return None
-    return RouteWatch(named, sorted(needed_by), controller.warn, controller.count)
+    return RouteWatch(named, sorted(needed_by), controller.notices.warn, controller.notices.count)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from canario.control.rollout import Outcome
 from canario.control.violation import Violation
 from canario.host.background import BackgroundQueue
+from canario.host.notices import Notices
 from canario.routing.router import Arm
 
 from .items import Began, Item, Told, Unfinished, Violated
@@ -39,14 +40,9 @@ class Recorded(Protocol):
     def requests_in_flight(self) -> Sequence[Request]:
         """The requests that have not ended."""
 
-    def count(self, what: str, times: int = 1) -> None:
-        """Add to a counter."""
-
-    def warn(self, what: str) -> None:
-        """Log once what an operator should know."""
-
-    def fault(self, where: str, error: BaseException) -> None:
-        """Count an error inside canario."""
+    @property
+    def notices(self) -> Notices:
+        """Where an operator is told what is lost."""
 
 
 class TapeRecorder:
@@ -247,16 +243,16 @@ class TapeRecorder:
             missing = times - self._told_of[what]
             if missing and self._controller is not None:
                 self._told_of[what] += missing
-                self._controller.count(what, missing)
+                self._controller.notices.count(what, missing)
                 if what == "tape_removed":
-                    self._controller.warn(
+                    self._controller.notices.warn(
                         "the oldest files of the tape are removed as new ones come, since there "
                         "are more than max_files; counters['tape_removed'] has their rows"
                     )
 
     def _lost(self, error: BaseException) -> None:
         if self._controller is not None:
-            self._controller.fault("writing the tape", error)
+            self._controller.notices.fault("writing the tape", error)
 
     def _forget(self) -> None:
         """In a forked child: what waits is the parent's."""

@@ -69,7 +69,7 @@ class Source:
 
     def _fault(self, error: BaseException) -> None:
         if self.controller is not None:
-            self.controller.fault("reading the metrics", error)
+            self.controller.notices.fault("reading the metrics", error)
         elif not self._told:
             self._told = True
             logger.error("canario failed in reading the metrics", exc_info=error)

@@ -114,7 +114,7 @@ class RequestTracer:
         """Count an error of canario's own. Raises nothing but an `error` that is an interrupt."""
         pass_on(error)
         try:
-            self._controller.fault(where, error)
+            self._controller.notices.fault(where, error)
         except BaseException as own:
             pass_on(own)
 
