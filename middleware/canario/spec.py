@@ -7,23 +7,33 @@ msgspec lets pass: NaN, which lies below every limit and above it, and infinitie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from msgspec import Meta, Struct, inspect
+from msgspec import Meta, Struct, ValidationError, inspect
 from msgspec.structs import fields
 
 from canario.limits import MOST
 
-__all__ = ["Count", "Declared", "Percent", "Positive", "Seconds", "Spec"]
+__all__ = ["Count", "Declared", "Percent", "Positive", "Seconds", "Spec", "what_and_where"]
+
+_WHERE = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Positive = Annotated[float, Meta(gt=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
+
+
+def what_and_where(error: ValidationError) -> tuple[str, str]:
+    """What msgspec found wrong, and the path to it (`faults[2].rate`), "" for the whole."""
+    found = _WHERE.fullmatch(str(error))
+    assert found is not None  # any text is one
+    return found["what"], found["where"] or ""
 
 
 class Declared(Struct, frozen=True, forbid_unknown_fields=True):

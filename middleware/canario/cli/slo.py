@@ -92,7 +92,7 @@ def openslo(
     There is one set of SLOs for all requests, or one for each --flow.
     """
     from canario.slo.openslo import export_openslo
-    from canario.slo.yaml_text import dump_yaml
+    from canario.yaml_text import dump_yaml
 
     loaded = _load(plan, environment=environment)
     name = service or loaded.tracing.service_name or loaded.deployment.deployment_id or "canario"

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
+from canario.spec import what_and_where
+
 from .error import ConfigError
 
 __all__ = ["decode", "nearest", "read_document"]
 
 T = TypeVar("T")
-
-_PATH_AT_END = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -69,9 +69,7 @@ def decode(raw: Mapping[str, Any], kind: type[T], source: str) -> T:
     except msgspec.ValidationError as error:
         # What would be valid takes every type of the tree, and longer than all the rest.
         _refuse_unknown(raw, inspect.type_info(kind), source, "")
-        found = _PATH_AT_END.match(str(error))
-        path: str = (found and found["path"]) or ""
-        what = found["what"] if found else str(error)
+        what, path = what_and_where(error)
         raise ConfigError(source, path, what + _value_at(raw, path, what)) from error
 
 

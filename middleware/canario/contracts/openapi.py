@@ -18,7 +18,7 @@ from .by_route import Lookup
 from .openapi_document import OpenAPIDocument, read_openapi
 from .response import Answer, NotChecked, Response, ResponseContract, bodiless, header
 from .shape import Shape
-from .wording import brief
+from .wording import brief, escaped
 
 __all__ = ["OpenAPIContract", "openapi_contract"]
 
@@ -278,7 +278,7 @@ def _documented(document: OpenAPIDocument, response: Mapping[str, Any], at: str)
         raise ValueError(f"{document.what}: {at}/content is {content!r}; it must be an object")
     found: dict[str, list[Media]] = {}
     for kind in content:
-        media, where = document.resolved(content[kind] or {}, f"{at}/content/{_escaped(kind)}")
+        media, where = document.resolved(content[kind] or {}, f"{at}/content/{escaped(kind)}")
         shape, unchecked = None, None
         if "schema" in media:
             shape = document.shape_at(f"{where}/schema")
@@ -297,7 +297,3 @@ def _parameters(kind: str) -> frozenset[str]:
     what a body holds."""
     found = (part.strip().replace('"', "").lower() for part in kind.split(";")[1:])
     return frozenset(part for part in found if part and not part.startswith("charset"))
-
-
-def _escaped(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from canario.yaml_text import load_yaml
+
 from .body_schema import read_json
 from .openapi_schemas import for_responses, foreign_keywords
 from .shape import Shape, jsonschema_rs, schema_shape
-from .wording import brief
+from .wording import brief, escaped
 
 __all__ = ["OpenAPIDocument", "read_openapi"]
 
@@ -46,15 +48,16 @@ def read_openapi(path: Path) -> Any:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        import yaml
-    except ImportError as error:
-        raise ImportError(f"{path} is YAML, which needs: pip install 'canario[openslo]'") from error
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        documents = load_yaml(path.read_text(encoding="utf-8"))
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{path}: {error}", name=error.name) from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not valid YAML: {error}") from error
+    if len(documents) > 1:
+        raise ValueError(f"{path}: holds {len(documents)} documents; it must be one")
+    return documents[0] if documents else None
 
 
 def _as_json(value: Any) -> Any:
@@ -114,7 +117,7 @@ class OpenAPIDocument:
             )
         for template, item in (paths or {}).items():
             if template.startswith("/"):
-                resolved, at = self.resolved(item, f"#/paths/{_escape(template)}")
+                resolved, at = self.resolved(item, f"#/paths/{escaped(template)}")
                 yield template, resolved, at
             elif not template.startswith("x-"):
                 self.notes.append(
@@ -132,7 +135,7 @@ class OpenAPIDocument:
         for method, holder, where in places:
             operation = holder.get(method)
             if isinstance(operation, Mapping):
-                yield method.lower(), operation, f"{where}/{_escape(method)}"
+                yield method.lower(), operation, f"{where}/{escaped(method)}"
             elif operation is not None:
                 self.notes.append(f"{where}/{method} is not used: an operation is an object")
 
@@ -253,7 +256,3 @@ def _at(document: Any, pointer: str) -> Any:
 def _quoted(pointer: str) -> str:
     """A pointer as a URI's fragment: what is no letter in it is percent-encoded."""
     return "#" + quote(pointer.removeprefix("#"), safe="/~")
-
-
-def _escape(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")

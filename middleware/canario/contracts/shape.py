@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from canario.spec import what_and_where
+
 from .wording import brief, pointer
 
 __all__ = ["Shape", "Wrong", "is_type", "schema_shape", "shape_of", "type_shape"]
@@ -237,10 +239,8 @@ class _MsgspecShape:
 
 def msgspec_wrong(error: msgspec.ValidationError) -> Wrong:
     """What msgspec's error says, with its path as a JSON pointer."""
-    text, found, path = str(error).rpartition(" - at `$")
-    if not found:
-        text, path = str(error), ""
-    return Wrong(brief(text), _msgspec_rule(text), _pointer_of(path.removesuffix("`")))
+    text, path = what_and_where(error)
+    return Wrong(brief(text), _msgspec_rule(text), _pointer_of(path))
 
 
 def _msgspec_rule(text: str) -> str:
@@ -253,5 +253,6 @@ def _msgspec_rule(text: str) -> str:
 
 
 def _pointer_of(path: str) -> str:
-    """`.questions[3].score` as `/questions/3/score`; `[...]`, any item of a mapping, as `*`."""
-    return path.replace("[...]", "/*").replace("[", "/").replace("]", "").replace(".", "/")
+    """`questions[3].score` as `/questions/3/score`; `[...]`, any item of a mapping, as `*`."""
+    below = path if path.startswith("[") or not path else f".{path}"
+    return below.replace("[...]", "/*").replace("[", "/").replace("]", "").replace(".", "/")

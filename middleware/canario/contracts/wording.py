@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["brief", "pointer"]
+__all__ = ["brief", "escaped", "pointer"]
 
 LONGEST = 240
 
@@ -30,4 +30,9 @@ def brief(text: str, longest: int = LONGEST) -> str:
 
 def pointer(parts: Iterable[str | int]) -> str:
     """A JSON pointer (RFC 6901) to a part of a document; "" is the whole of it."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return "".join(f"/{escaped(str(part))}" for part in parts)
+
+
+def escaped(part: str) -> str:
+    """A name as it stands in a JSON pointer."""
+    return part.replace("~", "~0").replace("/", "~1")

@@ -13,10 +13,10 @@ from decimal import Decimal
 from typing import Any
 
 from canario.plan import Objectives
+from canario.yaml_text import dump_yaml
 
 from .burn import BURN_WINDOWS
 from .promql import duration, quoted
-from .yaml_text import dump_yaml
 
 __all__ = ["export_openslo", "openslo_yaml"]
 

@@ -17,11 +17,12 @@ from msgspec import Struct
 from canario.config import ConfigError
 from canario.contracts.wording import brief
 from canario.plan import Objectives
+from canario.spec import what_and_where
+from canario.yaml_text import load_yaml
 
 from .openslo import OBJECTIVE_LABEL, OWN_POLICIES, SERVICE_ANNOTATIONS, UNIT_ANNOTATION
 from .openslo_document import OpenSLODocument, numbered
 from .openslo_queries import IndicatorText
-from .yaml_text import load_yaml
 
 __all__ = ["Imported", "LatencyUnit", "import_openslo", "parse_openslo"]
 
@@ -408,8 +409,7 @@ class _Reader:
         try:
             msgspec.convert({key: value}, Objectives)
         except msgspec.ValidationError as error:
-            what = str(error).partition(" - at ")[0]
-            raise document.error(path, f"{what}; it is {value!r}") from error
+            raise document.error(path, f"{what_and_where(error)[0]}; it is {value!r}") from error
         self._values[key] = (value, document)
         if document.raw["kind"] == "SLO":
             self._taken.append(f"document {document.number}, {document.name!r}: {key} = {value!r}")

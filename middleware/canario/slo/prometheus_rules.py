@@ -13,10 +13,10 @@ from typing import Any
 from canario.alerts import AlertType
 from canario.alerts.runbook import look_at
 from canario.plan import Objectives
+from canario.yaml_text import dump_yaml
 
 from .burn import BURN_WINDOWS, BurnWindows
 from .promql import any_of, duration
-from .yaml_text import dump_yaml
 
 __all__ = ["prometheus_rules", "prometheus_rules_yaml"]
 
