@@ -35,8 +35,8 @@ from canario.host.logger import _printable_record
 from canario.judges.verdict import Verdict, VerdictKind
 from canario.printable import code_escapes, printable, printable_lines
 from canario.sinks import LogSink, message_of
-from canario.yaml_text import dump_yaml, load_yaml
 from canario.testing import ManualClock
+from canario.yaml_text import dump_yaml, load_yaml
 from canario_sim.console import Terminal
 from canario_sim.fitting.toml_text import toml_text
 

@@ -98,7 +98,8 @@ def test_the_prone_have_all_the_failures(prone: float) -> None:
     starts = (np.cumsum(numbers) - numbers)[numbers >= 60]
     rows = found.baseline.failed[order][starts[:, None] + np.arange(60)].astype(float)
     assert rows.mean() == pytest.approx(0.1, abs=3.5 * (0.1 * 0.9 / len(rows)) ** 0.5)
-    assert intraclass(rows) == pytest.approx(clustering.correlation_at(10), abs=0.02)
+    # Var(p) / (m (1 − m)), where p is m/q for the part q of the users and 0 for the others.
+    assert intraclass(rows) == pytest.approx((100 / prone - 1) / (100 / 10 - 1), abs=0.02)
     ever = rows.any(axis=1).mean()
     assert ever == pytest.approx(prone / 100, abs=0.03)
 

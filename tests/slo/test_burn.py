@@ -16,12 +16,9 @@ from canario.slo import BURN_WINDOWS, BurnWindows, SLOMonitor, scaled_windows
 from canario.slo.burn import (
     BurnRate,
     ErrorBudget,
-    budget_spent,
     burn_rate,
-    detection_seconds,
     error_budget,
     measure_burn,
-    reset_seconds,
 )
 from canario.testing import ManualClock
 
@@ -40,16 +37,9 @@ def test_the_rules_are_those_that_the_chapter_recommends() -> None:
         (3, DAY, 2 * HOUR, Severity.WARNING),
         (1, 3 * DAY, 6 * HOUR, Severity.WARNING),
     ]
-
-
-@pytest.mark.parametrize(
-    ("rate", "seconds", "share"),
-    [(14.4, HOUR, 0.02), (6, 6 * HOUR, 0.05), (3, DAY, 0.10), (1, 3 * DAY, 0.10), (36, HOUR, 0.05)],
-)
-def test_the_budget_that_is_spent_when_an_alert_fires(
-    rate: float, seconds: float, share: float
-) -> None:
-    assert budget_spent(rate, seconds) == pytest.approx(share)
+    # The share of thirty days' budget that is spent when each fires.
+    spent = [rule.factor * rule.long_seconds / (30 * DAY) for rule in BURN_WINDOWS]
+    assert spent == pytest.approx([0.02, 0.05, 0.1, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -70,41 +60,6 @@ def test_the_time_until_the_budget_is_spent(
         assert whole.exhausted_in_seconds is None  # it lasts for just as long as it is earned
 
 
-def test_the_time_until_an_outage_is_seen() -> None:
-    """0.6 s in 10 minutes, 2 min 10 s in 36 hours, at a burn rate of 1."""
-    assert detection_seconds(1, 10 * MINUTE, BUDGET, 1.0) == pytest.approx(0.6)
-    assert detection_seconds(1, 36 * HOUR, BUDGET, 1.0) == pytest.approx(130, abs=0.5)
-    assert detection_seconds(14.4, HOUR, BUDGET, 0.0144) == math.inf
-    assert detection_seconds(14.4, HOUR, BUDGET, 0.0145) == pytest.approx(HOUR, rel=0.01)
-
-
-@pytest.mark.parametrize("lasts", [120.0, 240.0, 500.0, 900.0])
-def test_the_window_forgets_an_outage_when_its_bad_seconds_have_left_it(lasts: float) -> None:
-    """Second by second: a tenth of 600 s may be bad, and half of the outage's events are."""
-    still = 0
-    while sum(0.5 for at in range(600) if still <= at < still + lasts) > 60:
-        still += 1
-    assert reset_seconds(10, 600, 0.01, 0.5, lasts) == still
-
-
-def test_what_never_shows_never_resets() -> None:
-    assert detection_seconds(10, 600, 0.01, 0.1) == math.inf
-    assert detection_seconds(10, 600, 0.01, 0.2) == 300
-    assert reset_seconds(10, 600, 0.01, 0.5, 120) == 0
-    assert reset_seconds(10, 600, 0.01, 0.1, 1e9) == 0
-
-
-def test_the_time_until_an_alert_resets() -> None:
-    """58 minutes after an outage that ended when it was seen, at 36 times over 1 h."""
-    seen = detection_seconds(36, HOUR, BUDGET, 1.0)
-    reset = reset_seconds(36, HOUR, BUDGET, 1.0, seen + 1e-6)
-    assert reset == pytest.approx(58 * MINUTE, abs=30)
-    assert reset_seconds(36, HOUR, BUDGET, 1.0, seen - 1e-6) == 0
-    # The short window ends it within 5 minutes, the long one alone only after an hour.
-    assert reset_seconds(14.4, 5 * MINUTE, BUDGET, 0.15, 10 * MINUTE) < 5 * MINUTE
-    assert reset_seconds(14.4, HOUR, BUDGET, 0.15, 10 * MINUTE) > 50 * MINUTE
-
-
 def outage(monitor: SLOMonitor, clock: ManualClock, seconds: int, every: int) -> None:
     """One request a second, every so many-th of which fails; 0 for none."""
     for number in range(seconds):
@@ -112,7 +67,9 @@ def outage(monitor: SLOMonitor, clock: ManualClock, seconds: int, every: int) ->
         monitor.record_request("a", not (every and number % every == 0), 10.0)
 
 
-def test_an_outage_is_detected_and_resets_when_the_formulas_say() -> None:
+def test_an_outage_is_detected_and_resets_when_the_chapter_says() -> None:
+    """A window of w seconds shows f times a budget b after f·b·w of an outage, and for w − f·b·w
+    after one that filled it."""
     clock = ManualClock(1e6)
     monitor = SLOMonitor(Objectives(availability_percent=99.9), clock=clock)
     outage(monitor, clock, 7200, 0)
@@ -124,7 +81,7 @@ def test_an_outage_is_detected_and_resets_when_the_formulas_say() -> None:
     while not pages():
         outage(monitor, clock, 1, 1)
         seen += 1
-    expected = detection_seconds(14.4, HOUR, BUDGET, 1.0)
+    expected = 14.4 * BUDGET * HOUR
     # A window may be one slice too long, and is seen to the second.
     assert expected - 1 <= seen <= expected * (HOUR + 60) / HOUR + 1
     outage(monitor, clock, 600, 1)
@@ -132,7 +89,7 @@ def test_an_outage_is_detected_and_resets_when_the_formulas_say() -> None:
     while pages():
         outage(monitor, clock, 1, 0)
         reset += 1
-    short = reset_seconds(14.4, 5 * MINUTE, BUDGET, 1.0, 600)
+    short = 5 * MINUTE * (1 - 14.4 * BUDGET)
     assert short - 1 <= reset <= short + 5 + 1
 
 

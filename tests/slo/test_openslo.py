@@ -16,8 +16,9 @@ from jsonschema import Draft202012Validator
 
 from canario import ConfigError
 from canario.plan import Objectives
-from canario.slo.openslo import export_openslo, openslo_yaml
+from canario.slo.openslo import export_openslo
 from canario.slo.openslo_import import Imported, import_openslo, parse_openslo
+from canario.yaml_text import dump_yaml
 
 # The rules of OpenSLO v1 (its specification, its JSON schemas, and the checks of its Go SDK),
 # restated: names are RFC 1123 labels, texts have at most 1,050 characters, and so on.
@@ -274,8 +275,9 @@ def test_what_is_written_is_valid_and_reads_back_the_same(
 def test_yaml_says_the_same_as_json(tmp_path: Path) -> None:
     objectives = Objectives(availability_percent=99.95, p95_latency_ms=350.0)
     flows = ["decalogo_evaluation", "/items/{id}", "evaluación: «a»"]
-    text = openslo_yaml(objectives, flows=flows)
-    assert list(yaml.safe_load_all(text)) == export_openslo(objectives, flows=flows)
+    documents = export_openslo(objectives, flows=flows)
+    text = dump_yaml(documents)
+    assert list(yaml.safe_load_all(text)) == documents
     path = tmp_path / "slo.yaml"
     path.write_text(text, encoding="utf-8")
     read = import_openslo(path)

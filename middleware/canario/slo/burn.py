@@ -21,12 +21,9 @@ __all__ = [
     "BurnRate",
     "BurnWindows",
     "ErrorBudget",
-    "budget_spent",
     "burn_rate",
-    "detection_seconds",
     "error_budget",
     "measure_burn",
-    "reset_seconds",
     "scaled_windows",
 ]
 
@@ -224,39 +221,3 @@ def error_budget(
         exhausted_in_seconds=exhausted,
         period_seconds=period,
     )
-
-
-# -- what the workbook's tables say, for who plans alerts and for tests
-
-
-def budget_spent(rate: float, seconds: float, period: float = RETENTION_SECONDS) -> float:
-    """The share of a period's budget that burning at `rate` for `seconds` spends."""
-    return rate * seconds / period
-
-
-def detection_seconds(
-    factor: float, window_seconds: float, budget: float, bad_share: float
-) -> float:
-    """How long until a window of `window_seconds` shows a burn rate of `factor`.
-
-    The events come evenly, none was bad before, and `bad_share` of them are from now on. inf when
-    that is not enough.
-    """
-    needed = factor * budget
-    return needed / bad_share * window_seconds if bad_share > needed else inf
-
-
-def reset_seconds(
-    factor: float,
-    window_seconds: float,
-    budget: float,
-    bad_share: float,
-    outage_seconds: float,
-) -> float:
-    """How long after an outage of `outage_seconds` the window still shows more than `factor`."""
-    bad = min(outage_seconds, window_seconds) * bad_share
-    # The bad seconds that the window may hold without showing it.
-    tolerated = factor * budget * window_seconds
-    if bad <= tolerated:
-        return 0.0
-    return window_seconds - tolerated / bad_share

@@ -13,12 +13,11 @@ from decimal import Decimal
 from typing import Any
 
 from canario.plan import Objectives
-from canario.yaml_text import dump_yaml
 
 from .burn import BURN_WINDOWS
 from .promql import duration, quoted
 
-__all__ = ["export_openslo", "openslo_yaml"]
+__all__ = ["export_openslo"]
 
 Document = dict[str, Any]
 
@@ -69,13 +68,6 @@ def export_openslo(
         for objective in _objectives(objectives):
             documents += objective.documents(written, prefix, flow)
     return documents
-
-
-def openslo_yaml(
-    objectives: Objectives, *, service: str = "canario", flows: Iterable[str] = ()
-) -> str:
-    """`export_openslo` as YAML. Raises `ModuleNotFoundError` where PyYAML is missing as well."""
-    return dump_yaml(export_openslo(objectives, service=service, flows=flows))
 
 
 class _Objective:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from canario_sim.streams import Floats
 
-__all__ = ["Shift", "p_value", "shift"]
+__all__ = ["Shift", "shift"]
 
 
 class Shift(Struct, frozen=True, kw_only=True):
@@ -50,18 +50,6 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float) ->
         low=float(differences[rank]),
         high=float(differences[number - 1 - rank]),
     )
-
-
-def p_value(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided: how likely a U so far from its middle is, when both samples are of one kind."""
-    x, y = _sample(first), _sample(second)
-    pairs = np.sign(np.subtract.outer(x, y))
-    distance = abs(float(pairs.sum())) / 2
-    sigma = _sigma(len(x), len(y), _ties(np.concatenate([x, y])))
-    if sigma == 0:
-        return 1.0
-    z = max(distance - 0.5, 0.0) / sigma if distance else 0.0
-    return min(2 * NormalDist().cdf(-z), 1.0)
 
 
 def _sample(values: Sequence[float]) -> Floats:

@@ -50,13 +50,6 @@ class Clustering(Spec, frozen=True, kw_only=True):
                 f"of the prone fail, so {what} must be at most prone"
             )
 
-    def correlation_at(self, rate: float) -> float:
-        """Correlation of two requests of one user, of which `rate` percent fail."""
-        if self.correlation is not None or self.prone is None:
-            return self.correlation or 0.0
-        # Var(p) / (m (1 − m)), where p is m/q for the part q of the users and 0 for the others.
-        return (100 / self.prone - 1) / (100 / rate - 1)
-
     def factors(self, random: Generator, rate: float, n: int) -> Floats:
         """What the rate (percent) is to be multiplied by for each of the next `n` of them."""
         # Nobody's or everybody's: nothing is left to be spread, and beta has no such mean.
