@@ -51,6 +51,7 @@ class Change:
 def changes(source: str, path: str) -> Iterator[Change]:
     """All of them. What a function says in words is left as it is; so is what runs at import."""
     tree = ast.parse(source, path)
+    zeros = frozenset(_zeros(tree))
     future = [
         each
         for each in tree.body
@@ -61,7 +62,7 @@ def changes(source: str, path: str) -> Iterator[Change]:
         own = ast.Module([*future, statement], [])
         for function, parts in _functions(own, ""):
             told: Counter[str] = Counter()
-            for shown, apply, undo in _edits_of(parts):
+            for shown, apply, undo in _edits_of(parts, zeros):
                 before = shown()
                 apply()
                 words = f"{before} -> {shown()}"
@@ -70,6 +71,20 @@ def changes(source: str, path: str) -> Iterator[Change]:
                 told[words] += 1
                 again = f" ({told[words]})" if told[words] > 1 else ""
                 yield Change(function, " ".join(words.split()) + again, code)
+
+
+def _zeros(tree: ast.Module) -> Iterator[str]:
+    """The module's own names for 0: to take it away and to add it are the same."""
+    for statement in tree.body:
+        if not isinstance(statement, ast.Assign):
+            continue
+        for target in statement.targets:
+            names = target.elts if isinstance(target, ast.Tuple) else [target]
+            value = statement.value
+            values = value.elts if isinstance(value, ast.Tuple) else [value]
+            for name, each in zip(names, values, strict=False):
+                if isinstance(name, ast.Name) and ast.unparse(each) == "0":
+                    yield name.id
 
 
 def marked(source: str, path: str, mark: str) -> Any:
@@ -148,9 +163,13 @@ def _expressions(statement: ast.AST) -> Iterator[ast.AST]:
 _Edit = tuple[Callable[[], str], Callable[[], object], Callable[[], object]]
 
 
-def _edits_of(parts: list[_Part]) -> Iterator[_Edit]:
+def _edits_of(parts: list[_Part], zeros: frozenset[str]) -> Iterator[_Edit]:
     for part, place in parts:
-        edits = list(_edits(part))
+        match part:
+            case ast.BinOp(op=ast.Add() | ast.Sub(), right=ast.Name(id=name)) if name in zeros:
+                edits = []
+            case _:
+                edits = list(_edits(part))
         if place is not None:
             edits.append(_left_out(part, *place))
         yield from edits
