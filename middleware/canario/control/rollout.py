@@ -308,10 +308,11 @@ class Rollout:
             self._latest[violation.contract] = violation
         # Nobody is given up here: that depends on the instants of the checks, and on nothing else.
         seen = self.look(now)
-        verdict = self._judge.broken(self._evidence(now, seen))
+        evidence = self._evidence(now, seen)
+        verdict = self._judge.broken(evidence)
         if verdict is None:
             return events
-        return events + self._follow(verdict, now, seen, violation)
+        return events + self._follow(verdict, evidence, violation)
 
     def command(self, order: machine.Command, now: float) -> list[Event]:
         """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.
@@ -321,17 +322,6 @@ class Rollout:
         """
         now = self._cursor = max(now, self._cursor)
         return self._apply(machine.command(self.deployment, self.state, order, now))
-
-    def snapshot(self, now: float, verdict: VerdictKind, seen: Seen) -> MetricsSnapshot:
-        """Both arms' windows at `now`, and what was in flight."""
-        return MetricsSnapshot(
-            at=now,
-            stage=self.state.stage,
-            share=self.state.share,
-            verdict=verdict,
-            baseline=_arm_snapshot(self.recorder.baseline, now, seen.baseline.in_flight),
-            canary=_arm_snapshot(self.recorder.canary, now, seen.canary.in_flight),
-        )
 
     def look(self, now: float) -> Seen:
         """What is in flight, for whoever wants to know it between checks."""
@@ -353,16 +343,30 @@ class Rollout:
         evidence = self._evidence(at, seen)
         over = machine.hold_is_over(self.state, at)
         verdict = self._judge.end_of_stage(evidence) if over else self._judge.check(evidence)
-        return self._follow(verdict, at, seen)
+        return self._follow(verdict, evidence)
 
     def _follow(
-        self, verdict: Verdict, at: float, seen: Seen, violation: Violation | None = None
+        self, verdict: Verdict, evidence: Evidence, violation: Violation | None = None
     ) -> list[Event]:
-        self.history.append(self.snapshot(at, verdict.kind, seen))
+        at = evidence.at
+        self.history.append(self._snapshot(verdict.kind, evidence))
         # A budget is used up at a check, which no single response has caused: the last one is told.
         if violation is None and verdict.contract is not None:
             violation = self._latest.get(verdict.contract)
         return self._apply(machine.check(self.deployment, self.state, verdict, at, violation))
+
+    def _snapshot(self, verdict: VerdictKind, evidence: Evidence) -> MetricsSnapshot:
+        """Both arms' windows at a check, and what was in flight."""
+        baseline, canary = self.recorder.baseline, self.recorder.canary
+        at = evidence.at
+        return MetricsSnapshot(
+            at=at,
+            stage=self.state.stage,
+            share=self.state.share,
+            verdict=verdict,
+            baseline=_of_arm(baseline, at, evidence.baseline, evidence.baseline_in_flight),
+            canary=_of_arm(canary, at, evidence.window, evidence.in_flight),
+        )
 
     def _evidence(self, at: float, seen: Seen) -> Evidence:
         recorder = self.recorder
@@ -408,10 +412,10 @@ def refuse_no_observation(now: float, arm: Arm, outcome: Outcome, latency_ms: fl
         refuse_numbers(now, latency_ms)
 
 
-def _arm_snapshot(metrics: ArmMetrics, now: float, in_flight: InFlight) -> ArmSnapshot:
+def _of_arm(metrics: ArmMetrics, now: float, window: Counts, in_flight: InFlight) -> ArmSnapshot:
     p50, p95, p99 = metrics.quantiles(now, 0.5, 0.95, 0.99)
     return ArmSnapshot(
-        counts=metrics.window.counts(now),
+        counts=window,
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,

@@ -45,9 +45,18 @@ class Ring:
             # before it are 0, as they stand there.
             self.at = at
         else:
-            row = array("q", total)
-            for number in range(max(self.at + 1, at - self.slots), at + 1):
-                self._put(number, row)
+            # Slices that have passed without a count begin with the same row: one stretch of the
+            # ring, or two where it begins anew.
+            columns, size = self._columns, self.slots + 1
+            rows = min(at - self.at, size)
+            first = (at + 1 - rows) % size * columns
+            stretch = array("q", total) * rows
+            before = size * columns - first
+            if before < rows * columns:
+                self._starts[first:] = stretch[:before]
+                self._starts[: rows * columns - before] = stretch[before:]
+            else:
+                self._starts[first : first + rows * columns] = stretch
             self.at = at
         self.ends = (at + 1) * self.width
 
@@ -72,7 +81,3 @@ class Ring:
         # The quotient is exact, so its product is not above the instant, however it is rounded;
         # that of the next one may be rounded down to it.
         return at + 1 if (at + 1) * self.width <= instant else at
-
-    def _put(self, number: int, row: array[int]) -> None:
-        first = number % (self.slots + 1) * self._columns
-        self._starts[first : first + self._columns] = row

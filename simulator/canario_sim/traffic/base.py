@@ -66,7 +66,7 @@ class TrafficBase(Spec, frozen=True, kw_only=True, tag_field="kind"):
     def expected(self, until: float) -> float:
         """How many requests are expected before an instant (seconds), all but exactly: rates are
         looked at in the middle of 10,000 parts."""
-        middles = (np.arange(_PARTS) + 0.5) * (until / _PARTS)
+        middles: Floats = (np.arange(_PARTS, dtype=np.float64) + 0.5) * (until / _PARTS)
         return float(self.rate_at(middles).mean()) * until
 
     def scaled(self, factor: float) -> Self:

@@ -160,7 +160,8 @@ class Driver(Generic[C_co]):
             if stretch.unrouted:
                 asked = self.controller.deployment.routing.key_sources
                 self.controller.count_without_key("no_key", asked, stretch.unrouted)
-            self.controller.observe_slices(stretch.told)
+            if stretch.told:
+                self.controller.observe_slices(stretch.told)
             self._do(stretch.act)
             self._tell()
 

@@ -28,6 +28,10 @@ __all__ = ["OpenCarrier"]
 
 _EMPTY = Standing()
 
+# Where hardly anything comes, thousands of checks lie before the next request, and a verdict may
+# void them all.
+_FIRST = 64
+
 
 class OpenCarrier:
     """See `Carrier`.
@@ -39,6 +43,7 @@ class OpenCarrier:
         routes: Names of the requests' routes, by number; none where they are all alike.
         keyless: Those of them whose requests have no key.
         standing: The arms' servers and single contract failures at the start.
+        width: Length of the cells in which requests are counted; by default a slice of the window.
         chunk: Requests that are read at a time; the result does not depend on it.
         witness: Is told of all requests that have arrived, in parts and in order.
     """
@@ -55,6 +60,7 @@ class OpenCarrier:
         routes: Sequence[str] = (),
         keyless: Sequence[str] = (),
         standing: Standing = _EMPTY,
+        width: float | None = None,
         chunk: int = CHUNK,
         witness: Callable[[Flown], object] | None = None,
     ) -> None:
@@ -66,8 +72,10 @@ class OpenCarrier:
         self._witness = witness
         self._buckets = Buckets(router, source.keys, routes, keyless)
         self._patience = Patience.of(thresholds, routes)
-        self._width = SlidingWindow(thresholds.metric_window_seconds).slice_seconds
+        self._width = width or SlidingWindow(thresholds.metric_window_seconds).slice_seconds
         self._planned: _Planned | None = None
+        # Checks that are planned at a time: twice as many whenever all of them came.
+        self._most = _FIRST
         # The latest check: who was to be given up after it has not been.
         self._settled = -inf
         self._closed_at = inf
@@ -93,6 +101,8 @@ class OpenCarrier:
         planned = self._planned
         # An order or another share: what was planned from here on will not be.
         if planned is None or (planned.instant, planned.weight) != (until, outlook.weight):
+            if planned is not None and planned.instant == inf:
+                self._most *= 2
             self._cut(outlook.now)
             planned = self._planned = self._plan(outlook, until)
         breach = planned.next_breach()
@@ -122,7 +132,7 @@ class OpenCarrier:
     def _plan(self, outlook: Outlook, until: float) -> _Planned:
         """From now on as far as requests have been read, but not beyond the end of a hold."""
         reach = self._ahead.reach(until)
-        instants = outlook.instants(reach)
+        instants = outlook.instants(reach, self._most)
         # The last one may lie beyond what has been read; `until`, the first, never does.
         if instants[-1] > reach:
             instants.pop()

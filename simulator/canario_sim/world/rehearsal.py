@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from math import inf
+from math import gcd, inf
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from canario.control.state import Phase, State
 from canario.control.violation import Violation
 from canario.control.words import describe
 from canario.judges.verdict import Judge
+from canario.metrics.window import SlidingWindow
 from canario.plan import Plan
 from canario.routing.router import TrafficRouter
 from canario_sim.chance.draws import Draws
@@ -55,6 +56,9 @@ __all__ = [
 
 
 C = TypeVar("C", bound=Carrier)
+
+# Of a second: multiples of one are exact, and so are their sums and products.
+_TICKS = 2.0**20
 
 
 class ArmTotals(Struct, frozen=True, kw_only=True):
@@ -239,6 +243,7 @@ def driver_of(
         routes=settled.route_names,
         keyless=settled.keyless,
         standing=_standing(settled),
+        width=cell_seconds(settled),
         chunk=chunk,
         witness=witness,
     )
@@ -260,8 +265,38 @@ def closed_driver_of(
     from .closed.carrier import ClosedCarrier
 
     settled = scenario.settled(seed)
-    carry = partial(ClosedCarrier, settled, seed, chunk=chunk, witness=witness, compiled=compiled)
+    carry = partial(
+        ClosedCarrier,
+        settled,
+        seed,
+        width=cell_seconds(settled),
+        chunk=chunk,
+        witness=witness,
+        compiled=compiled,
+    )
     return _driver(settled, carry, judge, watch)
+
+
+def cell_seconds(scenario: Scenario) -> float:
+    """Length of the cells in which requests are counted: a slice of the controller's window, or
+    more where nobody can tell.
+
+    Nobody can where all that looks at the window looks at multiples of a cell, and the window is
+    one too: then both its ends are always edges of cells.
+    """
+    deployment = scenario.plan.deployment
+    limits = deployment.rollback_thresholds
+    window = limits.metric_window_seconds
+    slice_seconds = SlidingWindow(window).slice_seconds
+    spans = [window, limits.check_interval_seconds, *(order.at for order in scenario.orders)]
+    spans += [stage.hold_seconds for stage in deployment.canary_stages]
+    spans += [deployment.missing_evidence.deadline_seconds or 0.0]
+    ticks = [span * _TICKS for span in spans]
+    # A broken contract is judged at its own instant.
+    if scenario.contract_failures or not all(map(float.is_integer, ticks)):
+        return slice_seconds
+    cell = gcd(*map(int, ticks)) / _TICKS
+    return cell if cell % slice_seconds == 0 else slice_seconds
 
 
 def _driver(

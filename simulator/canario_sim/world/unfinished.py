@@ -14,7 +14,7 @@ import numpy as np
 
 from canario.arms import ARMS
 from canario.control.open_requests import patience
-from canario.metrics.in_flight import InFlight, Seen, SeenOfArm, abandoned
+from canario.metrics.in_flight import NOTHING_SEEN, InFlight, Seen, SeenOfArm, abandoned
 from canario.plan import RollbackThresholds
 from canario_sim.streams import Flags, Floats, Ints
 
@@ -202,6 +202,8 @@ def during(first: Ints, last: Ints, size: int) -> Ints:
 
 def of_arm(number: int, overdue: int, unanswered: int, given_up: int) -> SeenOfArm:
     """One arm at a check, at which so many are given up."""
+    if not (number or given_up):
+        return NOTHING_SEEN.canary
     return SeenOfArm(
         InFlight(requests=number, overdue=overdue, unanswered=unanswered), abandoned(given_up)
     )

@@ -41,6 +41,7 @@ class ClosedCarrier:
         scenario: Its clients, servers and dependencies.
         seed: Of what they leave to chance.
         router: Says who goes where.
+        width: As of `OpenCarrier`.
         chunk: Requests that are read at a time; the result does not depend on it.
         witness: Is told of all attempts in order of arrival, when it is over.
         compiled: As of `Loop`.
@@ -58,6 +59,7 @@ class ClosedCarrier:
         seed: int,
         router: TrafficRouter,
         *,
+        width: float | None = None,
         chunk: int = CHUNK,
         witness: Callable[[Flown], object] | None = None,
         compiled: bool | None = None,
@@ -68,7 +70,7 @@ class ClosedCarrier:
         self._scenario = scenario
         self._violations = draws.violations
         self._witness = witness
-        self._width = SlidingWindow(thresholds.metric_window_seconds).slice_seconds
+        self._width = width or SlidingWindow(thresholds.metric_window_seconds).slice_seconds
         self._flown: list[Attempts] = []
         # What has ended at the instant of a broken contract, and after it.
         self._rest: list[Attempts] = []
