@@ -189,7 +189,7 @@ def recording(calls: int, rounds: int) -> Table:
     clock = moving_clock(1 / 100)
     controller = CanaryDeploymentController(PLAN, deployment_id=SALT, clock=clock)
     controller.start()
-    arm = ArmMetrics(60.0)
+    arm = ArmMetrics(60.0, 500.0)
     raw = RawList(60.0)
 
     def observe(n: int) -> None:
@@ -199,7 +199,7 @@ def recording(calls: int, rounds: int) -> Table:
     def pieces(n: int) -> None:
         for latency in islice(cycle(latencies), n):
             now = clock()
-            arm.record(now, False, latency, latency > 500)
+            arm.record(now, False, latency)
 
     def keep(n: int) -> None:
         for latency in islice(cycle(latencies), n):
@@ -230,9 +230,9 @@ def recording(calls: int, rounds: int) -> Table:
 def querying(rounds: int) -> Table:
     """The p95 of a window of 300 s at 100 requests/s."""
     rate = 100
-    arm, raw = ArmMetrics(WINDOW_SECONDS), RawList(WINDOW_SECONDS)
+    arm, raw = ArmMetrics(WINDOW_SECONDS, 500.0), RawList(WINDOW_SECONDS)
     for now, latency in feed(rate):
-        arm.record(now, False, latency, latency > 500)
+        arm.record(now, False, latency)
         raw.add(now, latency, True)
     end = float(FED_SECONDS)
     judge = ThresholdJudge(RollbackThresholds())
@@ -383,10 +383,10 @@ def memory(rates: Sequence[int]) -> Table:
 def heap_of_windows(rate: int) -> int:
     """Bytes that canario's windows and histograms hold."""
     tracemalloc.start()
-    arms = [ArmMetrics(WINDOW_SECONDS) for _ in range(FLOWS)]
+    arms = [ArmMetrics(WINDOW_SECONDS, 500.0) for _ in range(FLOWS)]
     for now, latency in feed(rate):
         for arm in arms:
-            arm.record(now, False, latency, latency > 500)
+            arm.record(now, False, latency)
     return _traced(arms)
 
 

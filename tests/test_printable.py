@@ -188,7 +188,8 @@ def test_sinks_get_one_line(text: str) -> None:
         verdict=Verdict(kind=VerdictKind.UNHEALTHY, samples=1, needed=1, why=text),
         violation=Violation(message=text, route=text, contract=text, rule=text, path=text),
     )
-    assert obeyed(message_of(event, Deployment(deployment_id=f"x{text}")).text) == set()
+    release = Deployment(deployment_id="x" + text.encode("utf-8", "replace").decode())
+    assert obeyed(message_of(event, release).text) == set()
     handler, logger = _Lines(), logging.getLogger("test_printable.sink")
     logger.addHandler(handler)
     LogSink(logger)(event)

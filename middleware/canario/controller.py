@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakMethod, WeakSet, finalize
 
 from msgspec import json
@@ -49,6 +49,7 @@ from .judges.verdict import Judge
 from .limits import LATEST, duration_ms, refuse_arm, refuse_instant
 from .metrics.counts import Counts
 from .metrics.in_flight import InFlight
+from .metrics.recorder import Recorder
 from .plan import Deployment, Plan
 from .routing.bucket import key_bytes
 from .routing.router import Arm, TrafficRouter
@@ -67,6 +68,10 @@ __all__ = [
 logger = logging.getLogger("canario")
 
 Sink = Callable[[Event], object]
+
+_T = TypeVar("_T")
+
+_GOOD = Outcome.GOOD  # at hand: asking the enumeration costs more than all else of it
 
 # A live rollout is looked at every second. When nobody has for so long, the process was stopped.
 _UNWATCHED_SECONDS = 3.0
@@ -211,14 +216,16 @@ class CanaryDeploymentController(Forkable):
     def counts(self, arm: Arm) -> Counts:
         """What the window holds of one arm now."""
         now = self.clock()
-        with self._lock:
-            return self._rollout.recorder.arm(arm).window.counts(now)
+        return self._read(lambda recorder: recorder.arm(arm).window.counts(now))
 
     def totals(self, arm: Arm) -> ArmTotals:
         """What was counted of one arm since the start."""
-        with self._lock:
-            metrics = self._rollout.recorder.arm(arm)
+
+        def read(recorder: Recorder) -> ArmTotals:
+            metrics = recorder.arm(arm)
             return ArmTotals(metrics.total(), metrics.duration())
+
+        return self._read(read)
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -325,6 +332,14 @@ class CanaryDeploymentController(Forkable):
                 latency_ms = duration_ms("latency_ms", latency_ms)
             # Here, since what is put off is to be refused now, and before anybody looks at it.
             refuse_no_observation(at, arm, outcome, latency_ms)
+        elif (
+            outcome is _GOOD
+            and latency_ms is not None
+            and at < self.next_look
+            and self._tape is None  # which records in the order of the lock
+            and self._rollout.count_good(at, arm, latency_ms, request)
+        ):
+            return
         with self._lock:
             rollout = self._rollout
             if self._inside:
@@ -568,6 +583,22 @@ class CanaryDeploymentController(Forkable):
         target.write_bytes(json.format(json.encode(document), indent=2) + b"\n")
 
     # -- inside
+
+    def _read(self, read: Callable[[Recorder], _T]) -> _T:
+        """What was counted, with all that waits; not with it in the midst of something."""
+        with self._lock:
+            recorder = self._rollout.recorder
+            if self._inside:
+                return read(recorder)
+            self._inside = True
+            try:
+                recorder.settle()
+                found = read(recorder)
+            finally:
+                self._inside = False
+        if self._later:
+            self._go_on()
+        return found
 
     def _order(self, order: Command) -> None:
         if order is not Command.ABORT:  # which waits for no check, nor for a judge that fails

@@ -158,9 +158,9 @@ def test_memory_does_not_depend_on_the_traffic() -> None:
     """It depends on how many buckets the latencies of a slice fall into, which soon are all."""
 
     def size(per_second: int) -> int:
-        metrics = ArmMetrics(60)
+        metrics = ArmMetrics(60, 500.0)
         for i in range(90 * per_second):
-            metrics.record(i / per_second, False, 1 + i * 7.3 % 50, False)
+            metrics.record(i / per_second, False, 1 + i * 7.3 % 50)
         metrics.quantiles(90, 0.5)
         return size_of(metrics)
 
@@ -171,9 +171,9 @@ def test_memory_does_not_depend_on_the_traffic() -> None:
 
 def test_memory_is_bounded_whatever_the_latencies() -> None:
     rng = np.random.default_rng(5)
-    metrics = ArmMetrics(60)
+    metrics = ArmMetrics(60, 500.0)
     for i, latency in enumerate(10 ** rng.uniform(-2.1, 6.1, 61 * 3000)):
-        metrics.record(i / 3000, False, float(latency), False)
+        metrics.record(i / 3000, False, float(latency))
     assert size_of(metrics) < 400_000
 
 

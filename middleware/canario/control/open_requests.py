@@ -84,8 +84,8 @@ def patience(thresholds: RollbackThresholds) -> Callable[[str | None], float]:
 class OpenRequests:
     """What the middleware serves.
 
-    Adding and looking up are single operations on a dict, so requests of many threads need no
-    lock for them; `close` and `look` are called with the controller's.
+    Adding, ending and looking up are single operations on a dict, so requests of many threads need
+    no lock for them; `close` and `look` are called with the controller's.
     """
 
     __slots__ = (
@@ -109,7 +109,7 @@ class OpenRequests:
         self._least = min(self._after, *thresholds.abandoned_after_by_route.values(), inf)
         # No set, whose order is that of addresses: who is given up first, and so stands first on a
         # tape, is who arrived first.
-        self._open: dict[Request, None] = {}
+        self._open: dict[Request, bool | None] = {}
         self._answered: dict[Arm, float] = {"baseline": -inf, "canary": -inf}
         self.given_up: list[Request] = []  # until somebody takes note of them
         self.stage_began = -inf  # when the present stage did
@@ -124,6 +124,16 @@ class OpenRequests:
         if answered:
             self._answered[request.arm] = at
         self._open.pop(request, None)
+
+    def end(self, request: Request, at: float) -> bool:
+        """`close` without a lock, for a request that was answered; False where it is not there.
+
+        Whoever takes a request out counts it, and nobody else does.
+        """
+        if self._open.pop(request, False) is False:
+            return False
+        self._answered[request.arm] = at
+        return True
 
     def discard(self, request: Request) -> None:
         """Forget a request that is not to be counted."""
@@ -154,7 +164,8 @@ class OpenRequests:
                 and not _stands(request, at)
                 and self._is_over(request, at)
             ):
-                self._open.pop(request, None)
+                if self._open.pop(request, False) is False:  # it has just ended, as it seems
+                    continue
                 request.abandoned_at = at
                 self.given_up.append(request)
                 given_up[request.arm] += abandoned(1, timed=request.still_timed())

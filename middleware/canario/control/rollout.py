@@ -27,6 +27,7 @@ from canario.limits import (
     refuse_outcome,
 )
 from canario.metrics.counts import Counts
+from canario.metrics.histogram import BATCH
 from canario.metrics.in_flight import InFlight, Seen
 from canario.metrics.recorder import ArmMetrics, Recorder
 from canario.plan import Deployment
@@ -105,7 +106,6 @@ class Rollout:
         "_flights",
         "_judge",
         "_latest",
-        "_slow_ms",
         "deployment",
         "due",
         "history",
@@ -120,11 +120,12 @@ class Rollout:
         thresholds = deployment.rollback_thresholds
         self.deployment = deployment
         self.state = State()
-        self.recorder = Recorder(thresholds.metric_window_seconds, thresholds.tolerated)
+        self.recorder = Recorder(
+            thresholds.metric_window_seconds, thresholds.max_p95_latency_ms, thresholds.tolerated
+        )
         self.history: deque[MetricsSnapshot] = deque(maxlen=HISTORY)
         self.due = inf  # the next instant at which the rollout looks by itself
         self._judge = judge or make_judge(deployment)
-        self._slow_ms = thresholds.max_p95_latency_ms
         self._cursor = -inf
         self.open = OpenRequests(thresholds)
         self._flights: Flights = flights or self.open
@@ -226,6 +227,23 @@ class Rollout:
                 "checks ahead"
             )
 
+    def count_good(self, now: float, arm: Arm, latency_ms: float, request: Request) -> bool:
+        """`observe` for a good request that is timed and has been in flight, without a lock: its
+        latency waits until something is read or goes on. False where it does not fit, and then
+        `observe` is to be asked.
+
+        A check that another thread makes in the midst of it sees the request neither in flight
+        nor ended; the next one sees it.
+        """
+        metrics = self.recorder.canary if arm == "canary" else self.recorder.baseline
+        waiting = metrics.waiting
+        if not (self._cursor <= now < self.due and now < metrics.ends and len(waiting) < BATCH):
+            return False
+        if not self.open.end(request, now):  # it was given up, or is just being given up
+            return False
+        waiting.append(latency_ms)
+        return True
+
     def observe(
         self,
         now: float,
@@ -240,6 +258,7 @@ class Rollout:
         them it was in flight. One that was given up has been counted, and is not again.
         Whoever counts what others have measured asks `refuse_no_observation` first.
         """
+        self.recorder.settle()
         events = self.advance(now) if now >= self.due else []
         if now < self._cursor:
             now = self._cursor
@@ -254,7 +273,7 @@ class Rollout:
         elif latency_ms is None:
             metrics.window.add(now, 1, outcome is Outcome.BAD)
         else:
-            metrics.record(now, outcome is Outcome.BAD, latency_ms, latency_ms > self._slow_ms)
+            metrics.record(now, outcome is Outcome.BAD, latency_ms)
         return events
 
     def observe_counts(self, now: float, arm: Arm, counts: Counts) -> list[Event]:
@@ -277,6 +296,7 @@ class Rollout:
             and 0 <= counts.abandoned <= MOST
         ):
             refuse_counts(counts)
+        self.recorder.settle()
         events = self.advance(now) if now >= self.due else []
         self.recorder.arm(arm).window.add(
             max(now, self._cursor),
@@ -299,6 +319,7 @@ class Rollout:
             refuse_arm(arm)
         if not -LATEST <= now <= LATEST:
             refuse_instant(now)
+        self.recorder.settle()
         events = self.advance(now) if now >= self.due else []
         now = max(now, self._cursor)
         tolerated = self.recorder.broke(arm, violation.contract, now)
@@ -321,6 +342,7 @@ class Rollout:
         before it; not before an abort, which nothing precedes.
         """
         now = self._cursor = max(now, self._cursor)
+        self.recorder.settle()
         return self._apply(machine.command(self.deployment, self.state, order, now))
 
     def look(self, now: float) -> Seen:
@@ -333,6 +355,7 @@ class Rollout:
         return self._flights.look(at, settle=settle)
 
     def _check(self, at: float) -> list[Event]:
+        self.recorder.settle()
         seen = self._look(at, settle=True)
         for arm, given_up in (
             (self.recorder.baseline, seen.baseline.given_up),

@@ -100,17 +100,17 @@ class SlidingHistogram:
         "_clock",
         "_closed",
         "_n",
-        "_next",
         "_present",
         "_sum",
         "_total",
         "_totals",
         "_waiting",
+        "ends",
     )
 
     def __init__(self, seconds: float, slices: int = 60) -> None:
         self._clock = Ring(seconds / slices, slices, 0)  # for the numbers of the slices alone
-        self._next = -inf
+        self.ends = -inf  # when the present slice does
         self._closed: list[array[int] | None] = [None] * (slices + 1)
         self._present: dict[int, int] = {}
         self._total = array("I", bytes(4 * _BUCKETS))
@@ -123,7 +123,7 @@ class SlidingHistogram:
 
     def add(self, now: float, latency_ms: float) -> None:
         """Count one latency at the instant `now` (seconds)."""
-        if now >= self._next:
+        if now >= self.ends:
             self.advance(now)
         waiting = self._waiting
         waiting.append(latency_ms)
@@ -148,12 +148,12 @@ class SlidingHistogram:
     def advance(self, now: float) -> None:
         """Close the present slice if `now` is past it, and forget those that are too old."""
         self._fold()
-        if now < self._next:
+        if now < self.ends:
             return
         clock, slots = self._clock, len(self._closed)
         before = clock.at
         clock.advance(now, ())
-        self._next = clock.ends
+        self.ends = clock.ends
         at = clock.at or 0
         if before is None:
             return

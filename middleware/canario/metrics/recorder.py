@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from math import inf
 
 from canario.routing.router import Arm
 
@@ -20,25 +22,60 @@ class ArmMetrics:
 
     The histogram is made at the first latency: a simulator, which records counts of many
     requests at once, needs none.
+
+    A good request that was timed may also be recorded by appending its latency to `waiting`, at an
+    instant before `ends`. An append is atomic and waits for nobody. What waits belongs to the
+    present slice: `settle` counts it, before anything is read and before that slice ends.
+
+    Args:
+        seconds: Length of the window.
+        slow_ms: Latencies above this are slow.
     """
 
-    __slots__ = ("_duration_before", "_histogram", "_seconds", "_total_before", "window")
+    __slots__ = (
+        "_duration_before",
+        "_histogram",
+        "_seconds",
+        "_slow_ms",
+        "_total_before",
+        "ends",
+        "waiting",
+        "window",
+    )
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, slow_ms: float) -> None:
         self._seconds = seconds
+        self._slow_ms = slow_ms
+        self.waiting: list[float] = []
+        self.ends = -inf
         # What was counted before the last `clear`.
         self._total_before = NOTHING
         self._duration_before = NO_DURATION
         self.window = SlidingWindow(seconds)
         self._histogram: SlidingHistogram | None = None
 
-    def record(self, now: float, bad: bool, latency_ms: float, slow: bool) -> None:
-        """Count one request that was timed."""
-        self.window.add_one(now, bad, slow)
+    def record(self, now: float, bad: bool, latency_ms: float) -> None:
+        """Count one request that was timed; whoever does it settles first."""
+        self.window.add_one(now, bad, latency_ms > self._slow_ms)
         histogram = self._histogram
         if histogram is None:
-            histogram = self._histogram = SlidingHistogram(self._seconds, self.window.slices)
+            histogram = self._latencies()
         histogram.add(now, latency_ms)
+        self.ends = min(self.window.ends, histogram.ends)
+
+    def settle(self) -> None:
+        """Count what waits."""
+        waiting = self.waiting
+        # Others go on appending: they put at the end what these two leave alone.
+        n = len(waiting)
+        batch = waiting[:n]
+        del waiting[:n]
+        batch.sort()
+        self.window.add_good(n, n - bisect_right(batch, self._slow_ms))
+        histogram = self._histogram
+        if histogram is None:  # another thread has appended while all was being forgotten
+            histogram = self._latencies()
+        histogram.add_sorted(batch)
 
     def give_up(self, now: float, counts: Counts) -> None:
         """Count requests that nobody answered: how long they take nobody knows, so the quantiles
@@ -70,10 +107,17 @@ class ArmMetrics:
 
     def clear(self) -> None:
         """Forget everything but the totals, which others may have read as ever growing."""
+        self.ends = -inf
+        if self.waiting:
+            self.settle()
         self._total_before = self.total()
         self._duration_before = self.duration()
         self.window.clear()
         self._histogram = None
+
+    def _latencies(self) -> SlidingHistogram:
+        self._histogram = SlidingHistogram(self._seconds, self.window.slices)
+        return self._histogram
 
 
 class Recorder:
@@ -85,9 +129,11 @@ class Recorder:
 
     __slots__ = ("_broken", "_broken_since", "_since", "baseline", "canary")
 
-    def __init__(self, window_seconds: float, tolerated: Iterable[str] = ()) -> None:
-        self.baseline = ArmMetrics(window_seconds)
-        self.canary = ArmMetrics(window_seconds)
+    def __init__(
+        self, window_seconds: float, slow_ms: float, tolerated: Iterable[str] = ()
+    ) -> None:
+        self.baseline = ArmMetrics(window_seconds, slow_ms)
+        self.canary = ArmMetrics(window_seconds, slow_ms)
         self._since = Counts()
         self._broken = {name: SlidingWindow(window_seconds) for name in tolerated}
         self._broken_since = dict.fromkeys(self._broken, 0)
@@ -95,6 +141,13 @@ class Recorder:
     def arm(self, arm: Arm) -> ArmMetrics:
         """The metrics of one arm."""
         return self.canary if arm == "canary" else self.baseline
+
+    def settle(self) -> None:
+        """Count what waits of both arms."""
+        if self.baseline.waiting:
+            self.baseline.settle()
+        if self.canary.waiting:
+            self.canary.settle()
 
     def stage_begins(self) -> None:
         """From now on, `stage()` counts anew."""

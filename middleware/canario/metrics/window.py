@@ -27,13 +27,14 @@ class SlidingWindow:
     (two threads may overtake each other) is counted in the present slice.
     """
 
-    __slots__ = ("_next", "_ring", "_total", "slices")
+    __slots__ = ("_ring", "_total", "ends", "slices")
 
     def __init__(self, seconds: float, slices: int = 60) -> None:
         self.slices = slices
         self._total = [0] * _COLUMNS
         self._ring = Ring(seconds / slices, slices, _COLUMNS)
-        self._next = -inf  # when the present slice ends: the ring's own, at hand for each request
+        # When the present slice ends: the ring's own, at hand for each request.
+        self.ends = -inf
 
     @property
     def slice_seconds(self) -> float:
@@ -52,7 +53,7 @@ class SlidingWindow:
         abandoned: int = 0,
     ) -> None:
         """Count observations of the instant `now` (seconds). O(1)."""
-        if now >= self._next:
+        if now >= self.ends:
             self._advance(now)
         total = self._total
         total[_REQUESTS] += requests
@@ -65,7 +66,7 @@ class SlidingWindow:
 
     def add_one(self, now: float, bad: bool, slow: bool) -> None:
         """`add` for one request that was timed."""
-        if now >= self._next:
+        if now >= self.ends:
             self._advance(now)
         total = self._total
         total[_REQUESTS] += 1
@@ -75,9 +76,16 @@ class SlidingWindow:
         if slow:
             total[_SLOW] += 1
 
+    def add_good(self, requests: int, slow: int) -> None:
+        """Count so many requests that were timed and good, in the present slice."""
+        total = self._total
+        total[_REQUESTS] += requests
+        total[_TIMED] += requests
+        total[_SLOW] += slow
+
     def counts(self, now: float) -> Counts:
         """The counts in the window at `now`."""
-        if now >= self._next:
+        if now >= self.ends:
             self._advance(now)
         return _difference(self._total, self._ring.back(self.slices))
 
@@ -92,7 +100,7 @@ class SlidingWindow:
     def _advance(self, now: float) -> None:
         """Close the present slice and drop those that the window has left behind."""
         self._ring.advance(now, self._total)
-        self._next = self._ring.ends
+        self.ends = self._ring.ends
 
 
 def _difference(a: Sequence[int], b: Sequence[int]) -> Counts:
