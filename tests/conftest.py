@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,9 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests import system_packages
+
+# A process that a test starts finds the packages compiled, and need not do it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes says how busy the machine is, so no example fails for that; in CI the
 # examples are the same in every run of a commit, and what fails can be repeated from its blob.
@@ -24,6 +28,38 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("canario")
+
+# What takes longest begins first, so that no worker is left alone with it at the end.
+LONG = (
+    "tests/examples/test_release.py",
+    "tests/tuning/test_docs_tune.py",
+    "tests/test_benchmarks.py",
+    "tests/tuning/test_search.py",
+    "tests/test_pytest_plugin.py",
+    "tests/simulator/test_closed.py",
+    "tests/simulator/test_laws.py",
+    "tests/report/test_browser.py",
+    "tests/test_simulate.py",
+    "tests/report/test_formats.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    root = Path(__file__).resolve().parents[1]
+    rank = {root / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a file to one worker, so that what its tests share is made once."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    if config.option.dist != "load":
+        return None  # somebody has asked for another way
+    config.option.loadscopereorder = False  # it puts first where most tests are
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture

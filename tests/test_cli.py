@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.waiting import PATIENCE
+from tests.commands import call, process
 
 import canario
 from canario.control.events import Aborted, Promoted
@@ -19,24 +19,13 @@ from canario.control.journal import dump_journal
 from canario.testing import ManualClock
 
 
-def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "canario", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | environ,
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
 def test_version_and_help() -> None:
-    assert call("--version").stdout == f"canario, version {canario.__version__}\n"
-    helped = call("--help")
+    assert process("--version").stdout == f"canario, version {canario.__version__}\n"
+    helped = process("--help")
     assert helped.returncode == 0
     for word in ("plan", "journal", "simulate", "completion", "Exit codes: 0 all as expected"):
         assert word in helped.stdout
-    assert call().returncode == 2
+    assert process().returncode == 2
 
 
 def test_help_waits_for_nothing_that_only_a_command_needs() -> None:
@@ -91,8 +80,8 @@ def test_plan_check_takes_the_environment_where_asked(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text("{}")
     environ = {"CANARY_5_HOLD_SECONDS": "42"}
-    assert "5 % of the keys for 42 s" in call("plan", "check", "-e", str(path), **environ).stdout
-    assert "5 % of the keys for 5 min" in call("plan", "check", str(path), **environ).stdout
+    for options, said in ((["-e"], "5 % of the keys for 42 s"), ([], "5 % of the keys for 5 min")):
+        assert said in call("plan", "check", *options, path, environ=environ).stdout
 
 
 def test_a_bad_plan_is_one_line_on_stderr(tmp_path: Path) -> None:
@@ -142,7 +131,13 @@ def test_completion_scripts(shell: str) -> None:
 
 
 def test_completion_completes() -> None:
-    said = call(COMP_WORDS="canario plan ch", COMP_CWORD="2", _CANARIO_COMPLETE="bash_complete")
+    said = process(
+        environ={
+            "COMP_WORDS": "canario plan ch",
+            "COMP_CWORD": "2",
+            "_CANARIO_COMPLETE": "bash_complete",
+        }
+    )
     assert said.stdout == "plain,check\n"
 
 
@@ -200,9 +195,8 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_signed_claim_is_an_hmac_that_anybody_can_check() -> None:
-    said = call(
-        "sign", "always", "--deployment-id", "x", "--secret-env", "S", "--for", "60", S="key"
-    )
+    command = ["sign", "always", "--deployment-id", "x", "--secret-env", "S", "--for", "60"]
+    said = call(*command, environ={"S": "key"})
     claim, _, mac = said.stdout.strip().rpartition(".")
     assert claim.startswith("always.")
     assert mac == hmac.new(b"key", f"x\n{claim}".encode(), hashlib.sha256).hexdigest()
@@ -210,6 +204,6 @@ def test_a_signed_claim_is_an_hmac_that_anybody_can_check() -> None:
 
 def test_without_its_packages_the_command_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text("raise ModuleNotFoundError('no', name='click')")
-    said = call("--help", PYTHONPATH=str(tmp_path))
+    said = process("--help", environ={"PYTHONPATH": str(tmp_path)})
     assert (said.returncode, said.stdout) == (2, "")
     assert "pip install 'canario[cli]'" in said.stderr

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import jsonschema
 import junitparser
 import pytest
-from tests.waiting import PATIENCE
+from tests.commands import call, process
 
 from canario_sim import library_path, load_scenario, run, scenario_schema
 
@@ -63,17 +60,6 @@ plan = { deployment = { canary_stages = [{ percentage = 50, hold_seconds = 20 }]
 traffic = { kind = "poisson", rate = 20 }
 baseline = { latency = { kind = "lognormal", p50_ms = 20, p95_ms = 40 } }
 """
-
-
-def call(*arguments: str | Path, seed: str = "0") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "canario", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONHASHSEED": seed},
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -166,7 +152,8 @@ def test_verbose_shows_every_change_of_verdict(tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_bytes(small: Path, tmp_path: Path) -> None:
     for out, seed in (("a", "1"), ("b", "2")):
-        assert call("simulate", small, "--out", tmp_path / out, seed=seed).returncode == 0
+        said = process("simulate", small, "--out", tmp_path / out, environ={"PYTHONHASHSEED": seed})
+        assert said.returncode == 0
     first, second = ((tmp_path / out / "small.json").read_bytes() for out in "ab")
     assert first == second
     call("simulate", small, "--seed", "9", "--out", tmp_path / "c")
@@ -235,13 +222,7 @@ def test_a_path_that_is_none_and_names_that_collide(small: Path, tmp_path: Path)
 
 
 def test_without_a_checkout_scenarios_means_the_library(tmp_path: Path) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "canario", "simulate", "scenarios/healthy.toml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    said = call("simulate", "scenarios/healthy.toml", folder=tmp_path)
     assert said.returncode == 0, said.stderr
 
 

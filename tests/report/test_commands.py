@@ -16,6 +16,7 @@ import junitparser
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from tests.commands import call
 from tests.report.samples import SCENARIOS, rehearsal
 from tests.waiting import PATIENCE
 
@@ -37,16 +38,6 @@ def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(SMALL + '[expect]\noutcome = "completed"\n')
     return path
-
-
-def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "canario", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 # -- --report

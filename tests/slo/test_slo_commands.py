@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.commands import call, process
 from tests.telemetry.promtool import promtool
-from tests.waiting import PATIENCE
 
 from canario.config import load_plan
 from canario.grafana import dashboard_json
@@ -20,17 +17,6 @@ from canario.plan import Objectives
 from canario.slo.dashboard_schema import dashboard_schema
 from canario.slo.openslo import export_openslo
 from canario.slo.prometheus_rules import prometheus_rules
-
-
-def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "canario", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | environ,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -57,8 +43,8 @@ def test_rules_are_taken_by_promtool(plan: Path, tmp_path: Path) -> None:
 
 def test_the_environment_overrides_the_plan_where_asked(plan: Path) -> None:
     environ = {"SLO_AVAILABILITY_THRESHOLD": "99"}
-    assert "> 0.144" in call("slo", "rules", str(plan), "-e", **environ).stdout
-    assert "> 0.0144" in call("slo", "rules", str(plan), **environ).stdout
+    assert "> 0.144" in call("slo", "rules", str(plan), "-e", environ=environ).stdout
+    assert "> 0.0144" in call("slo", "rules", str(plan), environ=environ).stdout
 
 
 def test_openslo_goes_out_and_comes_back(plan: Path, tmp_path: Path) -> None:
@@ -127,13 +113,6 @@ def test_without_pyyaml_it_says_what_to_install(plan: Path, tmp_path: Path) -> N
     (tmp_path / "yaml.py").write_text("raise ModuleNotFoundError('no', name='yaml')")
     for arguments in (["rules", str(plan)], ["openslo", str(plan)], ["import", "x.yaml"]):
         Path(tmp_path / "x.yaml").touch()
-        said = subprocess.run(
-            [sys.executable, "-m", "canario", "slo", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            check=False,
-        )
+        said = process("slo", *arguments, folder=tmp_path, environ={"PYTHONPATH": str(tmp_path)})
         assert said.returncode == 2
         assert "pip install 'canario[openslo]'" in said.stderr

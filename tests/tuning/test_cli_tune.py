@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import call
 from tests.waiting import PATIENCE, until
 
 from canario.config import load_plan
@@ -44,18 +44,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def canario(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "canario", "tune", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_json_and_a_folder_hold_the_same(folder: Path) -> None:
-    done = canario("plan.toml", *QUICK, "--json", "--out", "made", "--workers", "1", folder=folder)
+    command = ["tune", "plan.toml", *QUICK, "--json", "--out", "made", "--workers", "1"]
+    done = call(*command, folder=folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     said = json.loads(done.stdout)
@@ -67,7 +58,8 @@ def test_json_and_a_folder_hold_the_same(folder: Path) -> None:
 
 
 def test_a_goal_that_is_missed_is_told_and_the_closest_plan_is_written(folder: Path) -> None:
-    done = canario("plan.toml", *QUICK, "--within", "1s", "--out", "closest.toml", folder=folder)
+    command = ["tune", "plan.toml", *QUICK, "--within", "1s", "--out", "closest.toml"]
+    done = call(*command, folder=folder)
     assert done.returncode == 1, done.stderr
     assert "No plan that was tried meets every goal" in done.stdout
     assert "in time is missed under errors_plus_50-8rps: 0.0 % instead of 99.0 %" in done.stdout
@@ -100,29 +92,15 @@ def test_a_goal_that_is_missed_is_told_and_the_closest_plan_is_written(folder: P
     ],
 )
 def test_wrong_input_is_one_line(arguments: list[str], said: str, folder: Path) -> None:
-    from click.testing import CliRunner
-
-    from canario.config import ConfigError
-    from canario_sim.cli.tune import tune
-
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        done = CliRunner().invoke(tune, arguments)
-    finally:
-        os.chdir(before)
-    if isinstance(done.exception, ConfigError):
-        error = str(done.exception)
-    else:
-        assert done.exit_code == 2
-        error = done.output.splitlines()[-1]
-    assert said in error
-    assert "\n" not in error
+    done = call("tune", *arguments, folder=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_reports_what_is_done_and_the_same_command_goes_on(folder: Path) -> None:
     rows = folder / "rows.jsonl"
-    command = ["plan.toml", "--conditions", "table.toml", "--trials", "2", "-n", "40"]
+    command = ["plan.toml", "--conditions", "table.toml", "--trials", "1", "-n", "8"]
     command += ["--held-out", "3000", "--workers", "1", "--rows", "rows.jsonl"]
     process = subprocess.Popen(
         [sys.executable, "-m", "canario", "tune", *command],
@@ -138,7 +116,7 @@ def test_ctrl_c_reports_what_is_done_and_the_same_command_goes_on(folder: Path) 
 
     until(has_begun)
     # Nobody else may write there meanwhile.
-    second = canario(*command, folder=folder)
+    second = call("tune", *command, folder=folder)
     assert second.returncode == 2
     assert "rows.jsonl: is being written by another run; wait for it" in second.stderr
     process.send_signal(signal.SIGINT)
@@ -150,7 +128,7 @@ def test_ctrl_c_reports_what_is_done_and_the_same_command_goes_on(folder: Path) 
     there = rows.read_bytes()
     assert there.endswith(b"\n")
     # Another search does not touch it.
-    other = canario(*command[:-1], "rows.jsonl", "--seed", "2", folder=folder)
+    other = call("tune", *command[:-1], "rows.jsonl", "--seed", "2", folder=folder)
     assert other.returncode == 2
     assert "is another search than this one" in other.stderr
     assert rows.read_bytes() == there
