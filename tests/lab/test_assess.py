@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.lab.worlds import here
 from canario.__main__ import main
 from canario.cli.main import cli
 from canario_sim import library_path
+from canario_sim.lab import replicate
 
 PLAN = """
 [deployment]
@@ -60,6 +62,18 @@ def report(*arguments: str, n: int = 5) -> Any:
     done = call(*arguments, "--json", n=n)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return json.loads(done.stdout)
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_there_is_to_say_is_said_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("plan.toml", "--conditions", "table.toml", "--json")
+    quiet = call(*arguments, n=30)
+    monkeypatch.setattr(sys.modules[replicate.__module__], "FIRST_ANSWER_SECONDS", 1e-9)
+    told = call(*arguments, n=30)
+    assert told.stdout == quiet.stdout
+    assert quiet.stderr == ""
+    assert re.match(r"canario: after \d+ s, \d+ of \d+ replications, some \d+", told.stderr)
+    assert "canario:     A good release is rolled back most often in" in told.stderr
 
 
 @pytest.mark.usefixtures("folder")
@@ -218,7 +232,6 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_help_names_the_presets_and_imports_nothing_heavy() -> None:
     import subprocess
-    import sys
 
     code = (
         "import sys\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import BrokenExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from canario_sim.lab import (
     Experiment,
     Policy,
     Progress,
+    Replications,
     Row,
     Workers,
     processes,
@@ -213,6 +216,34 @@ def test_progress_tells_how_far_it_is() -> None:
     assert told[-1].done == told[-1].planned == 16
     assert [each.done for each in told] == sorted(each.done for each in told)
     assert all(each.taken_up == 0 for each in told)
+
+
+def test_what_there_is_to_say_is_said_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And changes nothing of the end: the same rows for the same number of replications."""
+    monkeypatch.setattr(sys.modules[replicate.__module__], "FIRST_ANSWER_SECONDS", 1e-9)
+    told: list[tuple[Replications, Progress]] = []
+    tried = experiment()
+    made = replicate(tried, here(), most=40, so_far=lambda rows, at: told.append((rows, at)))
+    assert made.rows == rows_of(tried, most=40)
+    assert told
+    for rows, at in told:
+        assert not rows.complete
+        assert 0 < len(rows.rows) < len(made.rows)
+        assert set(rows.rows) < set(made.rows)
+        assert len(rows.rows) == at.done * len(tried.policies)
+    seconds = [at.seconds for _, at in told]
+    assert all(later >= 2 * earlier for earlier, later in pairwise(seconds))
+
+
+def test_time_left_is_what_the_rest_takes_at_the_same_pace() -> None:
+    at = Progress(done=30, planned=130, taken_up=10, seconds=4.0)
+    assert at.seconds_left == 20
+    assert at.in_words("tasks") == "after 4 s, 30 of 130 tasks, some 20 s left"
+    slow = Progress(done=1, planned=100, taken_up=0, seconds=31.0)
+    assert slow.in_words("tasks") == "after 31 s, 1 of 100 tasks, some 51 min left"
+    none = Progress(done=10, planned=130, taken_up=10, seconds=0.0)
+    assert none.seconds_left is None
+    assert none.in_words("tasks") == "after 0 s, 10 of 130 tasks"
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,14 @@ def _replicate(
     confidence: float,
     rows: Path | None,
 ) -> Replications:
-    from canario_sim.lab import ProgressBar, replicate
+    from canario_sim.lab import Progress, ProgressBar, replicate
+    from canario_sim.lab.assessment import assessment
+    from canario_sim.reports.assessing import verdicts
+
+    def so_far(made: Replications, at: Progress) -> None:
+        complain(f"{at.in_words('replications')}:")
+        for line in verdicts(assessment(made, confidence=confidence)):
+            complain(f"    {line}")
 
     with ProgressBar() as bar:
         return replicate(
@@ -146,6 +153,7 @@ def _replicate(
             confidence=confidence,
             file=rows,
             progress=bar,
+            so_far=so_far,
         )
 
 

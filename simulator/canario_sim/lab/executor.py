@@ -9,6 +9,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from canario.control.words import seconds_in_words
+
 from .workers import TASK_SECONDS, Interruption, Workers, interruptible, processes
 
 __all__ = ["Jobs", "Progress", "Results", "fitting", "run_all", "work"]
@@ -38,6 +40,22 @@ class Progress(Struct, frozen=True, kw_only=True):
     planned: int
     taken_up: int
     seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the pace so far; None while nothing has been done."""
+        made = self.done - self.taken_up
+        return self.seconds / made * (self.planned - self.done) if made else None
+
+    def in_words(self, pieces: str) -> str:
+        """`after 30 s, 201 of 16,800 tasks, some 42 min left`, with a word for the pieces."""
+        left, words = self.seconds_left, ""
+        if left is not None:
+            # To the minute where seconds are a guess.
+            unit = 60 if left > 120 else 1
+            words = f", some {seconds_in_words(round(left / unit) * unit)} left"
+        after = seconds_in_words(round(self.seconds))
+        return f"after {after}, {self.done:,} of {self.planned:,} {pieces}{words}"
 
 
 class Jobs(Protocol[T, R]):

@@ -16,7 +16,10 @@ from .experiment import Condition, Experiment, Policy, Row, rehearse
 from .rows import Sheet
 from .workers import Workers, processes
 
-__all__ = ["Replications", "replicate", "run_task"]
+__all__ = ["FIRST_ANSWER_SECONDS", "Replications", "replicate", "run_task"]
+
+# When whoever waits hears for the first time what there is to say (s).
+FIRST_ANSWER_SECONDS = 15.0
 
 # Rows, and the seconds that they took.
 Result = tuple[list[Row], float]
@@ -56,6 +59,7 @@ def replicate(
     confidence: float = 0.95,
     file: Path | None = None,
     progress: Callable[[Progress], object] | None = None,
+    so_far: Callable[[Replications, Progress], object] | None = None,
 ) -> Replications:
     """Run replications until there are `most`, or until every interval is narrow enough.
 
@@ -70,6 +74,8 @@ def replicate(
         file: Rows are appended to it as they come, and put in order at the end. One that holds
             rows of this very experiment is taken up, and they are not made again.
         progress: Called at the beginning, and as rows come.
+        so_far: Called with the rows that are there after `FIRST_ANSWER_SECONDS`, after twice as
+            long, and so on, until it is done. The result does not depend on it.
 
     Returns:
         The rows. After Ctrl-C those that are there, with `complete` False.
@@ -95,15 +101,29 @@ def replicate(
             confidence=confidence,
             task_seconds=workers.task_seconds,
         )
-        complete = work(_Cells(experiment, sheet, agenda), workers, progress=progress)
+
+        def made(*, complete: bool) -> Replications:
+            return Replications(
+                experiment=experiment,
+                rows=sheet.ordered(agenda.upto),
+                planned=agenda.planned,
+                complete=complete,
+            )
+
+        due = FIRST_ANSWER_SECONDS
+
+        def tell(at: Progress) -> None:
+            nonlocal due
+            if progress is not None:
+                progress(at)
+            if so_far is not None and at.seconds >= due and 0 < at.done < at.planned:
+                so_far(made(complete=False), at)
+                due = 2 * at.seconds
+
+        complete = work(_Cells(experiment, sheet, agenda), workers, progress=tell)
         if complete:
             sheet.tidy()
-        return Replications(
-            experiment=experiment,
-            rows=sheet.ordered(agenda.upto),
-            planned=agenda.planned,
-            complete=complete,
-        )
+        return made(complete=complete)
 
 
 class _Cells:

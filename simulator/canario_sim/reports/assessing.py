@@ -21,7 +21,7 @@ from .report import Fact, Panel, Picture, Report, Section, Table, Tone
 from .terminal import grid
 from .tried import OPEN, conditions_section
 
-__all__ = ["assessing", "told"]
+__all__ = ["assessing", "told", "verdicts"]
 
 # Conditions whose distribution of time to rollback is drawn: more lines are told apart by nobody.
 _DRAWN = 6
@@ -513,14 +513,20 @@ def _often_first(each: Characteristics) -> str:
     )
 
 
-def _in_words(assessed: Assessment) -> list[str]:
-    """For each policy its worst false rollback and its worst miss; and what is not there yet."""
+def verdicts(assessed: Assessment) -> list[str]:
+    """For each policy its worst false rollback and its worst miss."""
     several = len(assessed.policies) > 1
     lines = []
     for policy in assessed.policies:
         own = [each for each in assessed.characteristics if each.policy == policy.name]
         prefix = f"{policy.name}: " if several else ""
         lines += [f"{prefix}{line}" for line in _worst(own)]
+    return lines
+
+
+def _in_words(assessed: Assessment) -> list[str]:
+    """For each policy its worst false rollback and its worst miss; and what is not there yet."""
+    lines = verdicts(assessed)
     if any(each.kind == "regression" and each.promoted.value for each in assessed.characteristics):
         lines.append("What a release costs after it has been promoted is in none of the numbers.")
     if not assessed.complete:
