@@ -293,6 +293,11 @@ class Request:
         """See `Carrier`."""
         return [value for key, value in self._headers if key == name]
 
+    def only(self, name: bytes) -> bytes | None:
+        """See `Carrier`."""
+        found = self.headers(name)
+        return found[0] if len(found) == 1 else None
+
     def peer(self) -> str | None:
         """See `Carrier`."""
         return "192.0.2.1"

@@ -35,7 +35,7 @@ from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
 from .control.open_requests import Flights, Request
 from .control.result import ArmTotals, DeploymentResult, result_of
-from .control.rollout import MetricsSnapshot, Outcome, Rollout, refuse_no_observation
+from .control.rollout import GOOD, MetricsSnapshot, Outcome, Rollout, refuse_no_observation
 from .control.state import Phase, State, replay
 from .control.violation import Violation
 from .control.words import describe
@@ -70,8 +70,6 @@ logger = logging.getLogger("canario")
 Sink = Callable[[Event], object]
 
 _T = TypeVar("_T")
-
-_GOOD = Outcome.GOOD  # at hand: asking the enumeration costs more than all else of it
 
 # A live rollout is looked at every second. When nobody has for so long, the process was stopped.
 _UNWATCHED_SECONDS = 3.0
@@ -142,7 +140,8 @@ class CanaryDeploymentController(Forkable):
         self.deployment_id = name
         self.clock = clock or system_clock()
         self.router = TrafficRouter(deployment.routing.salt or name)
-        self._rollout = Rollout(deployment, judge, flights)
+        # For others to read: no property, since each request asks it what is due.
+        self.rollout = Rollout(deployment, judge, flights)
         self._events: list[Event] = []
         self._without_key = 0  # requests since the stage began that could not be routed
         self._asked: tuple[str, ...] = ()  # where a key of theirs was looked for
@@ -199,7 +198,7 @@ class CanaryDeploymentController(Forkable):
     @property
     def state(self) -> State:
         """Where the rollout stands."""
-        return self._rollout.state
+        return self.rollout.state
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -211,7 +210,7 @@ class CanaryDeploymentController(Forkable):
     def metrics_history(self) -> tuple[MetricsSnapshot, ...]:
         """What the last checks saw, oldest first; at most 5,000 are kept."""
         with self._lock:
-            return tuple(self._rollout.history)
+            return tuple(self.rollout.history)
 
     def counts(self, arm: Arm) -> Counts:
         """What the window holds of one arm now."""
@@ -235,7 +234,7 @@ class CanaryDeploymentController(Forkable):
     @property
     def due(self) -> float:
         """The next instant at which the rollout has to be looked at; inf when there is none."""
-        return self._rollout.due
+        return self.rollout.due
 
     @property
     def sinks(self) -> tuple[Callable[[Any], object], ...]:
@@ -273,12 +272,12 @@ class CanaryDeploymentController(Forkable):
             if self._inside:
                 self._later.append(self.start)
                 return
-            if self._rollout.state.phase is Phase.PENDING:
+            if self.rollout.state.phase is Phase.PENDING:
                 self._inside = True
                 try:
                     now = self.clock()
                     events = self._take_up(now)
-                    self._perform(events + self._rollout.start(now))
+                    self._perform(events + self.rollout.start(now))
                     self._note(now)
                 finally:
                     self._inside = False
@@ -290,15 +289,15 @@ class CanaryDeploymentController(Forkable):
         now = self.clock()
         # Not `now >= due`: what a clock gives that is none is to be refused, and not ignored.
         # Nor put off where somebody is at work: what is due stays due.
-        if not now < self._rollout.due or now >= self.next_look or self._later:
-            self._drive(lambda: self._rollout.advance(now), now, later=None)
-        return self._rollout.due
+        if not now < self.rollout.due or now >= self.next_look or self._later:
+            self._drive(lambda: self.rollout.advance(now), now, later=None)
+        return self.rollout.due
 
     @property
     def admit(self) -> Callable[[Request], object]:
         """Called with each request that arrives and is to be watched from now on: `observe` with
         that request ends it."""
-        return self._rollout.open.add
+        return self.rollout.open.add
 
     def observe(
         self,
@@ -333,15 +332,15 @@ class CanaryDeploymentController(Forkable):
             # Here, since what is put off is to be refused now, and before anybody looks at it.
             refuse_no_observation(at, arm, outcome, latency_ms)
         elif (
-            outcome is _GOOD
+            outcome is GOOD
             and latency_ms is not None
             and at < self.next_look
             and self._tape is None  # which records in the order of the lock
-            and self._rollout.count_good(at, arm, latency_ms, request)
+            and self.rollout.count_good(at, arm, latency_ms, request)
         ):
             return
         with self._lock:
-            rollout = self._rollout
+            rollout = self.rollout
             if self._inside:
                 self._later.append(
                     partial(
@@ -373,19 +372,19 @@ class CanaryDeploymentController(Forkable):
     @property
     def requests_in_flight(self) -> Sequence[Request]:
         """The requests that were admitted and have not ended."""
-        return self._rollout.open.requests()
+        return self.rollout.open.requests()
 
     def in_flight(self, arm: Arm) -> InFlight:
         """What one arm has not finished now."""
         now = self.clock()
         with self._lock:
-            seen = self._rollout.look(now)
+            seen = self.rollout.look(now)
         return (seen.canary if arm == "canary" else seen.baseline).in_flight
 
     def observe_counts(self, arm: Arm, counts: Counts, *, now: float) -> None:
         """Count many requests at once; see `Rollout.observe_counts` for when that is the same."""
         self._drive(
-            lambda: self._rollout.observe_counts(now, arm, counts),
+            lambda: self.rollout.observe_counts(now, arm, counts),
             now,
             later=partial(self.observe_counts, arm, counts, now=now),
         )
@@ -397,7 +396,7 @@ class CanaryDeploymentController(Forkable):
             events: list[Event] = []
             try:
                 for now, arm, counts in slices:
-                    events += self._rollout.observe_counts(now, arm, counts)
+                    events += self.rollout.observe_counts(now, arm, counts)
             except BaseException:
                 self._perform(events)  # those before it have been counted, and stay so
                 raise
@@ -431,9 +430,9 @@ class CanaryDeploymentController(Forkable):
                 self.notices.fault("telemetry", error)
 
         def step() -> list[Event]:
-            events = self._rollout.violate(at, arm, told)
+            events = self.rollout.violate(at, arm, told)
             if self._tape is not None:
-                self._tape.violated(self._rollout.counts_at(at), arm, told, mark)
+                self._tape.violated(self.rollout.counts_at(at), arm, told, mark)
             return events
 
         self._drive(step, at, later=lambda: self._drive(step, at, later=None))
@@ -445,7 +444,7 @@ class CanaryDeploymentController(Forkable):
         """
         now = self.clock()
         self._drive(
-            lambda: self._rollout.unwatched(since, now),
+            lambda: self.rollout.unwatched(since, now),
             -inf,
             later=partial(self.unwatched, since),
         )
@@ -565,8 +564,8 @@ class CanaryDeploymentController(Forkable):
     def result(self) -> DeploymentResult:
         """How the rollout ended, or where it stands."""
         with self._lock:
-            state, events = self._rollout.state, tuple(self._events)
-            history = tuple(self._rollout.history)
+            state, events = self.rollout.state, tuple(self._events)
+            history = tuple(self.rollout.history)
         return result_of(self.deployment, state, events, history)
 
     def export_metrics(self, path: str | os.PathLike[str]) -> None:
@@ -587,7 +586,7 @@ class CanaryDeploymentController(Forkable):
     def _read(self, read: Callable[[Recorder], _T]) -> _T:
         """What was counted, with all that waits; not with it in the midst of something."""
         with self._lock:
-            recorder = self._rollout.recorder
+            recorder = self.rollout.recorder
             if self._inside:
                 return read(recorder)
             self._inside = True
@@ -607,15 +606,15 @@ class CanaryDeploymentController(Forkable):
             now = self.clock()
             if self._inside:
                 # What it will find is not known yet; what is plainly not allowed is.
-                machine.command(self.deployment, self._rollout.state, order, now)
+                machine.command(self.deployment, self.rollout.state, order, now)
                 self._later.append(partial(self._obey_later, order))
                 return
             self._inside = True
             try:
                 events: list[Event] = []
-                if order is Command.ABORT and self._rollout.state.phase is Phase.PENDING:
+                if order is Command.ABORT and self.rollout.state.phase is Phase.PENDING:
                     events = self._take_up(now)
-                self._perform(events + self._rollout.command(order, now))
+                self._perform(events + self.rollout.command(order, now))
             finally:
                 self._inside = False
         self._go_on()
@@ -642,14 +641,14 @@ class CanaryDeploymentController(Forkable):
                 if later is not None:
                     self._later.append(later)
                 return
-            if self._rollout.state.phase is Phase.PENDING:
+            if self.rollout.state.phase is Phase.PENDING:
                 self._say_left()
                 return
             self._inside = True
             try:
                 told = at >= self.next_look and self._look_about(at)
                 events = step()
-                if self._rollout.open.given_up:
+                if self.rollout.open.given_up:
                     self._take_given_up()
                 if events:
                     self._perform(events)
@@ -675,7 +674,7 @@ class CanaryDeploymentController(Forkable):
         does not keep a bad canary alive.
         """
         # First: whatever fails below, nobody is sent to a canary that is judged bad.
-        self.router.share = self._rollout.state.share
+        self.router.share = self.rollout.state.share
         if not events:
             return
         events = [self._with_keys(event) for event in events]
@@ -691,7 +690,7 @@ class CanaryDeploymentController(Forkable):
 
     def _take_given_up(self) -> None:
         """Take note of the requests that a check has given up, before what followed from it."""
-        given_up = self._rollout.open.given_up
+        given_up = self.rollout.open.given_up
         if self._tape is not None:
             for request in given_up:
                 self._tape.given_up(request)
@@ -722,7 +721,7 @@ class CanaryDeploymentController(Forkable):
 
     def _have_watched(self) -> None:
         """Have a thread look after a live rollout. It is begun here, and after a fork anew."""
-        if self._patience < inf and not self._rollout.state.phase.terminal:
+        if self._patience < inf and not self.rollout.state.phase.terminal:
             self._say_no_threads()
             if self._beating != os.getpid():
                 self._beating = os.getpid()
@@ -743,7 +742,7 @@ class CanaryDeploymentController(Forkable):
     def _look(self) -> float | None:
         """On the ticker's thread: seconds until the next look."""
         due = self.tick()
-        return None if self._rollout.state.phase.terminal else due - self.clock()
+        return None if self.rollout.state.phase.terminal else due - self.clock()
 
     def _look_about(self, at: float) -> bool:
         """With the lock held, about once a second: was time lost, is it to be kept that it was
@@ -751,12 +750,12 @@ class CanaryDeploymentController(Forkable):
         since = self._seen
         lost = at - since > self._patience
         if lost:  # which is known to the second
-            since = max(since, self._rollout.open.last_sign(at), min(self._beaten, at))
+            since = max(since, self.rollout.open.last_sign(at), min(self._beaten, at))
             # What works was not stopped: an app may keep all other threads from running (a search
             # of `re` does), and the ticker with them. Its users have waited for that.
             since = min(since + max(time.process_time() - self._worked, 0.0), at)
             lost = at - since > self._patience
-        events = self._rollout.unwatched(since, at) if lost else self._rollout.advance(at)
+        events = self.rollout.unwatched(since, at) if lost else self.rollout.advance(at)
         self._perform(events)
         if self._journal is not None and at >= self._note_due:
             self._note(at)
@@ -769,13 +768,13 @@ class CanaryDeploymentController(Forkable):
         now = self.clock()
         if now - self._beaten <= self._patience:
             self._beaten = max(now, self._beaten)
-        return not self._rollout.state.phase.terminal
+        return not self.rollout.state.phase.terminal
 
     def _note(self, at: float) -> None:
         """Have it kept that the rollout was watched until `at`, and by whom."""
         if self._journal is not None:
-            self._journal.watched(self._rollout.counts_at(at))
-            self._note_due = inf if self._rollout.state.phase.terminal else at + _NOTE_SECONDS
+            self._journal.watched(self.rollout.counts_at(at))
+            self._note_due = inf if self.rollout.state.phase.terminal else at + _NOTE_SECONDS
             self._look_again(at)
 
     def _keep(self, timeout: float | None) -> bool:
@@ -783,7 +782,7 @@ class CanaryDeploymentController(Forkable):
         if self._journal is None:
             return True
         with self._lock:
-            if not self._inside and self._rollout.state.phase in (Phase.RUNNING, Phase.PAUSED):
+            if not self._inside and self.rollout.state.phase in (Phase.RUNNING, Phase.PAUSED):
                 now = self.clock()
                 self._note(now if now - self._seen <= self._patience else self._seen)
         return self._journal.drain(timeout)
@@ -802,11 +801,11 @@ class CanaryDeploymentController(Forkable):
         self._lock = threading.RLock()
         self._inside = False
         self._later.clear()
-        self._rollout.open.clear()  # the parent serves them
-        if self._journal is not None and self._rollout.state.phase is not Phase.PENDING:
+        self.rollout.open.clear()  # the parent serves them
+        if self._journal is not None and self.rollout.state.phase is not Phase.PENDING:
             # Of a rollout that is kept there is one. It may be taken up when the parent has gone.
             self._left = os.getppid()
-            self._rollout.forget()
+            self.rollout.forget()
             self._events.clear()
             self.next_look = self._note_due = inf
             self._seen = -inf
@@ -854,13 +853,13 @@ class CanaryDeploymentController(Forkable):
         if self._journal is not None:
             journal = self._journal.open(self._match)
             past = journal.events
-            events = self._rollout.restore(past, now, since=journal.watched)
+            events = self.rollout.restore(past, now, since=journal.watched)
         self._left = None
         if self._tape is not None:
             self._tape.began(now, past)
         self._events += past
         self._know_clock(now)
-        if past and self._rollout.state.phase.terminal:
+        if past and self.rollout.state.phase.terminal:
             self._say_over(past[-1])
         else:
             self._say_restarts((*past, *events))
@@ -869,7 +868,7 @@ class CanaryDeploymentController(Forkable):
     def _say_over(self, last: Event) -> None:
         """A journal whose rollout has ended: nothing will happen any more, so nothing else says
         which version it is that everybody gets."""
-        served = self._rollout.state.phase is Phase.COMPLETED
+        served = self.rollout.state.phase is Phase.COMPLETED
         log = information(self._log).info if served else self._log.warning
         log(
             "%s: its journal says that this release is over (%s), so the %s; to release again, "

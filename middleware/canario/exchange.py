@@ -93,30 +93,36 @@ class Exchange:
     traced by.
     """
 
-    # How every exchange begins; most need no more than a few of these changed.
-    gate: Overseer | None = None  # once it is admitted
-    arm: Arm = "baseline"
-    started_at = 0.0
-    timed = True
-    perhaps_health = False  # its path may be a health check's once a router has shortened it
-    set_cookie: str | None = None
+    # What each request reads, in slots: what is read off a class takes the interpreter's slow path.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "arm",
+        "asks_both",
+        "body",
+        "complete",
+        "failed",
+        "first_at",
+        "gate",
+        "left",
+        "observed",
+        "perhaps_health",
+        "reason",
+        "set_cookie",
+        "settled",
+        "span",
+        "started_at",
+        "status",
+        "timed",
+    )
+
+    # What few do.
     preflight: Asked | None = None  # what it asks for, if it is a preflight of CORS
-    asks_both: bool = False  # whether both versions are to answer it
-    settled: Outcome | None = None  # what it says of the service, where that is known already
     given: tuple[str, bytes] | None = None  # the cookie's name and the key in it, once given
-    status: int | None = None
     response_headers: Sequence[tuple[bytes, bytes]] = ()
-    first_at: float | None = None
-    complete = False
-    left = False
-    failed = False
-    observed = False
     method = ""  # known only where a contract may ask for it
-    body: list[bytes] | None = None
     body_bytes = 0
-    reason: Reason = "disabled"  # until a share is there to be part of
     key: bytes | None = None  # kept only where it is to be hashed, for the span or a tape
-    span: SpanOfRequest | None = None
     outer: Exchange | None = None  # the same request's, in a release around this one
     noted_route: str | None = None  # by a framework that tells of it while it serves the request
     mark: Mark | None = None  # what a tape says of it, where one is recorded
@@ -125,6 +131,23 @@ class Exchange:
     _pieces_seen = 0
     _silent_since: float | None = None
     _arrived_at: float | None = None  # where that is not `started_at`
+
+    def __init__(self) -> None:
+        self.gate: Overseer | None = None  # once it is admitted
+        self.arm: Arm = "baseline"
+        self.started_at = 0.0
+        self.timed = True
+        # Its path may be a health check's once a router has shortened it.
+        self.perhaps_health = False
+        self.set_cookie: str | None = None
+        self.asks_both = False  # whether both versions are to answer it, a preflight
+        self.settled: Outcome | None = None  # what it says of the service, where that is known
+        self.status: int | None = None
+        self.first_at: float | None = None
+        self.complete = self.left = self.failed = self.observed = False
+        self.body: list[bytes] | None = None
+        self.reason: Reason = "disabled"  # until a share is there to be part of
+        self.span: SpanOfRequest | None = None
 
     @property
     def arrived_at(self) -> float:

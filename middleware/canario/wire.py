@@ -60,7 +60,7 @@ def wire_pairs(headers: Any) -> list[tuple[bytes, bytes]]:
 
 def on_the_wire(value: Any) -> bytes:
     """The bytes of a header's name or value, whatever its type."""
-    if isinstance(value, bytes | bytearray | memoryview):
+    if value.__class__ is not str and isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     text = str(value)
     try:

@@ -35,6 +35,10 @@ class Request:
     def headers(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.lines if key == name]
 
+    def only(self, name: bytes) -> bytes | None:
+        found = self.headers(name)
+        return found[0] if len(found) == 1 else None
+
     def peer(self) -> str | None:
         return self.address
 

@@ -287,7 +287,7 @@ def test_a_request_in_flight_is_named_by_whoever_asks() -> None:
         headers = [("host", "app.example"), ("x-user-id", "ann")]
         task = asyncio.ensure_future(talk(middleware, http_scope("/slow/7", headers=headers)))
         await served.wait()
-        (flying,) = controller._rollout.open.requests()
+        (flying,) = controller.requests_in_flight
         found.append(flying.find_route())
         may_end.set()
         await task

@@ -9,7 +9,7 @@ from typing import Any
 
 from canario.asgi_types import Message, Receive, Scope, Send
 from canario.exchange import Exchange
-from canario.gate.caching import concerns_caches
+from canario.gate.caching import concerns_caches, say_nothing
 from canario.gate.gate import Gate
 from canario.routing.keys import path_below
 from canario.routing.router import Arm
@@ -34,10 +34,21 @@ _USER_NAMES = ("pk", "id", "identity", "username", "display_name")
 class Call(Exchange):
     """One request: the carrier of its key, and the `receive` and `send` that its app is given."""
 
-    span: RequestSpan | None = None
-    extra: Headers = ()  # added to the headers of the response
+    __slots__ = (
+        "_ending",
+        "_first_event",
+        "_gate",
+        "_named",
+        "_receive",
+        "_routes",
+        "_send",
+        "_trailers",
+        "extra",
+        "scope",
+    )
+
+    span: RequestSpan | None
     _route: str | None = None  # once it is named
-    _named = False
 
     def __init__(
         self,
@@ -47,20 +58,43 @@ class Call(Exchange):
         receive: Receive,
         send: Send,
     ) -> None:
+        Exchange.__init__(self)
         self._gate = gate
         self._routes = routes
         self._receive = receive
         self._send = send
         self.scope = scope
+        self.extra: Headers = ()  # added to the headers of the response
+        self._named = False
+        # The last message is being sent, or was: from then on a disconnect is no leaving, since
+        # servers tell it while they send the last message, too.
+        self._ending = False
+        self._first_event = False  # the first message of an event stream is being sent
+        self._trailers = False
 
     # -- as a carrier
+
+    def only(self, name: bytes) -> bytes | None:
+        headers = self.scope.get("headers")
+        if headers.__class__ is not list:
+            return None
+        size, found = len(name), None  # few names are as long, and comparing lengths is cheap
+        try:
+            # By their numbers, for that reads nothing of a pair that can be read but once.
+            for pair in headers:
+                if len(pair[0]) == size and (pair[0] == name or pair[0].lower() == name):
+                    if found is not None:
+                        return None
+                    found = pair[1]
+        except (TypeError, LookupError, AttributeError):
+            return None  # not as servers give them
+        return found if found.__class__ is bytes else None
 
     def headers(self, name: bytes) -> Sequence[bytes]:
         headers = self.scope.get("headers", ())
         if type(headers) is list or type(headers) is tuple:
-            size = len(name)  # few names are as long, and comparing lengths is cheap
+            size = len(name)
             try:
-                # By their numbers, for that reads nothing of a pair that can be read but once.
                 found = [
                     pair[1] for pair in headers if len(pair[0]) == size and pair[0].lower() == name
                 ]
@@ -206,14 +240,8 @@ class Call(Exchange):
 class HTTPCall(Call):
     """An HTTP request. It is observed with the last message, not after background tasks."""
 
-    # How every request begins; most keep all but the first.
-    # The last message is being sent, or was: from then on a disconnect is no leaving, since servers
-    # tell it while they send the last message, too.
-    _ending = False
     _before_body = True
-    _first_event = False  # the first message of an event stream is being sent
     _start_headers: Headers = ()
-    _trailers = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -223,17 +251,29 @@ class HTTPCall(Call):
 
     async def send(self, message: Message) -> Any:
         try:
-            message = self._look_at(message)
+            kind = message.get("type") if message.__class__ is dict else None
+            # What nearly all apps send; all else takes a closer look.
+            if (
+                kind == "http.response.body"
+                and self.body is None
+                and not message.get("more_body", False)
+            ):
+                self._ending = not self._trailers
+            elif kind != "http.response.start" or not self._see_plain_start(message):
+                message = self._look_at(message)
         except BaseException as error:
             self._watch_failed(error)
+        send = self._send  # what is called as a method is looked up as one first
         try:
-            returned = await self._send(message)
+            returned = await send(message)
         except OSError:  # what a server raises when its client is gone (ASGI 2.4)
             self.left = True
             raise
         if self._ending:
             self.complete = True
-            self._finish()
+            if not self.observed:
+                gate = self._gate
+                gate.finish(self, self._name() if gate.names_routes else None)
             if self.span is not None:
                 self._end_response(self.span)
         elif self._first_event:
@@ -263,6 +303,19 @@ class HTTPCall(Call):
             self.body_bytes = sys.maxsize
             self._ending = not (message.get("more_body", False) or self._trailers)
         return message
+
+    def _see_plain_start(self, message: Message) -> bool:
+        """False for what takes a closer look."""
+        if self.span is not None or self.body is not None or self.set_cookie or self.extra:
+            return False
+        status: Any = message.get("status")
+        headers: Any = message.get("headers")
+        if status.__class__ is not int or not 100 <= status <= 999 or not say_nothing(headers):
+            return False
+        self.status = status
+        self._start_headers = headers
+        self._trailers = message.get("trailers", False)
+        return True
 
     def _end_response(self, span: RequestSpan) -> None:
         span.mark_end()

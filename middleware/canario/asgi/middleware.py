@@ -22,6 +22,9 @@ from .route import RouteNames
 
 __all__ = ["CanaryMiddleware"]
 
+# Of the context that `current_arm` reads.
+_begin, _end = present.set, present.reset
+
 _LAST_MESSAGES = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
@@ -80,17 +83,32 @@ class CanaryMiddleware:
             return await self._lifespan(scope, receive, send)
         else:
             return await self.app(scope, receive, send)
-        admitted = self._admit(call)
+        gate = self.gate
+        try:
+            admitted = gate.admit(
+                call,
+                call,
+                scope.get("method", "GET"),
+                scope.get("path", ""),
+                scope.get("scheme") in ("https", "wss"),
+            )
+            if self._names_arm and admitted:
+                call.extra = self._arm_headers[call.arm]
+            if self._states is not None and admitted and call.arm == "canary":
+                give_state(scope, *self._states)
+        except BaseException as error:
+            gate.fault("routing", error)
+            admitted = False
         if not admitted:
             call.turn_away()
-        tracer = self.gate.tracer
+        tracer = gate.tracer
         span = None if tracer is None else tracer.open(call, ASGI, scope)
         if span is None and not admitted:
             return await self.app(scope, receive, send)
         app = self.canary if call.arm == "canary" else self.app
         if call.asks_both:
             app = BothArms(app, self.app if call.arm == "canary" else self.canary, call)
-        token = present.set(call)
+        token = _begin(call)
         attached = None
         if span is not None:
             call.span = span
@@ -109,7 +127,7 @@ class CanaryMiddleware:
             return returned
         finally:
             try:
-                present.reset(token)
+                _end(token)
             except ValueError:
                 pass  # closed in another context than it ran in, where there is nothing to reset
             else:
@@ -117,27 +135,6 @@ class CanaryMiddleware:
                     detach(attached)
             if span is not None:
                 span.release()
-
-    def _admit(self, call: Call) -> bool:
-        """Choose the arm of a call; False when that failed, and the baseline is to serve it."""
-        scope = call.scope
-        try:
-            if not self.gate.admit(
-                call,
-                call,
-                scope.get("method", "GET"),
-                scope.get("path", ""),
-                scope.get("scheme") in ("https", "wss"),
-            ):
-                return False
-            if self._names_arm:
-                call.extra = self._arm_headers[call.arm]
-            if self._states is not None and call.arm == "canary":
-                give_state(scope, *self._states)
-        except BaseException as error:
-            self.gate.fault("routing", error)
-            return False
-        return True
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> Any:
         async def tell(message: Message) -> Any:

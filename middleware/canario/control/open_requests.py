@@ -90,13 +90,13 @@ class OpenRequests:
 
     __slots__ = (
         "_after",
-        "_answered",
         "_by_route",
         "_least",
-        "_open",
         "_patience",
         "_slow_ms",
         "add",
+        "answered",
+        "flying",
         "given_up",
         "stage_began",
     )
@@ -107,14 +107,15 @@ class OpenRequests:
         self._by_route = bool(thresholds.abandoned_after_by_route)
         self._patience = patience(thresholds)
         self._least = min(self._after, *thresholds.abandoned_after_by_route.values(), inf)
+        # Whoever takes a request out counts it, and nobody else does.
         # No set, whose order is that of addresses: who is given up first, and so stands first on a
         # tape, is who arrived first.
-        self._open: dict[Request, bool | None] = {}
-        self._answered: dict[Arm, float] = {"baseline": -inf, "canary": -inf}
+        self.flying: dict[Request, bool | None] = {}
+        self.answered: dict[Arm, float] = {"baseline": -inf, "canary": -inf}
         self.given_up: list[Request] = []  # until somebody takes note of them
         self.stage_began = -inf  # when the present stage did
         # One call of C on the request path: `add(request)` puts it there.
-        self.add = self._open.setdefault
+        self.add = self.flying.setdefault
 
     def close(self, request: Request, at: float, *, answered: bool) -> None:
         """A request has ended at the instant `at`, which is not before any other's.
@@ -122,39 +123,29 @@ class OpenRequests:
         `answered` tells a response from a client that left.
         """
         if answered:
-            self._answered[request.arm] = at
-        self._open.pop(request, None)
-
-    def end(self, request: Request, at: float) -> bool:
-        """`close` without a lock, for a request that was answered; False where it is not there.
-
-        Whoever takes a request out counts it, and nobody else does.
-        """
-        if self._open.pop(request, False) is False:
-            return False
-        self._answered[request.arm] = at
-        return True
+            self.answered[request.arm] = at
+        self.flying.pop(request, None)
 
     def discard(self, request: Request) -> None:
         """Forget a request that is not to be counted."""
-        self._open.pop(request, None)
+        self.flying.pop(request, None)
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._open.clear()
+        self.flying.clear()
         self.given_up.clear()
 
     def requests(self) -> list[Request]:
         """Those in flight now."""
-        return list(self._open)
+        return list(self.flying)
 
     def look(self, at: float, *, settle: bool) -> Seen:
         """See `Flights`."""
-        if not self._open:
+        if not self.flying:
             return NOTHING_SEEN
         mine: dict[Arm, list[Request]] = {"baseline": [], "canary": []}
         given_up: dict[Arm, Counts] = {"baseline": NOTHING, "canary": NOTHING}
-        for request in list(self._open):  # at one stroke: threads go on adding
+        for request in list(self.flying):  # at one stroke: threads go on adding
             if request.started_at >= at:  # what arrives at an instant is not there before it
                 continue
             # The shortest patience first: a route's own takes the route's name, which is dear.
@@ -164,7 +155,7 @@ class OpenRequests:
                 and not _stands(request, at)
                 and self._is_over(request, at)
             ):
-                if self._open.pop(request, False) is False:  # it has just ended, as it seems
+                if self.flying.pop(request, False) is False:  # another thread has just ended it
                     continue
                 request.abandoned_at = at
                 self.given_up.append(request)
@@ -178,16 +169,16 @@ class OpenRequests:
 
     def last_sign(self, now: float) -> float:
         """The last instant up to `now` at which this process took a request in, or answered one."""
-        began = [request.started_at for request in list(self._open)]
-        return max((at for at in (*began, *self._answered.values()) if at <= now), default=-inf)
+        began = [request.started_at for request in list(self.flying)]
+        return max((at for at in (*began, *self.answered.values()) if at <= now), default=-inf)
 
     def unwatched(self, since: float, seconds: float) -> None:
         """For so long after `since` nobody watched: who waited then has not waited meanwhile."""
-        for request in list(self._open):
+        for request in list(self.flying):
             if request.started_at <= since:
                 request.unwatched(seconds)
-        for arm in self._answered:
-            self._answered[arm] += seconds
+        for arm in self.answered:
+            self.answered[arm] += seconds
 
     def _is_over(self, request: Request, at: float) -> bool:
         """Whether it has been silent for so long that nobody waits any more."""
@@ -206,7 +197,7 @@ class OpenRequests:
         # Compared as when a request ends, to the bit: a difference in ms, and not an instant with
         # that of the limit, or what is overdue now might turn out to have been in time.
         limit = self._slow_ms
-        answered = max([self._answered[arm], *(first_at for first_at, _ in standing)])
+        answered = max([self.answered[arm], *(first_at for first_at, _ in standing)])
         return InFlight(
             requests=len(waiting),
             # Whether it is `still_timed` is asked last, of few: its path has to be read for that.

@@ -39,7 +39,7 @@ from .open_requests import Flights, OpenRequests, Request
 from .state import Phase, State, apply, replay
 from .violation import Violation
 
-__all__ = ["ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout", "refuse_no_observation"]
+__all__ = ["GOOD", "ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout", "refuse_no_observation"]
 
 # Checks that `history` keeps: seven hours at the default interval.
 HISTORY = 5000
@@ -51,6 +51,9 @@ class Outcome(Enum):
     GOOD = "good"
     BAD = "bad"
     NEUTRAL = "neutral"
+
+
+GOOD = Outcome.GOOD  # at hand for each request: to ask an enumeration takes longer
 
 
 class ArmSnapshot(Struct, frozen=True, kw_only=True):
@@ -235,14 +238,17 @@ class Rollout:
         A check that another thread makes in the midst of it sees the request neither in flight
         nor ended; the next one sees it.
         """
-        metrics = self.recorder.canary if arm == "canary" else self.recorder.baseline
-        waiting = metrics.waiting
-        if not (self._cursor <= now < self.due and now < metrics.ends and len(waiting) < BATCH):
-            return False
-        if not self.open.end(request, now):  # it was given up, or is just being given up
-            return False
-        waiting.append(latency_ms)
-        return True
+        recorder = self.recorder
+        metrics = recorder.canary if arm == "canary" else recorder.baseline
+        if self._cursor <= now < self.due and now < metrics.ends and len(metrics.waiting) < BATCH:
+            try:
+                del self.open.flying[request]  # whoever takes it out counts it, and nobody else
+            except KeyError:
+                return False  # it was given up, or is just being given up
+            self.open.answered[arm] = now
+            metrics.waiting.append(latency_ms)
+            return True
+        return False
 
     def observe(
         self,

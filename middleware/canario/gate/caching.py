@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from canario.plan import Routing
 
-__all__ = ["ANY", "Adapted", "adapt", "concerns_caches", "varies_by"]
+__all__ = ["ANY", "Adapted", "adapt", "concerns_caches", "say_nothing", "varies_by"]
 
 Pair = tuple[bytes, bytes]
 
@@ -66,12 +66,29 @@ def varies_by(routing: Routing, own_key: bool) -> tuple[bytes, ...]:
     return (ANY,) if ANY in found else tuple(dict.fromkeys(found))
 
 
+def say_nothing(headers: Any) -> bool:
+    """Whether these headers can be read twice, and their names' lengths alone tell that
+    `concerns_caches` is false."""
+    if headers.__class__ is not list:
+        return False
+    try:
+        for pair in headers:
+            if pair.__class__ is not tuple or len(pair[0]) in _LENGTHS:
+                return False
+    except (TypeError, LookupError):
+        return False
+    return True
+
+
 def concerns_caches(headers: Iterable[Any]) -> bool:
     """Whether a response says anything that a cache listens to; headers of either protocol."""
     try:
-        return any(len(pair[0]) in _LENGTHS and pair[0].lower() in _SAID for pair in headers)
+        for pair in headers:
+            if len(pair[0]) in _LENGTHS and pair[0].lower() in _SAID:
+                return True
     except (TypeError, LookupError, AttributeError):
-        return False  # these are none, and whoever sends them shall say so
+        pass  # these are none, and whoever sends them shall say so
+    return False
 
 
 def adapt(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from canario.clock import ManualClock
 from canario.control.journal import JournalError
-from canario.control.rollout import Outcome
+from canario.control.rollout import GOOD, Outcome
 from canario.control.state import Phase
 from canario.control.violation import Violation
 from canario.control.worth import worth
@@ -56,8 +56,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
+_outer = present.get
+
 # Told of each request that has ended, after the controller.
 Observer = Callable[[Exchange, Finished], object]
+
+_LONGEST_MS = float(LONGEST_MS)
 
 # These answer without doing the work that a latency limit is about.
 _UNTIMED_METHODS = frozenset({"HEAD", "OPTIONS"})
@@ -166,6 +170,7 @@ class Gate(Forkable):
             )
         )
         self._errors = by_route("errors", {r: frozenset(c) for r, c in (errors or {}).items()})
+        self._has_errors = bool(errors)
         # Only now is anything claimed: all that can be refused has been looked at.
         self._mark: type[Mark] | None = None
         if self.tape is not None:
@@ -180,6 +185,9 @@ class Gate(Forkable):
         )
         self._health_paths = frozenset(health_paths)
         self._health_ends = tuple(self._health_paths)
+        # What few paths end with: a set tells sooner than `endswith`.
+        self._tail = -min(2, *map(len, self._health_ends), 2)
+        self._tails = frozenset(path[self._tail :] for path in self._health_ends)
         self._slow_ms = controller.deployment.rollback_thresholds.max_p95_latency_ms
         self._begun = False
         self._refused = False  # the journal is another one's; perhaps not for ever
@@ -243,19 +251,22 @@ class Gate(Forkable):
         exchange.gate = self
         if self._dropped:
             self.sweep()
-        exchange.outer = present.get()
+        outer = _outer()
+        if outer is not None:
+            exchange.outer = outer
         try:
             if not self._begun:
                 self.start()
-            exchange.started_at = now = controller.clock()
+            clock = controller.clock
+            exchange.started_at = now = clock()
             # Before it is one of those in flight: whatever time was lost, it was lost before.
-            if now >= controller.next_look or now >= controller.due:
+            if now >= controller.next_look or now >= controller.rollout.due:
                 controller.tick()
             if method in _UNTIMED_METHODS or path in self._health_paths:
                 exchange.timed = False
                 if method == "OPTIONS":
                     exchange.preflight = asked(carrier)
-            elif path.endswith(self._health_ends):
+            elif path[self._tail :] in self._tails and path.endswith(self._health_ends):
                 if carrier.path() in self._health_paths:
                     exchange.timed = False
                 else:
@@ -268,7 +279,8 @@ class Gate(Forkable):
             if self._checking is not None and method != "HEAD":
                 exchange.body = []
                 exchange.method = method
-            self._open(exchange)  # last: what fails before it leaves nobody in flight for ever
+            take_in = self._open
+            take_in(exchange)  # last: what fails before it leaves nobody in flight for ever
         except BaseException as error:
             self.fault("routing", error)
             return False
@@ -286,16 +298,33 @@ class Gate(Forkable):
             return
         exchange.observed = True  # at once: what fails below must not be counted twice instead
         try:
-            now = self.controller.clock() if at is None else at
-            if now >= self.controller.next_look:  # what nobody watched is no part of a latency
-                self.controller.tick()
+            controller = self.controller
+            clock = controller.clock
+            now = clock() if at is None else at
+            if now >= controller.next_look:  # what nobody watched is no part of a latency
+                controller.tick()
             if exchange.perhaps_health:
                 self.know_health(exchange)
-            outcome, latency_ms = self._worth(exchange, route, now)
+            ended_at = now if exchange.first_at is None else exchange.first_at
+            latency_ms = None
+            if exchange.timed:
+                latency_ms = (ended_at - exchange.started_at) * 1000.0
+                # A clock that went back, or a stream that went on for longer than a day.
+                if not 0.0 <= latency_ms <= _LONGEST_MS:
+                    latency_ms = min(max(latency_ms, 0.0), _LONGEST_MS)
+            if (
+                exchange.status == 200
+                and exchange.complete
+                and exchange.settled is None
+                and not (exchange.left or self._has_errors)
+            ):
+                outcome = GOOD  # as nearly all are
+            else:
+                outcome, latency_ms = self._worth(exchange, route, latency_ms)
             if exchange.span is not None:
                 exchange.span.note_worth(outcome, latency_ms)
             mark = None if self._mark is None else self._marked(exchange, route)
-            self.controller.observe(
+            controller.observe(
                 exchange.arm, outcome, latency_ms, now=now, mark=mark, request=exchange
             )
             if self._observers:
@@ -479,26 +508,16 @@ class Gate(Forkable):
             pass_on(own)
 
     def _worth(
-        self, exchange: Exchange, route: str | None, now: float
+        self, exchange: Exchange, route: str | None, latency_ms: float | None
     ) -> tuple[Outcome, float | None]:
-        """What the request says about the service, and its latency in ms."""
+        """What the request says about the service, and the latency that goes with it, in ms."""
         if exchange.settled is not None:
             return exchange.settled, None
-        ended_at = now if exchange.first_at is None else exchange.first_at
-        latency_ms = None
-        if exchange.timed:
-            latency_ms = (ended_at - exchange.started_at) * 1000
-            # A clock that went back, or a stream that went on for longer than a day.
-            if not 0 <= latency_ms <= LONGEST_MS:
-                latency_ms = min(max(latency_ms, 0.0), LONGEST_MS)
-        status = exchange.status
-        if status == 200 and exchange.complete and not (exchange.left or self._errors):
-            return Outcome.GOOD, latency_ms  # as nearly all are
         return worth(
-            status,
+            exchange.status,
             latency_ms,
             limit_ms=self._slow_ms,
-            errors=(self._errors(route) or ()) if self._errors else (),
+            errors=(self._errors(route) or ()) if self._has_errors else (),
             left=exchange.left and exchange.first_at is None,
             failed=exchange.failed or not (exchange.complete or exchange.left),
         )

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from canario.routing.bucket import InvalidKeyError, key_bytes
 
-__all__ = ["Carrier", "KeySource", "cookie_value", "key_source", "path_below"]
+__all__ = ["Carrier", "KeySource", "cookie_value", "header_of", "key_source", "path_below"]
 
 
 class Carrier(Protocol):
@@ -21,6 +21,10 @@ class Carrier(Protocol):
 
     def headers(self, name: bytes) -> Sequence[bytes]:
         """The values of every header called `name`, which is in lower case."""
+
+    def only(self, name: bytes) -> bytes | None:
+        """The value of the header called `name`, where there is one, plainly; None where it takes
+        a closer look by `headers`. It may still be two in one, joined by a comma."""
 
     def peer(self) -> str | None:
         """The address at the other end of the connection."""
@@ -63,6 +67,12 @@ def key_source(spec: str) -> KeySource:
         case "path":
             return _path_source(name)
     raise ValueError(f"{spec!r} is no source of keys; see Routing.key_sources")
+
+
+def header_of(spec: str) -> bytes | None:
+    """The header that a source reads, in lower case; None of a source that reads another thing."""
+    kind, _, name = spec.partition(":")
+    return name.lower().encode("latin-1") if kind == "header" else None
 
 
 def _header_source(name: bytes) -> KeySource:

@@ -105,6 +105,10 @@ class _EnvironCarrier:
             return ()
         return (on_the_wire(value),)
 
+    def only(self, name: bytes) -> bytes | None:
+        value = self._environ.get(_variable(name))
+        return on_the_wire(value) if value else None
+
     def peer(self) -> str | None:
         return self._environ.get("REMOTE_ADDR") or None  # empty behind a Unix socket
 

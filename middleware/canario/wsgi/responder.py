@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opentelemetry.context import detach
 
 from canario.exchange import Exchange, present
-from canario.gate.caching import concerns_caches
+from canario.gate.caching import concerns_caches, say_nothing
 from canario.gate.gate import Gate
 from canario.routing.router import Arm
 from canario.tracing.request import RequestSpan
@@ -29,15 +29,21 @@ __all__ = ["Request", "Responder", "RouteName"]
 
 _T = TypeVar("_T")
 
+# Of the context that `current_arm` reads.
+_begin, _end = present.set, present.reset
+
 RouteName = Callable[["WSGIEnvironment"], "str | None"]
 
 
 class Request(Exchange):
     """One request, and where the app may ask for its route."""
 
-    span: RequestSpan | None = None
+    __slots__ = ("_environ", "_routes")
+
+    span: RequestSpan | None
 
     def __init__(self, environ: WSGIEnvironment, routes: Mapping[Arm, RouteName]) -> None:
+        Exchange.__init__(self)
         self._environ = environ
         self._routes = routes
 
@@ -106,12 +112,12 @@ class Responder:
     def run(self, function: Callable[..., _T], *args: object) -> _T:
         """Call what is the app's, with the arm and the span present for just as long."""
         span = self.exchange.span
-        token = present.set(self.exchange)
+        token = _begin(self.exchange)
         attached = None if span is None else span.attach()
         try:
             return function(*args)
         finally:
-            present.reset(token)
+            _end(token)
             if attached is not None:
                 detach(attached)
 
@@ -119,12 +125,15 @@ class Responder:
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
         """The server's own, but for what it notes; what the server raises goes to the app."""
-        headers = readable(headers)  # the server must still find what can be read but once
-        try:
-            own = self._with_own(status, headers)
-        except BaseException as error:
-            self._gate.fault("adding headers", error)
-            own = headers
+        if self._gate.arm_header is None and not self.exchange.set_cookie and say_nothing(headers):
+            own = headers  # as nearly all are
+        else:
+            headers = readable(headers)  # the server must still find what can be read but once
+            try:
+                own = self._with_own(status, headers)
+            except BaseException as error:
+                self._gate.fault("adding headers", error)
+                own = headers
         if exc_info is None:
             self._write = self._start_response(status, own)
         else:
@@ -319,7 +328,7 @@ class _Body:
         responder = self._responder
         iterator = self._begin() if self._iterator is None else self._iterator
         exchange = responder.exchange
-        token = present.set(exchange)
+        token = _begin(exchange)
         attached = None if exchange.span is None else exchange.span.attach()
         try:
             chunk = next(iterator)
@@ -330,7 +339,7 @@ class _Body:
             responder.fail(error)
             raise
         finally:
-            present.reset(token)
+            _end(token)
             if attached is not None:
                 detach(attached)
         responder.take(chunk)
