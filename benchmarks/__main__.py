@@ -20,6 +20,7 @@ BENCHMARKS = {
     "slo": "Objectives and alerts",
     "tapes": "Recording a tape",
     "judges": "Judges: cost, false rollbacks, delay",
+    "startup": "What commands cost before they do anything",
     "simulation": "A rehearsal beside SimPy",
     "queues": "Queues beside SimPy's Resource",
     "laboratory": "The laboratory: replications, tasks, workers",

@@ -13,6 +13,7 @@ from math import inf
 from typing import NamedTuple
 
 import simpy
+from msgspec.structs import replace
 from tests.simulator.oracle import Window, windows
 
 from canario.control.events import Event
@@ -36,6 +37,9 @@ QUICK_STAGES = tuple(Stage(stage.percentage, stage.hold_seconds / 90) for stage 
 
 # 271,000 requests in the 2,700 s of the documented stages.
 RATE = 271_000 / 2_700
+
+# Where most of the checks are about a handful of requests; short stages would wait for more.
+LOW_RATE = 0.5
 
 SERVERS = 8
 
@@ -65,31 +69,58 @@ def main() -> None:
     """Measure everything and print the tables."""
     quick = options("One rehearsal of a rollout, beside SimPy with each request by itself.")
     stages, rounds = (QUICK_STAGES, 2) if quick else (STAGES, 5)
+    long = tuple(Stage(each.percentage, each.hold_seconds * 10) for each in stages)
     failing = Errors(rate=50, at=sum(stage.hold_seconds for stage in stages) / 4)
     report(
         [
             completed(scenario_of(stages), rounds),
             queued(scenario_of(stages, servers=SERVERS), rounds),
             rolled_back(scenario_of(stages, faults=(failing,)), rounds),
+            checked(scenario_of(long, rate=RATE if quick else LOW_RATE), rounds),
         ]
     )
 
 
 def scenario_of(
-    stages: tuple[Stage, ...], *, servers: int | None = None, faults: tuple[Fault, ...] = ()
+    stages: tuple[Stage, ...],
+    *,
+    servers: int | None = None,
+    faults: tuple[Fault, ...] = (),
+    rate: float = RATE,
 ) -> Scenario:
     """The documented plan with these stages, on a steady service."""
     return Scenario(
         name="rollout",
         teaches="What one rehearsal costs.",
         plan=Plan(deployment=Deployment(canary_stages=stages)),
-        traffic=Poisson(rate=RATE),
+        traffic=Poisson(rate=rate),
         baseline=Service(latency=Lognormal(p50_ms=40, p95_ms=100), error_rate=0.5, servers=servers),
         faults=faults,
     )
 
 
 # -- the tables
+
+
+def checked(scenario: Scenario, rounds: int) -> Table:
+    """A rollout whose checks are what there is to do."""
+    healthy = replace(scenario, baseline=replace(scenario.baseline, error_rate=0))
+    trace = trace_of(healthy)
+    peers = {"resource": partial(process_with_resource, healthy, trace, PLENTY)}
+    _, measured = compare(healthy, peers, rounds)
+    deployment = healthy.deployment
+    checks = deployment.hold_seconds / deployment.rollback_thresholds.check_interval_seconds
+    seconds, peer = measured.median("canario"), measured.median("resource")
+    return Table(
+        f"A rollout of {checks:,.0f} checks with {healthy.traffic.peak:g} requests/s",
+        [
+            Row("`canario_sim.run`", time_text(seconds), f"{time_text(seconds / checks)} a check"),
+            Row(NAMES["resource"], time_text(peer), f"{time_text(peer / checks)} a check"),
+        ],
+        "Measured and compared as above. What bounds it is the controller, which is the same in "
+        "both: at each check it counts both windows, judges them, writes history and looks for the "
+        "next instant, as it does live.",
+    )
 
 
 def completed(scenario: Scenario, rounds: int) -> Table:

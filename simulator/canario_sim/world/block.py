@@ -134,11 +134,12 @@ class Block:
         # Every check is an edge. Of the table's columns requests and slow ones are asked for, of
         # all cells before it.
         edges = np.searchsorted(self._edges, self._checks)
+        self._latest = latest(self._flights, cell, self._edges, before.answered)
         self._seen = at_instants(
             self._flights,
             self._gone,
             np.cumsum(self._table[:, :, (0, 2)], axis=0)[edges - 1],
-            latest(self._flights, cell, self._edges, before.answered)[edges],
+            self._latest[edges],
             self._checks,
             patience.limit_ms,
         )
@@ -203,11 +204,14 @@ class Block:
         done = _done(own, at, position)
         # At an instant a cell ends, and the table's sums will do; a breach lies inside of a cell.
         if position < 0:
-            served = self._table[: np.searchsorted(self._edges, at)].sum(axis=0)
+            edge = np.searchsorted(self._edges, at)
+            served = self._table[:edge].sum(axis=0)
+            answered = tuple(self._latest[edge].tolist())
         else:
             served = tally(own[done], np.array([self.start, inf]))[0]
+            answered = self._answered(own, done)
         return Cut(
-            standing=replace(after, flights=own[~done], answered=self._answered(own, done)),
+            standing=replace(after, flights=own[np.flatnonzero(~done)], answered=answered),
             arrivals=arrivals,
             served=served,
             users=requests.key[canary],

@@ -26,10 +26,10 @@ from .first_state import first_state, grown, rules_of
 
 __all__ = ["COMPILED_AFTER", "MADE_AFTER", "Loop", "Retries"]
 
-# A process that has carried so many attempts interpreted loads the compiled steps: it has taken as
-# long as that will take. So it goes by what is behind it, and wastes at most as much again,
-# whatever is to come.
-COMPILED_AFTER = 30_000
+# A process that has carried so many attempts interpreted loads the compiled steps: it has taken
+# about as long as that will take. So it goes by what is behind it, and wastes about as much again
+# at most, whatever is to come.
+COMPILED_AFTER = 20_000
 
 # Where no process of this installation has compiled them yet: that takes a quarter of a minute.
 MADE_AFTER = 500_000
