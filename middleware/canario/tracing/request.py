@@ -93,7 +93,7 @@ class RequestTracer:
         """
         # Asked at each request, for a host may set its provider at any time; the public function
         # reads the environment for as long as none is set, which costs more than all else here.
-        if self._tracer is None and not _present() and _global_provider() is None:
+        if self._tracer is None and not _present() and _global._TRACER_PROVIDER is None:
             return None
         try:
             return self._open(exchange, protocol, request)
@@ -143,7 +143,7 @@ class RequestTracer:
         return self._begin(tracer, context, exchange, protocol, request)
 
     def _look_up(self) -> Tracer | None:
-        provider = _global_provider()
+        provider = _global._TRACER_PROVIDER
         if provider is not self._provider:
             self._provider = provider
             self._tracer = None if provider is None else _tracer_of(provider)
@@ -237,13 +237,17 @@ def _tracer_of(provider: TracerProvider) -> Tracer | None:
     return None if isinstance(tracer, trace.NoOpTracer) else tracer
 
 
-def _set_provider() -> TracerProvider | None:
-    provider = trace.get_tracer_provider()
-    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
+class _Asked:
+    """For a version of OpenTelemetry that keeps its global provider elsewhere."""
+
+    @property
+    def _TRACER_PROVIDER(self) -> TracerProvider | None:  # noqa: N802
+        provider = trace.get_tracer_provider()
+        return None if isinstance(provider, trace.ProxyTracerProvider) else provider
 
 
-def _variable() -> TracerProvider | None:
-    return trace._TRACER_PROVIDER
+# The public function is 60 times as slow while no provider is set, and that is when it counts.
+_global: Any = trace if hasattr(trace, "_TRACER_PROVIDER") else _Asked()
 
 
 def _context_variable() -> Callable[[], Context]:
@@ -254,5 +258,3 @@ def _context_variable() -> Callable[[], Context]:
 
 
 _present = _context_variable()
-# The public function is 60 times as slow while no provider is set, and that is when it counts.
-_global_provider = _variable if hasattr(trace, "_TRACER_PROVIDER") else _set_provider

@@ -174,7 +174,10 @@ class Responder:
         """Observe a request whose body has gone out: no response, unless the app started one."""
         exchange = self.exchange
         exchange.complete = exchange.status is not None and not exchange.left
-        self._finish()
+        if exchange.span is None and not self._is_socket:
+            self._gate.finish(exchange, self._route)
+        else:
+            self._finish()
 
     def fail(self, error: BaseException) -> None:
         """Observe a request that ended in an exception: the app's, or what a dead client does."""
