@@ -28,15 +28,12 @@ from .control.events import (
     Held,
     RolledBack,
     StageEntered,
-    Started,
-    Unwatched,
 )
-from .control.journal import JournalError
 from .control.machine import Command, CommandRefusedError
 from .control.open_requests import Flights, Request
 from .control.result import ArmTotals, DeploymentResult, result_of
 from .control.rollout import GOOD, MetricsSnapshot, Outcome, Rollout, refuse_no_observation
-from .control.state import Phase, State, replay
+from .control.state import Phase, State
 from .control.violation import Violation
 from .control.words import describe
 from .execution import Fields, execute
@@ -50,6 +47,7 @@ from .limits import LATEST, duration_ms, refuse_arm, refuse_instant
 from .metrics.counts import Counts
 from .metrics.in_flight import InFlight
 from .metrics.recorder import Recorder
+from .past import JournalMismatchError, refuse_another, say_past
 from .plan import Deployment, Plan
 from .routing.bucket import key_bytes
 from .routing.router import Arm, TrafficRouter
@@ -77,18 +75,11 @@ _UNWATCHED_SECONDS = 3.0
 # How often it is kept that somebody watches: so much of a hold is served twice after a crash.
 _NOTE_SECONDS = 15.0
 
-# A deployment restarts a process once or twice in a stage; what ends it more often is told.
-_MANY_RESTARTS = 3
-
 # How long something waits: the end of the process for the journal, a fork for who holds the lock,
 # and the collector for the journal of a controller that nobody has any more.
 _EXIT_SECONDS = 5.0
 _FORK_SECONDS = 1.0
 _LEAVE_SECONDS = 1.0
-
-
-class JournalMismatchError(JournalError):
-    """A journal that belongs to another release or to another plan than the controller's."""
 
 
 class CanaryDeploymentController(Forkable):
@@ -851,7 +842,7 @@ class CanaryDeploymentController(Forkable):
         past: tuple[Event, ...] = ()
         events: list[Event] = []
         if self._journal is not None:
-            journal = self._journal.open(self._match)
+            journal = self._journal.open(partial(refuse_another, self.deployment))
             past = journal.events
             events = self.rollout.restore(past, now, since=journal.watched)
         self._left = None
@@ -859,56 +850,9 @@ class CanaryDeploymentController(Forkable):
             self._tape.began(now, past)
         self._events += past
         self._know_clock(now)
-        if past and self.rollout.state.phase.terminal:
-            self._say_over(past[-1])
-        else:
-            self._say_restarts((*past, *events))
+        if past:
+            say_past(self.deployment, self.rollout.state, (*past, *events), self._log)
         return events
-
-    def _say_over(self, last: Event) -> None:
-        """A journal whose rollout has ended: nothing will happen any more, so nothing else says
-        which version it is that everybody gets."""
-        served = self.rollout.state.phase is Phase.COMPLETED
-        log = information(self._log).info if served else self._log.warning
-        log(
-            "%s: its journal says that this release is over (%s), so the %s; to release again, "
-            "give it another deployment_id and a journal of its own",
-            self.deployment_id,
-            describe(last, self.deployment),
-            "canary serves its share" if served else "baseline serves everybody",
-        )
-
-    def _say_restarts(self, events: Sequence[Event]) -> None:
-        """A canary may end its own process, or have a server's timeout do it: each one begins to
-        count anew, and never comes to the samples that a judgement takes."""
-        times = 0
-        for event in events:
-            if isinstance(event, StageEntered):
-                times = 0
-            elif isinstance(event, Unwatched) and event.restart:
-                times += 1
-        if times >= _MANY_RESTARTS:
-            self._log.warning(
-                "%s: the process was replaced %d times in this stage, and what one has counted is "
-                "not handed to the next, nor is it counted for a failure that it ended; see why "
-                "(server timeouts, crashes, recycling), and abort the release if it is the canary",
-                self.deployment_id,
-                times,
-            )
-
-    def _match(self, events: Sequence[Event]) -> None:
-        """Refuse a journal that was begun under another name or another plan, or by nobody."""
-        for event in events:
-            if isinstance(event, Started) and event.deployment != self.deployment:
-                from .explain import differences  # for errors alone
-
-                raise JournalMismatchError(
-                    f"it was begun by {event.deployment.deployment_id!r} under another plan than "
-                    f"this of {self.deployment_id!r}: "
-                    f"{differences(event.deployment, self.deployment)}; give this release a "
-                    "journal of its own, or the plan that it was begun with"
-                )
-        replay(self.deployment, events)
 
 
 _all: WeakSet[CanaryDeploymentController] = WeakSet()
