@@ -22,6 +22,7 @@ from canario import (
 )
 from canario.control.events import Aborted, Checked, Event, Held, StageEntered, Started, Unwatched
 from canario.control.rollout import Rollout
+from canario.metrics.recorder import Recorder
 from canario.plan import Deployment, RollbackThresholds, Stage
 from canario.sinks import inline
 from canario.testing import CapturingSink, ManualClock
@@ -114,6 +115,66 @@ def test_an_order_that_came_too_late_is_said(
     assert controller.state.phase is Phase.ROLLED_BACK
     assert controller.counters["order_refused"] == 1
     assert "an order came too late" in caplog.text
+
+
+def test_an_order_that_interrupts_who_reads_the_counts_is_obeyed_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    controller = create_canary_controller("x", environ={}, clock=ManualClock())
+    controller.start()
+    real = Recorder.settle
+
+    def settle(self: Recorder) -> None:
+        monkeypatch.setattr(Recorder, "settle", real)
+        controller.pause()
+        assert controller.counts("canary").requests == 0  # who interrupts reads what is there
+        assert controller.state.phase is Phase.RUNNING
+        real(self)
+
+    monkeypatch.setattr(Recorder, "settle", settle)
+    assert controller.totals("canary").counts.requests == 0
+    assert controller.state.phase is Phase.PAUSED
+
+
+@signals
+def test_who_is_interrupted_while_requests_end_counts_each_once() -> None:
+    code = """
+import logging, os, signal, threading, time
+logging.disable(logging.CRITICAL)
+from canario import Outcome, create_canary_controller
+from canario.exchange import Exchange
+c = create_canary_controller("x", environ={})
+c.start()
+read = 0
+def look(*_):
+    global read
+    c.counts("baseline"); c.totals("baseline"); c.in_flight("baseline"); c.tick()
+    read += 1
+signal.signal(signal.SIGUSR1, look)
+def shoot():
+    for _ in range(200): os.kill(os.getpid(), signal.SIGUSR1); time.sleep(.0003)
+def request():
+    e = Exchange()
+    e.started_at = c.clock()
+    c.admit(e)
+    c.observe("baseline", Outcome.GOOD, 1.0, now=c.clock(), request=e)
+def serve():
+    for _ in range(5000): request()
+threads = [threading.Thread(target=shoot), threading.Thread(target=serve)]
+for t in threads: t.start()
+n = 5000
+while threads[0].is_alive():
+    for _ in range(50): request()
+    n += 50
+threads[1].join()
+assert read > 20, read
+counts = c.totals("baseline").counts
+assert counts.requests == counts.timed == n, (counts, n)
+assert c.totals("baseline").duration.count == n
+assert not c.requests_in_flight
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
 
 
 @signals

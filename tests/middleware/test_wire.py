@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.trace import StatusCode
 from tests.middleware import wsgi_tools
 from tests.middleware.asgi_tools import (
@@ -31,6 +33,8 @@ from tests.tracing.request_tools import TRACE_ID, TRACEPARENT, Provider, attribu
 from tests.waiting import PATIENCE
 
 from canario.asgi import CanaryMiddleware
+from canario.asgi.calls import HTTPCall
+from canario.gate.caching import concerns_caches, say_nothing
 from canario.wire import status_code
 from canario.wsgi import CanaryMiddleware as OverWSGI
 
@@ -404,3 +408,33 @@ def test_a_status_line_is_what_a_client_makes_of_it(
 
 def test_only_three_digits_are_a_status() -> None:
     assert [status_code(value) for value in (99, 100, 999, 1000)] == [None, 100, 999, None]
+
+
+NAMES = st.sampled_from([b"x-user-id", b"X-User-Id", b"x-user-ip", b"host", "x-user-id", 7])
+VALUES = st.sampled_from([b"ann", b"", b"a,b", "ann", None])
+PAIRS = st.one_of(
+    st.tuples(NAMES, VALUES),
+    st.tuples(NAMES, VALUES).map(list),
+    st.tuples(NAMES, VALUES).map(iter),
+    st.just(()),
+    st.just((b"x-user-id",)),
+    st.just(b"x-user-id"),
+)
+
+
+@given(st.lists(PAIRS, max_size=5))
+def test_the_short_way_to_a_header_finds_what_the_long_one_does(pairs: list[Any]) -> None:
+    gate: Any = None
+    call = HTTPCall(gate, {}, {"headers": pairs}, gate, gate)
+    found = call.only(b"x-user-id")
+    if found is not None:
+        assert list(call.headers(b"x-user-id")) == [found]
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=4))
+def test_headers_that_say_nothing_to_caches_do_not_concern_them(pairs: list[Any]) -> None:
+    pairs.append((b"cache-control", b"no-store"))
+    assert not say_nothing(pairs)
+    assert say_nothing(pairs[:-1]) <= (not concerns_caches(pairs[:-1]))
+    assert not say_nothing(iter(pairs))
+    assert not say_nothing(None)
