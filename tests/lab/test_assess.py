@@ -17,7 +17,7 @@ from tests.lab.worlds import here
 from canario.__main__ import main
 from canario.cli.main import cli
 from canario_sim import library_path
-from canario_sim.lab import replicate
+from canario_sim.lab import executor
 
 PLAN = """
 [deployment]
@@ -68,7 +68,7 @@ def report(*arguments: str, n: int = 5) -> Any:
 def test_what_there_is_to_say_is_said_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("plan.toml", "--conditions", "table.toml", "--json")
     quiet = call(*arguments, n=30)
-    monkeypatch.setattr(sys.modules[replicate.__module__], "FIRST_ANSWER_SECONDS", 1e-9)
+    monkeypatch.setattr(executor, "FIRST_ANSWER_SECONDS", 1e-9)
     told = call(*arguments, n=30)
     assert told.stdout == quiet.stdout
     assert quiet.stderr == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import BrokenExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +32,7 @@ from canario_sim.lab import (
     Replications,
     Row,
     Workers,
+    executor,
     processes,
     replicate,
 )
@@ -220,7 +220,7 @@ def test_progress_tells_how_far_it_is() -> None:
 
 def test_what_there_is_to_say_is_said_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """And changes nothing of the end: the same rows for the same number of replications."""
-    monkeypatch.setattr(sys.modules[replicate.__module__], "FIRST_ANSWER_SECONDS", 1e-9)
+    monkeypatch.setattr(executor, "FIRST_ANSWER_SECONDS", 1e-9)
     told: list[tuple[Replications, Progress]] = []
     tried = experiment()
     made = replicate(tried, here(), most=40, so_far=lambda rows, at: told.append((rows, at)))

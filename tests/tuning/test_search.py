@@ -13,14 +13,16 @@ from canario.config import ConfigError, load_plan
 from canario.plan import Deployment, Plan, RollbackThresholds, Routing, Sequential, Stage
 from canario_sim import run
 from canario_sim.distributions import Lognormal
-from canario_sim.lab import Policy, Progress, Workers, processes
+from canario_sim.lab import Policy, Progress, Workers, executor, processes
 from canario_sim.lab.conditions import Conditions, Contracts, Errors, Latency, Profile
 from canario_sim.lab.experiment import seed_number
 from canario_sim.lab.intervals import wilson
+from canario_sim.reports.tuned import in_brief
 from canario_sim.scenario.service import Service
 from canario_sim.tuning import (
     Goals,
     Grid,
+    Point,
     Search,
     Tuning,
     json_text,
@@ -175,6 +177,23 @@ def test_workers_do_not_matter_nor_does_a_file(tuning: Tuning, tmp_path: Path) -
     assert json_text(third) == whole
     with pytest.raises(ConfigError, match="is another search than this one"):
         tune(replace(SEARCH, seed=2), HERE, file=file)
+
+
+def test_the_best_plan_by_then_is_said_before_it_is_done(
+    tuning: Tuning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "FIRST_ANSWER_SECONDS", 1e-9)
+    told: list[tuple[Point | None, Progress]] = []
+    made = tune(SEARCH, HERE, so_far=lambda best, at: told.append((best, at)))
+    assert made is not None
+    assert json_text(made) == json_text(tuning)
+    # Before any shape has been rehearsed there is none.
+    assert told[0][0] is None
+    best = told[-1][0]
+    assert best is not None
+    assert "where it does worst it rolls back" in in_brief(best)
+    assert f"allows {best.deployment.rollback_thresholds.max_error_rate:g} %" in in_brief(best)
+    assert all(0 < at.done < at.planned for _, at in told)
 
 
 def _nobody() -> ThreadPoolExecutor:

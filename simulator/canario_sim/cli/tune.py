@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from canario.plan import Plan
     from canario_sim.lab import Condition, Workers
     from canario_sim.scenario.scenario import Scenario
-    from canario_sim.tuning import Search, Tuning
+    from canario_sim.tuning import Point, Search, Tuning
 
 __all__ = ["tune"]
 
@@ -271,11 +271,15 @@ def tune(
 
 
 def _tune(search: Search, crew: Workers, rows: Path | None) -> Tuning | None:
-    from canario_sim.lab import ProgressBar
+    from canario_sim.lab import Progress, ProgressBar
+    from canario_sim.reports.tuned import in_brief
     from canario_sim.tuning import tune as run
 
+    def so_far(best: Point | None, at: Progress) -> None:
+        complain(f"{at.in_words('tasks')}{'' if best is None else f': {in_brief(best)}'}")
+
     with ProgressBar("tasks") as bar:
-        return run(search, crew, file=rows, progress=bar)
+        return run(search, crew, file=rows, progress=bar, so_far=so_far)
 
 
 def _inputs(paths: tuple[Path, ...], *, models: bool) -> tuple[Plan, list[Scenario]]:

@@ -13,7 +13,16 @@ from canario.control.words import seconds_in_words
 
 from .workers import TASK_SECONDS, Interruption, Workers, interruptible, processes
 
-__all__ = ["Jobs", "Progress", "Results", "fitting", "run_all", "work"]
+__all__ = [
+    "FIRST_ANSWER_SECONDS",
+    "Answers",
+    "Jobs",
+    "Progress",
+    "Results",
+    "fitting",
+    "run_all",
+    "work",
+]
 
 # How often in a row workers may be lost, without anything done in between, before it is taken
 # for more than bad luck.
@@ -25,6 +34,9 @@ _PATIENCE = 0.2
 # Tasks handed out before any has come back; then two more for each that has. How large tasks
 # should be is known only then, and a crowd of small ones costs more than it brings.
 _START = 8
+
+# When whoever waits hears for the first time what there is to say (s).
+FIRST_ANSWER_SECONDS = 15.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,6 +68,21 @@ class Progress(Struct, frozen=True, kw_only=True):
             words = f", some {seconds_in_words(round(left / unit) * unit)} left"
         after = seconds_in_words(round(self.seconds))
         return f"after {after}, {self.done:,} of {self.planned:,} {pieces}{words}"
+
+
+class Answers:
+    """When whoever waits hears what there is to say by then: after `FIRST_ANSWER_SECONDS`, after
+    twice as long, and so on, until it is done."""
+
+    def __init__(self) -> None:
+        self._at = FIRST_ANSWER_SECONDS
+
+    def due(self, progress: Progress) -> bool:
+        """Whether it is time, which is so once for each of those instants."""
+        if progress.seconds < self._at or not 0 < progress.done < progress.planned:
+            return False
+        self._at = 2 * progress.seconds
+        return True
 
 
 class Jobs(Protocol[T, R]):

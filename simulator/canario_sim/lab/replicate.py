@@ -11,15 +11,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .agenda import Agenda, Task
-from .executor import Progress, work
+from .executor import Answers, Progress, work
 from .experiment import Condition, Experiment, Policy, Row, rehearse
 from .rows import Sheet
 from .workers import Workers, processes
 
-__all__ = ["FIRST_ANSWER_SECONDS", "Replications", "replicate", "run_task"]
-
-# When whoever waits hears for the first time what there is to say (s).
-FIRST_ANSWER_SECONDS = 15.0
+__all__ = ["Replications", "replicate", "run_task"]
 
 # Rows, and the seconds that they took.
 Result = tuple[list[Row], float]
@@ -110,15 +107,13 @@ def replicate(
                 complete=complete,
             )
 
-        due = FIRST_ANSWER_SECONDS
+        answers = Answers()
 
         def tell(at: Progress) -> None:
-            nonlocal due
             if progress is not None:
                 progress(at)
-            if so_far is not None and at.seconds >= due and 0 < at.done < at.planned:
+            if so_far is not None and answers.due(at):
                 so_far(made(complete=False), at)
-                due = 2 * at.seconds
 
         complete = work(_Cells(experiment, sheet, agenda), workers, progress=tell)
         if complete:

@@ -29,7 +29,7 @@ from .report import Case, Fact, Panel, Picture, Report, Section, Suite
 from .terminal import Paragraph, grid
 from .tried import conditions_section
 
-__all__ = ["told", "tuned"]
+__all__ = ["in_brief", "told", "tuned"]
 
 
 class _Words(NamedTuple):
@@ -216,6 +216,19 @@ def _stages(point: Point) -> str:
 
 def _checks_every(point: Point) -> str:
     return f"{point.deployment.rollback_thresholds.check_interval_seconds:g} s"
+
+
+def in_brief(best: Point) -> str:
+    """The best plan by now on a line: its thresholds, and where it does worst."""
+    limits, scores = best.deployment.rollback_thresholds, best.scores
+    sequential = isinstance(best.deployment.judge, Sequential)
+    return (
+        f"the best plan by now allows {limits.max_error_rate:g} % of errors and a p95 of "
+        f"{limits.max_p95_latency_ms:g} ms in {limits.metric_window_seconds:g} s, judged by "
+        f"{'evidence' if sequential else 'thresholds'}; where it does worst it rolls back "
+        f"{interval(scores.false_rollback)} of good releases and {interval(scores.detect)} of bad "
+        "ones"
+    )
 
 
 def _in_words(tuning: Tuning) -> Iterator[str]:

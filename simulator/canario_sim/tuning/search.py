@@ -16,7 +16,7 @@ from canario import __version__
 from canario.config import ConfigError
 from canario.plan import Deployment, Plan
 from canario_sim.lab.assessment import Described
-from canario_sim.lab.executor import Progress, run_all
+from canario_sim.lab.executor import Answers, Progress, run_all
 from canario_sim.lab.experiment import Condition, Experiment, Policy, Row
 from canario_sim.lab.summary import characteristics
 from canario_sim.lab.workers import Interruption, Workers, interruptible, processes
@@ -28,7 +28,7 @@ from .goals import Goals
 from .grid import Grid, Place
 from .impossible import impossible
 from .reasons import reasons
-from .result import HeatMap, Tuning
+from .result import HeatMap, Point, Tuning
 from .scores import Scored
 from .shapes import as_it_is, shape_of, suggest
 from .sums import Sums, Tally, Task, add_up, count
@@ -154,6 +154,7 @@ def tune(
     *,
     file: Path | None = None,
     progress: Callable[[Progress], object] | None = None,
+    so_far: Callable[[Point | None, Progress], object] | None = None,
 ) -> Tuning | None:
     """Find the best plan.
 
@@ -163,6 +164,8 @@ def tune(
         file: What has been counted is appended to it as it comes; a later run of the same search
             takes it up. The result is the same.
         progress: Called as tasks are done.
+        so_far: Called as of `replicate`, with the best plan of the shapes that have been rehearsed
+            by then, if there is one.
 
     Returns:
         The result. After Ctrl-C what can be said by then, with `complete` False; None when that
@@ -176,7 +179,7 @@ def tune(
         BrokenExecutor: When workers keep dying; or whatever else `workers.lost` names.
     """
     with Notes(search.digest, file) as notes, interruptible() as interruption:
-        crew = _Crew(search, notes, workers or processes(), interruption, progress)
+        crew = _Crew(search, notes, workers or processes(), interruption, progress, so_far)
         shapes = _shapes(search, crew)
         if not shapes:
             return None
@@ -193,7 +196,13 @@ class _Crew:
         workers: Workers,
         interruption: Interruption,
         progress: Callable[[Progress], object] | None,
+        so_far: Callable[[Point | None, Progress], object] | None,
     ) -> None:
+        self._search = search
+        self._so_far = so_far
+        self._answers = Answers()
+        # What has been scored by now, by shape.
+        self.known: dict[object, _Shape] = {}
         self._notes = notes
         self._workers = workers
         self._interruption = interruption
@@ -250,15 +259,16 @@ class _Crew:
 
     def _tell(self, progress: Progress) -> None:
         self._now = self._seconds + progress.seconds
+        at = Progress(
+            done=self._before + progress.done,
+            planned=self._planned,
+            taken_up=self._taken_up,
+            seconds=self._now,
+        )
         if self._progress is not None:
-            self._progress(
-                Progress(
-                    done=self._before + progress.done,
-                    planned=self._planned,
-                    taken_up=self._taken_up,
-                    seconds=self._now,
-                )
-            )
+            self._progress(at)
+        if self._so_far is not None and self._answers.due(at):
+            self._so_far(_best(self._search, [shape.scored for shape in self.known.values()]), at)
 
 
 R = TypeVar("R")
@@ -278,7 +288,7 @@ def _shapes(search: Search, crew: _Crew) -> list[_Shape]:
     After Ctrl-C those that are there, with as many replications as all of them have.
     """
     first = search.first_look
-    known: dict[object, _Shape] = {}
+    known = crew.known
     present = _rehearsed(search, search.present, crew, first)
     if present is None:
         return []
@@ -357,6 +367,14 @@ def _suggested(
             tell(present.scored)
         else:
             yield deployment, tell
+
+
+def _best(search: Search, each: Sequence[Scored]) -> Point | None:
+    """The plan that is recommended of these shapes, the present one first."""
+    if not each:
+        return None
+    number, place = recommended(each, _price(search, each[0]), search.present)
+    return each[number].point(place)
 
 
 def _price(search: Search, present: Scored) -> tuple[float, float]:
