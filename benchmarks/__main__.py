@@ -1,6 +1,6 @@
 """Run every benchmark and write its tables into `docs/benchmarks.md`.
 
-python -m benchmarks [--quick] [--output FILE]
+python -m benchmarks [--quick] [--only NAME ...] [--output FILE]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
     "core": "Routing, recording and memory",
     "middleware": "The middleware beside others",
+    "instructions": "The middleware, counted by instructions",
     "tracing": "Tracing beside OpenTelemetry's own",
     "slo": "Objectives and alerts",
     "tapes": "Recording a tape",
@@ -55,14 +56,24 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "benchmarks.md", help="the page to write"
     )
+    parser.add_argument(
+        "--only", nargs="+", choices=BENCHMARKS, help="measure these again, and keep the others"
+    )
     arguments = parser.parse_args()
-    machine, sections = "", []
-    for name, title in BENCHMARKS.items():
+    today = date.today().isoformat()
+    page: list[str] = []
+    if arguments.only:
+        page = arguments.output.read_text(encoding="utf-8").split("\n## ")
+    intro, kept = page[:1], {text.partition("\n")[0]: f"## {text}" for text in page[1:]}
+    for name in arguments.only or BENCHMARKS:
         print(f"benchmarks.{name} …", file=sys.stderr)
         machine, tables = _run(name, quick=arguments.quick)
-        sections.append(f"## {title}\n\n```\npython -m benchmarks.{name}\n```\n\n{tables}")
-    intro = INTRO.format(day=date.today().isoformat(), machine=machine)
-    arguments.output.write_text("\n".join([intro, *sections]), encoding="utf-8")
+        again = f"Measured again on {today}: {machine}.\n\n" if intro else ""
+        title = BENCHMARKS[name]
+        kept[title] = f"## {title}\n\n```\npython -m benchmarks.{name}\n```\n\n{again}{tables}"
+    sections = [kept[title] for title in BENCHMARKS.values() if title in kept]
+    intro = intro or [INTRO.format(day=today, machine=machine)]
+    arguments.output.write_text("\n".join([*intro, *sections]), encoding="utf-8")
 
 
 def _run(name: str, *, quick: bool) -> tuple[str, str]:

@@ -24,6 +24,8 @@ from canario.controller import CanaryDeploymentController
 from canario.exchange import current_arm
 from canario.plan import Deployment, Plan, Stage
 
+from .peers import PEERS
+
 __all__ = ["VARIANTS", "Variant", "make"]
 
 # One stage that outlasts every measurement, with both arms in use.
@@ -46,7 +48,10 @@ class Variant:
 
 
 def make(name: str) -> Variant:
-    """A new app of its own for the variant called `name`."""
+    """A new app of its own for the variant called `name`; of a peer's, the only one here."""
+    if name in PEERS:
+        around = PEERS[name][2]
+        return Variant(around(starlette()))
     return VARIANTS[name]()
 
 

@@ -21,7 +21,6 @@ from typing import Any
 from msgspec import json
 
 from canario.asgi import CanaryMiddleware as ASGIMiddleware
-from canario.clock import system_clock
 from canario.controller import CanaryDeploymentController
 from canario.exchange import current_arm
 from canario.routing.bucket import BUCKETS, bucket_of
@@ -39,7 +38,8 @@ _TOLERATED = 1.05
 
 _present: ContextVar[bool] = ContextVar("minimal", default=False)
 
-REQUESTS = 200
+REQUESTS = 100
+BATCHES = 3
 WARM_UP = 300  # the interpreter has specialised its code by then
 
 # What is counted, and beside what.
@@ -51,13 +51,15 @@ NAMES = {
     "WSGI": ("canario, WSGI, two apps", "bare WSGI"),
 }
 AIMED = ("two apps", "one app")
+CHECKED = (*AIMED, "WSGI")
+_MEASURE = "minimal"
 _MOST_ADDED = 30_000
 
 
 def main() -> None:
     """Count, and print the table."""
     parser = argparse.ArgumentParser(description="Instructions that a request takes.")
-    parser.add_argument("--quick", action="store_true", help="few requests: no numbers to keep")
+    parser.add_argument("--quick", action="store_true", help="the same: it takes seconds")
     parser.add_argument("--check", action="store_true", help="compare with what is kept")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -66,10 +68,7 @@ def main() -> None:
         return
     why = missing()
     if why is not None:
-        if chosen.check:
-            sys.exit(f"no instructions can be counted: {why}")
-        report([Table("Instructions per request", [Row("not counted: " + why, "0")], "")])
-        return
+        sys.exit(f"no instructions can be counted: {why}")
     added = _added()
     if chosen.check:
         _check(added)
@@ -80,7 +79,10 @@ def main() -> None:
 def _added() -> dict[str, int]:
     """Instructions per request: of what is bare, and what each of `NAMES` adds to that."""
     totals = counted("benchmarks.instructions", ["--within"])
-    each = {name: round(total / REQUESTS) for name, total in totals.items()}
+    each: dict[str, int] = {}
+    for batch, total in totals.items():  # the least: now and then a thread of canario's has a turn
+        name = batch.partition("/")[0]
+        each[name] = min(each.get(name, sys.maxsize), round(total / REQUESTS))
     return {
         "bare": each["bare"],
         "bare WSGI": each["bare WSGI"],
@@ -104,10 +106,11 @@ def _table(added: dict[str, int]) -> Table:
     return Table(
         "Instructions per request, in-process",
         rows,
-        f"Counted by valgrind's callgrind over {REQUESTS} requests, after {WARM_UP} that warm the "
-        "interpreter up: the same from run to run within 1 %, however busy the machine is. The "
-        "collector is off. CI fails where canario adds 5 % more than what "
-        "`benchmarks/instructions.json` keeps.",
+        f"Counted by valgrind's callgrind over {REQUESTS} requests, the least of {BATCHES} times, "
+        f"after {WARM_UP} that warm the interpreter up, with the collector off: the same within "
+        "1 %, however busy the machine is. Another build of Python has other numbers. CI fails "
+        "where canario adds 5 % more than `benchmarks/instructions.json` keeps, measured by what "
+        "the least guard adds.",
     )
 
 
@@ -115,18 +118,19 @@ def _check(added: dict[str, int]) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     kept: dict[str, dict[str, int]] = json.decode(KEPT.read_bytes())
     if version not in kept:
-        sys.exit(
-            f"{KEPT.name} keeps nothing for Python {version}; it has {', '.join(kept)}. Counted: "
-            f"{json.encode({name: added[name] for name in kept[min(kept)]}).decode()}"
-        )
+        now = json.encode({name: added[name] for name in NAMES}).decode()
+        sys.exit(f"{KEPT.name} has nothing for Python {version}, but {', '.join(kept)}; add {now}")
+    before = kept[version]
+    # Compilers differ: by how much, the least guard tells, which is in nobody's hands.
+    scale = added[_MEASURE] / before[_MEASURE]
     risen = []
-    for name, before in kept[version].items():
-        now = added[name]
-        print(f"{name}: + {now:,} instructions per request, kept is {before:,}")
-        if now > before * _TOLERATED:
+    for name in CHECKED:
+        most = before[name] * scale * _TOLERATED
+        print(f"{name}: + {added[name]:,} instructions per request, at most {most:,.0f}")
+        if added[name] > most:
             risen.append(name)
     if risen:
-        sys.exit(f"risen by more than 5 %: {', '.join(risen)}; see {KEPT.name}")
+        sys.exit(f"more than 5 % above what {KEPT} keeps: {', '.join(risen)}")
 
 
 # -- within callgrind
@@ -138,12 +142,15 @@ def _count(requests: int) -> None:
         for name in ("bare", "pass-through", "minimal", "two apps", "one app"):
             app = _app(name)
             runner.run(_asgi(app, [scope_of(user) for user in range(WARM_UP)]))
-            served = _asgi(app, [scope_of(user) for user in range(requests)])
-            counter.count(name, partial(runner.run, served))
+            for batch in range(BATCHES):
+                served = _asgi(app, [scope_of(user) for user in range(requests)])
+                counter.count(f"{name}/{batch}", partial(runner.run, served))
     guarded = CanaryMiddleware(_wsgi_app, _controller(), canary=_wsgi_app)
     for name, wsgi in (("bare WSGI", _wsgi_app), ("WSGI", guarded)):
         _wsgi(wsgi, [_environ(user) for user in range(WARM_UP)])
-        counter.count(name, partial(_wsgi, wsgi, [_environ(user) for user in range(requests)]))
+        for batch in range(BATCHES):
+            environs = [_environ(user) for user in range(requests)]
+            counter.count(f"{name}/{batch}", partial(_wsgi, wsgi, environs))
 
 
 def _app(name: str) -> Any:
@@ -162,10 +169,10 @@ def _app(name: str) -> Any:
 def _controller() -> CanaryDeploymentController:
     """Guards on a clock that costs what the system's does and goes a hundredth as fast: so slow is
     everything under callgrind, and what is done once a second is to be done as seldom as ever."""
-    clock, began = system_clock(), time.time()
+    counter, began = partial(time.clock_gettime, time.CLOCK_BOOTTIME), time.time()
 
     def slow() -> float:
-        return began + clock() * 0.01
+        return began + counter() * 0.01
 
     controller = CanaryDeploymentController(PLAN, clock=slow)
     controller.start()
