@@ -151,8 +151,10 @@ def test_an_evaluation_that_fails_is_a_fault_and_nothing_more(
 
 def test_under_asgi_alerts_are_evaluated_without_traffic() -> None:
     """The lifespan's timer does it; nobody asks anything after the first errors."""
-    heard = CapturingSink()
-    monitor = SLOMonitor(Objectives(evaluation_interval_seconds=0.1), sinks=[heard])
+    heard, told = CapturingSink(), threading.Event()
+    monitor = SLOMonitor(
+        Objectives(evaluation_interval_seconds=0.1), sinks=[heard, lambda _: told.set()]
+    )
     controller = CanaryDeploymentController(deployment_id="x")
     started = asyncio.Event()
 
@@ -181,10 +183,7 @@ def test_under_asgi_alerts_are_evaluated_without_traffic() -> None:
         await asyncio.wait_for(started.wait(), 10)
         for _ in range(20):
             monitor.record_request("a", False, 1.0)
-        for _ in range(500):
-            if heard.alerts:
-                break
-            await asyncio.sleep(0.02)
+        assert await asyncio.to_thread(told.wait, PATIENCE)
         down.set()
         await task
 

@@ -31,6 +31,7 @@ from tests.middleware.asgi_tools import (
     user,
     websocket_scope,
 )
+from tests.waiting import Stuck
 
 from canario.asgi import CanaryMiddleware
 
@@ -367,15 +368,15 @@ def test_a_send_that_fails_for_another_reason_is_bad() -> None:
 def test_a_cancelled_request_is_neutral_or_slow_and_stays_cancelled(
     seconds: float, outcome: object
 ) -> None:
-    controller = Controller()
+    controller, stuck = Controller(), Stuck()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
-        await asyncio.sleep(60)
+        await stuck()
 
     async def main() -> None:
         task = asyncio.create_task(talk(CanaryMiddleware(app, controller), http_scope()))
-        await asyncio.sleep(0.01)
+        await stuck.reached.wait()
         controller.time.advance(seconds)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -386,15 +387,15 @@ def test_a_cancelled_request_is_neutral_or_slow_and_stays_cancelled(
 
 
 def test_a_request_cancelled_in_its_background_task_was_already_observed() -> None:
-    controller = Controller()
+    controller, stuck = Controller(), Stuck()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send)
-        await asyncio.sleep(60)
+        await stuck()
 
     async def main() -> None:
         task = asyncio.create_task(talk(CanaryMiddleware(app, controller), http_scope()))
-        await asyncio.sleep(0.01)
+        await stuck.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -616,12 +617,17 @@ def test_a_websocket_whose_client_cannot_be_reached(at: int, outcome: object) ->
 
 
 def test_a_cancelled_websocket_that_was_accepted_is_good() -> None:
-    controller = Controller()
+    controller, stuck = Controller(), Stuck()
+
+    async def accepts(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await stuck()
 
     async def main() -> None:
-        app = CanaryMiddleware(listens, controller)
+        app = CanaryMiddleware(accepts, controller)
         task = asyncio.create_task(talk(app, websocket_scope(), CONNECT))
-        await asyncio.sleep(0.01)
+        await stuck.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -17,6 +17,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 from tests.tracing.traces import Spans, Tree, traced
+from tests.waiting import Stuck
 
 from canario.tracing import ComponentType, FlowType, trace_component, trace_flow
 from canario.tracing.current import current
@@ -314,6 +315,8 @@ def test_an_exit_is_an_error_of_the_flow(spans: Spans) -> None:
 
 
 def test_cancellation_is_no_exception(spans: Spans) -> None:
+    stuck = Stuck()
+
     async def main() -> None:
         @trace_flow("outer")
         async def outer() -> None:
@@ -321,10 +324,10 @@ def test_cancellation_is_no_exception(spans: Spans) -> None:
 
         @trace_flow("inner")
         async def inner() -> None:
-            await asyncio.sleep(60)
+            await stuck()
 
         task = asyncio.create_task(outer())
-        await asyncio.sleep(0.01)
+        await stuck.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 from tests.tracing.traces import Spans, Tree, traced
+from tests.waiting import Stuck
 
 from canario.tracing import trace_flow
 
@@ -311,10 +312,12 @@ def test_async_generators_end_when_exhausted_closed_dropped_or_cancelled(spans: 
             yield i
             await asyncio.sleep(0)
 
+    waits = Stuck()
+
     @trace_flow("stuck")
     async def stuck() -> AsyncGenerator[int, None]:
         yield 0
-        await asyncio.sleep(60)
+        await waits()
 
     async def consume(made: AsyncGenerator[int, None]) -> list[int]:
         return [item async for item in made]
@@ -333,7 +336,7 @@ def test_async_generators_end_when_exhausted_closed_dropped_or_cancelled(spans: 
         await asyncio.sleep(0.01)
         assert len(spans.ended) == 3
         task = asyncio.create_task(consume(stuck()))
-        await asyncio.sleep(0.01)
+        await waits.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

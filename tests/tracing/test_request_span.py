@@ -45,6 +45,7 @@ from tests.middleware.asgi_tools import (
     websocket_scope,
 )
 from tests.tracing.request_tools import Provider, attributes, ids
+from tests.waiting import Stuck
 
 from canario.asgi import CanaryMiddleware
 from canario.exchange import present
@@ -282,15 +283,15 @@ def test_what_an_app_raises_because_the_client_left_is_no_error() -> None:
 
 
 def test_a_cancelled_request_is_no_error_and_no_success() -> None:
-    provider = Provider()
+    provider, stuck = Provider(), Stuck()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start())
-        await asyncio.sleep(60)
+        await stuck()
 
     async def main() -> None:
         task = asyncio.create_task(talk(guard(app, provider), http_scope()))
-        await asyncio.sleep(0.01)
+        await stuck.reached.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -62,7 +62,7 @@ SEARCH = Search(
     goals=Goals(false_rollback=0.05, detect=0.9, within_seconds=60, at_most=40),
     grid=GRID,
     trials=2,
-    replications=32,
+    replications=16,
     held_out=40,
 )
 
