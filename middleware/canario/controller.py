@@ -130,7 +130,7 @@ class CanaryDeploymentController(Forkable):
         self.plan = replace(plan, deployment=deployment)
         self.deployment_id = name
         self.clock = clock or system_clock()
-        self.router = TrafficRouter(deployment.routing.salt or name)
+        self.router = TrafficRouter(deployment.routing_salt)
         # For others to read: no property, since each request asks it what is due.
         self.rollout = Rollout(deployment, judge, flights)
         self._events: list[Event] = []

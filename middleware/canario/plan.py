@@ -399,6 +399,11 @@ class Deployment(Declared, frozen=True, kw_only=True):
         self._countable()
         self._provable()
 
+    @property
+    def routing_salt(self) -> str:
+        """What keys are hashed with: the plan's salt, or else the release's name."""
+        return self.routing.salt or self.deployment_id or ""
+
     def _countable(self) -> None:
         """Refuse a grid of checks that a rehearsal would never come to the end of."""
         interval = self.rollback_thresholds.check_interval_seconds

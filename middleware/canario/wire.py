@@ -12,7 +12,16 @@ from collections.abc import MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["address_of", "headers_of", "on_the_wire", "readable", "status_code", "wire_pairs"]
+__all__ = [
+    "Headers",
+    "address_of",
+    "headers_of",
+    "on_the_wire",
+    "readable",
+    "status_code",
+    "utf8_text",
+    "wire_pairs",
+]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -67,6 +76,13 @@ def on_the_wire(value: Any) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
+
+
+def utf8_text(value: str) -> str:
+    """The text whose UTF-8 bytes a WSGI environ holds as Latin-1 letters (PEP 3333)."""
+    return (
+        value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")
+    )
 
 
 def status_code(status: Any) -> int | None:

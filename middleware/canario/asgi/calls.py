@@ -14,14 +14,13 @@ from canario.gate.gate import Gate
 from canario.routing.keys import path_below
 from canario.routing.router import Arm
 from canario.tracing.request import RequestSpan
-from canario.wire import address_of, headers_of, readable, status_code, wire_pairs
+from canario.wire import Headers, address_of, headers_of, readable, status_code, wire_pairs
 
 from .ending import was_cancelled, was_closed
 from .route import RouteNames
 
 __all__ = ["Call", "HTTPCall", "Headers", "RouteName", "WebSocketCall", "kind_of"]
 
-Headers = Sequence[tuple[bytes, bytes]]
 RouteName = Callable[[Scope], str | None]
 
 # A server error, as a WebSocket closes with (RFC 6455, 7.4.1).

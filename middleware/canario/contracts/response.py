@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
 from canario.control.violation import Violation
 from canario.routing.router import Arm
+from canario.wire import Headers
 
 from .wording import brief
 
@@ -30,8 +31,6 @@ __all__ = [
     "bodiless",
     "header",
 ]
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 # (route, status, headers, body) -> what is wrong: nothing (None or True), False, a text or a
 # Violation; or a NotChecked.

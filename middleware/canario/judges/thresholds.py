@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import partial
 
-from canario.metrics.counts import Counts
+from canario.metrics.counts import NONE_BROKEN, Counts
 from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import RollbackThresholds
 
@@ -15,8 +15,6 @@ from .verdict import Evidence, Trigger, Verdict, VerdictKind
 from .waiting import unanswered, waiting_words
 
 __all__ = ["ThresholdJudge"]
-
-NONE_BROKEN: Mapping[str, int] = {}
 
 
 class ThresholdJudge:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["NOTHING", "Counts"]
+__all__ = ["NONE_BROKEN", "NOTHING", "Counts"]
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -58,3 +58,4 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 NOTHING = Counts()
+NONE_BROKEN: dict[str, int] = {}

@@ -8,13 +8,11 @@ from math import inf
 
 from canario.routing.router import Arm
 
-from .counts import NOTHING, Counts
+from .counts import NONE_BROKEN, NOTHING, Counts
 from .histogram import NO_DURATION, DurationTotals, SlidingHistogram
 from .window import SlidingWindow
 
 __all__ = ["ArmMetrics", "Recorder"]
-
-NONE_BROKEN: dict[str, int] = {}
 
 
 class ArmMetrics:

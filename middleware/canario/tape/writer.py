@@ -128,9 +128,7 @@ class TapeWriter:
 
     def _insert(self, tape: sqlite3.Connection, items: Sequence[Item]) -> None:
         rows = []
-        salt = (
-            self.plan.deployment.routing.salt or self.plan.deployment.deployment_id or ""
-        ).encode("utf-8", "surrogateescape")
+        salt = self.plan.deployment.routing_salt.encode("utf-8", "surrogateescape")
         for item in items:
             if type(item) is tuple:
                 self._inputs += 1

@@ -48,7 +48,7 @@ class FlagAttributes:
         deployment = controller.deployment
         self._controller = controller
         self._digest = plan_digest(deployment)
-        self._set = deployment.routing.salt or controller.deployment_id
+        self._set = deployment.routing_salt
         # Of one state, together: threads may come with two at the same time.
         self._known: tuple[State, dict[tuple[Arm, str], dict[str, str]]] = (State(), {})
 

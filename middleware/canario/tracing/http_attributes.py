@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 from opentelemetry.propagators.textmap import Getter
 
-from canario.wire import address_of, headers_of, wire_pairs
+from canario.wire import address_of, headers_of, utf8_text, wire_pairs
 
 __all__ = [
     "ASGI",
@@ -191,13 +191,13 @@ class _WSGI:
 
     def first(self, request: Request, attributes: Attributes) -> None:
         path = f"{request.get('SCRIPT_NAME', '')}{request.get('PATH_INFO', '')}"
-        attributes["url.path"] = _native(path)
+        attributes["url.path"] = utf8_text(path)
         attributes["url.scheme"] = request.get("wsgi.url_scheme") or "http"
 
     def rest(self, request: Request) -> Attributes:
         attributes: Attributes = {}
         if query := request.get("QUERY_STRING"):
-            attributes["url.query"] = redacted(_native(query))
+            attributes["url.query"] = redacted(utf8_text(query))
         if agent := request.get("HTTP_USER_AGENT"):
             attributes["user_agent.original"] = text(agent)
         if host := request.get("HTTP_HOST"):
@@ -210,13 +210,6 @@ class _WSGI:
         if slash and name == "HTTP":
             attributes["network.protocol.version"] = version
         return attributes
-
-
-def _native(value: str) -> str:
-    """Text whose UTF-8 bytes an environ holds as Latin-1 letters."""
-    if value.isascii():
-        return value
-    return value.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _number(value: object) -> int | None:

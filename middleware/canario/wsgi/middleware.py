@@ -16,11 +16,11 @@ from canario.gate.gate import Gate
 from canario.gate.options import GateOptions, check_apps
 from canario.routing.router import Arm
 from canario.tracing.http_attributes import WSGI
-from canario.wire import on_the_wire
+from canario.wire import on_the_wire, utf8_text
 
 from .preflight import BothArms
 from .responder import Request, Responder, RouteName
-from .route import RouteNames, decoded, path_info
+from .route import RouteNames, path_info
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -138,4 +138,4 @@ def _variable(name: bytes) -> str:
 
 def _path(environ: WSGIEnvironment) -> str:
     """The whole path as text."""
-    return decoded(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")
+    return utf8_text(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}")

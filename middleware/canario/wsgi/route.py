@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from canario.gate.route_names import DjangoRoutes, falcon_routes
+from canario.wire import utf8_text
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
@@ -37,9 +38,4 @@ class RouteNames:
 
 def path_info(environ: WSGIEnvironment) -> str:
     """The path below `SCRIPT_NAME` as text; the environ has its UTF-8 bytes as Latin-1 letters."""
-    return decoded(environ.get("PATH_INFO", ""))
-
-
-def decoded(path: str) -> str:
-    """The text of a path that is UTF-8 in Latin-1 letters."""
-    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+    return utf8_text(environ.get("PATH_INFO", ""))
