@@ -40,20 +40,13 @@ By = Literal["evidence", "operator", "deadline"]
 
 
 class RollbackReason(StrEnum):
-    """Why a rollout did not complete."""
+    """Why a rollout did not complete: what triggers a rollback, by the same name, or one more."""
 
-    CONTRACT_VIOLATION = "contract_violation"
-    ERROR_RATE = "error_rate"
-    P95_LATENCY = "p95_latency"
+    CONTRACT_VIOLATION = Trigger.CONTRACT_VIOLATION.value
+    ERROR_RATE = Trigger.ERROR_RATE.value
+    P95_LATENCY = Trigger.P95_LATENCY.value
     MISSING_EVIDENCE = "missing_evidence"
     ABORTED = "aborted"
-
-
-REASON_OF = {
-    Trigger.CONTRACT_VIOLATION: RollbackReason.CONTRACT_VIOLATION,
-    Trigger.ERROR_RATE: RollbackReason.ERROR_RATE,
-    Trigger.P95_LATENCY: RollbackReason.P95_LATENCY,
-}
 
 
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):

@@ -14,7 +14,6 @@ from canario.judges.verdict import Verdict, VerdictKind
 from canario.plan import Deployment
 
 from .events import (
-    REASON_OF,
     Aborted,
     By,
     Checked,
@@ -205,7 +204,7 @@ def _roll_back(
 ) -> RolledBack:
     reason = RollbackReason.MISSING_EVIDENCE
     if verdict.trigger is not None:
-        reason = REASON_OF[verdict.trigger]
+        reason = RollbackReason(verdict.trigger)
     return RolledBack(
         at=now, stage=state.stage, reason=reason, verdict=verdict, violation=violation
     )
