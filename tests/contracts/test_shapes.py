@@ -18,8 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from canario.contracts import NotChecked, json_schema_contract, model_contract
+from canario.contracts.quoting import brief, pointer
 from canario.contracts.response import NOT_ABOUT
-from canario.contracts.wording import brief, pointer
 from canario.control.violation import Violation
 
 JSON = [(b"Content-Type", b"application/json")]

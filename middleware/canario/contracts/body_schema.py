@@ -11,9 +11,9 @@ from typing import Any, Literal
 from canario.control.violation import Violation
 
 from .body import NotDecodableError, is_json, media_type, parsed
+from .quoting import brief
 from .response import NOT_ABOUT, Answer, Headers, NotChecked, Response, ResponseContract, bodiless
 from .shape import Shape, Wrong, schema_shape, type_shape
-from .wording import brief
 
 __all__ = ["ShapeContract", "json_schema_contract", "model_contract", "violation_of_body"]
 

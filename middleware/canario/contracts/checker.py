@@ -9,6 +9,7 @@ from canario.control.violation import Violation
 from canario.host.background import BackgroundQueue
 
 from .body import NotDecodableError, decoded
+from .quoting import brief
 from .response import (
     NOT_ABOUT,
     Answer,
@@ -18,7 +19,6 @@ from .response import (
     answer_of,
     bodiless,
 )
-from .wording import brief
 
 __all__ = ["CHECKED", "NOT_CHECKED", "ContractChecker", "breach_of"]
 

@@ -13,9 +13,9 @@ from canario.host.fork import ForkSafeLock
 from canario.host.interrupts import pass_on
 
 from .digest import UndigestibleError, digest
+from .quoting import brief
 from .report import report_violation
 from .shape import Wrong, is_type, shape_of
-from .wording import brief
 
 if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController

@@ -16,9 +16,9 @@ from .body import is_json, media_type
 from .body_schema import violation_of_body
 from .by_route import Lookup
 from .openapi_document import OpenAPIDocument, read_openapi
+from .quoting import brief, escaped
 from .response import Answer, NotChecked, Response, ResponseContract, bodiless, header
 from .shape import Shape
-from .wording import brief, escaped
 
 __all__ = ["OpenAPIContract", "openapi_contract"]
 

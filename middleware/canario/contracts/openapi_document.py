@@ -13,8 +13,8 @@ from canario.yaml_text import load_yaml
 
 from .body_schema import read_json
 from .openapi_schemas import for_responses, foreign_keywords
+from .quoting import brief, escaped
 from .shape import Shape, jsonschema_rs, schema_shape
-from .wording import brief, escaped
 
 __all__ = ["OpenAPIDocument", "read_openapi"]
 

@@ -12,7 +12,7 @@ from canario.exchange import present
 from canario.host.interrupts import pass_on
 from canario.routing.router import Arm
 
-from .wording import brief
+from .quoting import brief
 
 if TYPE_CHECKING:
     from canario.controller import CanaryDeploymentController

@@ -12,7 +12,7 @@ from canario.control.violation import Violation
 from canario.routing.router import Arm
 from canario.wire import Headers
 
-from .wording import brief
+from .quoting import brief
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext

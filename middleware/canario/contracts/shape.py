@@ -9,7 +9,7 @@ import msgspec
 
 from canario.spec import what_and_where
 
-from .wording import brief, pointer
+from .quoting import brief, pointer
 
 __all__ = ["Shape", "Wrong", "is_type", "schema_shape", "shape_of", "type_shape"]
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from canario.config import ConfigError
-from canario.contracts.wording import brief
+from canario.contracts.quoting import brief
 from canario.plan import Objectives
 from canario.spec import what_and_where
 from canario.yaml_text import load_yaml

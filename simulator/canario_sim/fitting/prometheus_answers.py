@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from canario.arms import ARMS
-from canario.contracts.wording import brief
+from canario.contracts.quoting import brief
 from canario.tape.format import TapeError
 from canario_sim.streams import Flags, Floats
 from canario_sim.tapes.left_out import LeftOut

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from canario.contracts.wording import brief
+from canario.contracts.quoting import brief
 from canario.tape.format import TapeError
 from canario_sim.streams import Floats
 from canario_sim.tapes.left_out import LeftOut

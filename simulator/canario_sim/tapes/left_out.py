@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from canario.contracts.wording import brief
+from canario.contracts.quoting import brief
 
 __all__ = ["LeftOut", "such_as"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from canario.arms import ARMS
-from canario.contracts.wording import brief
+from canario.contracts.quoting import brief
 from canario.tape.format import TapeError
 from canario_sim.tapes.doubts import doubts
 from canario_sim.tapes.parsed import (

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from canario.contracts.wording import brief
+from canario.contracts.quoting import brief
 from canario.tape.format import TapeError
 
 __all__ = ["Exported", "SpanDocuments", "head_of", "unpacked"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from canario.contracts.wording import brief
+from canario.contracts.quoting import brief
 from canario.tape.format import TapeError
 
 __all__ = ["Where", "only_one"]
