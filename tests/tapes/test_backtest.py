@@ -221,6 +221,7 @@ class Flying(Exchange):
     """A request of a recording, as a middleware would have had it."""
 
     def __init__(self, recording: Recording, row: int) -> None:
+        super().__init__()
         self.arm = "canary" if recording.arm[row] else "baseline"
         self.started_at = float(recording.at[row])
         self.timed = recording.flight[row] != UNTIMED
