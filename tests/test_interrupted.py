@@ -386,10 +386,11 @@ def test_who_waits_for_a_search_that_holds_all_threads_has_waited(
 
     def app(_: object, start_response: Any) -> list[bytes]:
         nonlocal took
-        began = time.process_time()
-        while time.process_time() - began < 0.3:
+        # This thread's: with others' beside it, a process may work for longer than it took.
+        began = time.thread_time()
+        while time.thread_time() - began < 0.3:
             re.match(r"(a+)+$", "a" * 23 + "b")
-        took = time.process_time() - began
+        took = time.thread_time() - began
         start_response("200 OK", [])
         return [b""]
 
