@@ -135,7 +135,7 @@ class RolledBack(_Event, frozen=True, kw_only=True, tag="rolled_back"):
 
 
 class Promoted(_Event, frozen=True, kw_only=True, tag="promoted"):
-    """The canary passed: everything goes to it. Only an abort may follow, which takes it back."""
+    """The canary passed: everything goes to it. Only what takes it back may follow."""
 
     by: By = "evidence"
     terminal: ClassVar[bool] = True

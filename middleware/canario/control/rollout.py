@@ -7,14 +7,15 @@ the observations, the orders and their instants, and not on who calls `advance` 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from enum import Enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from math import inf
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
+from msgspec.structs import replace
 
 from canario.judges.make import make_judge
-from canario.judges.verdict import Evidence, Judge, Verdict, VerdictKind
+from canario.judges.verdict import Evidence, Judge, RememberingJudge, Verdict, VerdictKind
 from canario.limits import (
     LATEST,
     LONGEST_MS,
@@ -27,33 +28,33 @@ from canario.limits import (
     refuse_outcome,
 )
 from canario.metrics.counts import Counts
-from canario.metrics.histogram import BATCH
 from canario.metrics.in_flight import InFlight, Seen
-from canario.metrics.recorder import ArmMetrics, Recorder
+from canario.metrics.recorder import ArmMetrics, Recorder, RecorderMemory
+from canario.metrics.tally import Tally
 from canario.plan import Deployment
 from canario.routing.router import Arm
 
 from . import machine
-from .events import Event, Restarted, StageEntered
+from .events import Aborted, Event, Restarted, RolledBack, StageEntered
 from .open_requests import Flights, OpenRequests, Request
-from .state import Phase, State, apply, replay
+from .recording import GOOD, Outcome, Recording
+from .state import Era, Phase, State, apply, replay
 from .violation import Violation
 
-__all__ = ["GOOD", "ArmSnapshot", "MetricsSnapshot", "Outcome", "Rollout", "refuse_no_observation"]
+__all__ = [
+    "GOOD",
+    "ArmSnapshot",
+    "MetricsSnapshot",
+    "Outcome",
+    "Rollout",
+    "RolloutMemory",
+    "refuse_no_observation",
+]
 
 # Checks that `history` keeps: seven hours at the default interval.
 HISTORY = 5000
 
-
-class Outcome(Enum):
-    """What one finished request says about the service."""
-
-    GOOD = "good"
-    BAD = "bad"
-    NEUTRAL = "neutral"
-
-
-GOOD = Outcome.GOOD  # at hand for each request: to ask an enumeration takes longer
+NONE_LATEST: dict[str, Violation] = {}
 
 
 class ArmSnapshot(Struct, frozen=True, kw_only=True):
@@ -94,7 +95,17 @@ class MetricsSnapshot(Struct, frozen=True, kw_only=True):
     canary: ArmSnapshot
 
 
-class Rollout:
+class RolloutMemory(Struct, frozen=True, kw_only=True):
+    """All that decides how a rollout goes on; what is in flight and `history` are not in it."""
+
+    state: State
+    cursor: float
+    recorder: RecorderMemory
+    judge: object
+    latest: dict[str, Violation]
+
+
+class Rollout(Recording):
     """One rollout under one plan.
 
     Every method takes the instant `now` (seconds) and returns the events that it caused, which
@@ -105,15 +116,12 @@ class Rollout:
     """
 
     __slots__ = (
-        "_cursor",
         "_flights",
+        "_given",
         "_judge",
         "_latest",
         "deployment",
-        "due",
         "history",
-        "open",
-        "recorder",
         "state",
     )
 
@@ -123,21 +131,16 @@ class Rollout:
         thresholds = deployment.rollback_thresholds
         self.deployment = deployment
         self.state = State()
-        self.recorder = Recorder(
+        self.recorder: Recorder = Recorder(
             thresholds.metric_window_seconds, thresholds.max_p95_latency_ms, thresholds.tolerated
         )
         self.history: deque[MetricsSnapshot] = deque(maxlen=HISTORY)
-        self.due = inf  # the next instant at which the rollout looks by itself
+        self._given = judge
         self._judge = judge or make_judge(deployment)
-        self._cursor = -inf
-        self.open = OpenRequests(thresholds)
+        super().__init__(OpenRequests(thresholds))
         self._flights: Flights = flights or self.open
         # The last violation of each tolerated contract, to be told when its budget is used up.
         self._latest: dict[str, Violation] = {}
-
-    def counts_at(self, now: float) -> float:
-        """The instant that an observation of `now` counts as: a later one, if it was seen."""
-        return now if now > self._cursor else self._cursor
 
     def start(self, now: float) -> list[Event]:
         """Enter the first stage. A rollout that has begun is left as it is."""
@@ -188,9 +191,7 @@ class Rollout:
         self.open.unwatched(since, now - since)
         self._cursor = now
         events += self._apply(machine.take_up(self.state, since, now))
-        if late:
-            events += self._check(now)
-        return events
+        return events + self.check(now) if late else events
 
     def forget(self) -> None:
         """Be as if nothing had begun."""
@@ -207,9 +208,8 @@ class Rollout:
             self._refuse_to_leap(now)
         events: list[Event] = []
         while self.due <= now:
-            self._cursor = self.due
             try:
-                events += self._check(self.due)
+                events += self.check(self.due)
             except BaseException:
                 if not events:
                     raise
@@ -229,26 +229,6 @@ class Rollout:
                 f"instant, {self._cursor:g}; it must be at most {MOST_CHECKS_AT_ONCE:,} "
                 "checks ahead"
             )
-
-    def count_good(self, now: float, arm: Arm, latency_ms: float, request: Request) -> bool:
-        """`observe` for a good request that is timed and has been in flight, without a lock: its
-        latency waits until something is read or goes on. False where it does not fit, and then
-        `observe` is to be asked.
-
-        A check that another thread makes in the midst of it sees the request neither in flight
-        nor ended; the next one sees it.
-        """
-        recorder = self.recorder
-        metrics = recorder.canary if arm == "canary" else recorder.baseline
-        if self._cursor <= now < self.due and now < metrics.ends and len(metrics.waiting) < BATCH:
-            try:
-                del self.open.flying[request]  # whoever takes it out counts it, and nobody else
-            except KeyError:
-                return False  # it was given up, or is just being given up
-            self.open.answered[arm] = now
-            metrics.waiting.append(latency_ms)
-            return True
-        return False
 
     def observe(
         self,
@@ -327,19 +307,136 @@ class Rollout:
             refuse_instant(now)
         self.recorder.settle()
         events = self.advance(now) if now >= self.due else []
-        now = max(now, self._cursor)
+        return events + self.broken(now, arm, violation)
+
+    def broken(self, now: float, arm: Arm, violation: Violation) -> list[Event]:
+        """`violate`, but no check is made that was due: whoever shares the rollout says when."""
+        now = self.counts_at(now)
         tolerated = self.recorder.broke(arm, violation.contract, now)
         if arm != "canary" or self.state.phase not in (Phase.RUNNING, Phase.PAUSED):
-            return events
+            return []
         if tolerated:
             self._latest[violation.contract] = violation
         # Nobody is given up here: that depends on the instants of the checks, and on nothing else.
         seen = self.look(now)
         evidence = self._evidence(now, seen)
         verdict = self._judge.broken(evidence)
-        if verdict is None:
-            return events
-        return events + self._follow(verdict, evidence, violation)
+        return [] if verdict is None else self._follow(verdict, evidence, violation)
+
+    # -- where several share it: counted by each, decided for all
+
+    def count(self, at: float, arm: Arm, tally: Tally, era: Era) -> None:
+        """Count what somebody has counted in `era`, as of the instant `at`; no check is made.
+
+        Of a stage that is over it counts in the window and in the totals, and of before a restart
+        in the totals alone.
+        """
+        self.recorder.settle()
+        now = self.state.era
+        if era.restarts < now.restarts:
+            self.recorder.arm(arm).count_before(tally)
+        else:
+            at = self.counts_at(at)
+            self.recorder.count(arm, at, tally, stage_before=era.stage < now.stage)
+
+    def check(
+        self,
+        at: float,
+        *,
+        since: float | None = None,
+        unheard: int = 0,
+        latest: Mapping[str, Violation] = NONE_LATEST,
+    ) -> list[Event]:
+        """Make one check at `at`, whatever else was due.
+
+        `since` is when somebody last watched, where that is too long ago: the time from then on is
+        not served. So many of those who serve the release are `unheard`. `latest` are violations
+        of contracts with a budget that others have counted: of each contract one.
+        """
+        at = self._cursor = self.counts_at(at)
+        self._latest.update(latest)
+        events = []
+        if since is not None:
+            events = self._apply(machine.take_up(self.state, min(since, at), at))
+        return events + self._check(at, unheard)
+
+    def withdraw(self, event: RolledBack | Aborted) -> list[Event]:
+        """Withdraw the canary as somebody else has decided, also of a rollout that is completed.
+        One that is withdrawn is left as it is."""
+        if self.state.phase.withdrawn:
+            return []
+        at = self._cursor = self.counts_at(event.at)
+        self.recorder.settle()
+        return self._apply([replace(event, at=at, stage=self.state.stage)])
+
+    def follow(self, told: Sequence[Event], step: Callable[[], object]) -> bool:
+        """Do a `step` that another one has done, and which led there to the events `told`.
+
+        These take effect, so that all who share a rollout go on from one state; what is counted
+        and remembered is this one's own. False when this one would have decided otherwise, as
+        another version of canario may.
+        """
+        state, marks = self.state, self.recorder.marks()
+        try:
+            decided = step()
+        except machine.CommandRefusedError:
+            decided = []
+        if decided == list(told):
+            return True
+        self.state = state
+        self.recorder.mark(marks)
+        self._apply(list(told))
+        return False
+
+    def trial(self) -> Rollout:
+        """Another one that stands where this one does, to see what a step would lead to. It has
+        no history."""
+        other = Rollout(self.deployment, deepcopy(self._given), self._flights)
+        other.recall(self.memory())
+        return other
+
+    def never_ends(self) -> None:
+        """Have the present stage go on for ever: whoever judges alone may withdraw, and no more."""
+        self.state = replace(self.state, ends_at=inf, held_at=None)
+        self.due = machine.next_due(self.deployment, self.state, self._cursor)
+
+    def memory(self) -> RolloutMemory:
+        """What `recall` takes up again, of a judge that can tell what it remembers.
+
+        Raises `TypeError` for one that cannot.
+        """
+        judge = self._judge
+        if not isinstance(judge, RememberingJudge):
+            raise TypeError(
+                f"judge is {judge!r}; where a rollout is shared or outlives its process it must "
+                "have memory() and recall(memory), see canario.judges.verdict.RememberingJudge"
+            )
+        return RolloutMemory(
+            state=self.state,
+            cursor=self._cursor,
+            recorder=self.recorder.memory(),
+            judge=judge.memory(),
+            latest=dict(self._latest),
+        )
+
+    def recall(self, memory: RolloutMemory) -> None:
+        """Go on where another rollout of the same plan stood; this one must be new."""
+        judge = self._judge
+        assert isinstance(judge, RememberingJudge)  # or there would be no memory
+        judge.recall(memory.judge)
+        self.state = memory.state
+        self._cursor = memory.cursor
+        self.recorder.recall(memory.recorder)
+        self._latest = dict(memory.latest)
+        self.due = machine.next_due(self.deployment, self.state, self._cursor)
+
+    def dump(self) -> bytes:
+        """`memory`, to be kept; `load` reads it."""
+        return msgpack.encode(self.memory())
+
+    def load(self, dumped: bytes) -> None:
+        """`recall` what `dump` gave. Raises `msgspec.DecodeError` for what is none."""
+        self.recall(msgpack.decode(dumped, type=RolloutMemory))
 
     def command(self, order: machine.Command, now: float) -> list[Event]:
         """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.
@@ -360,7 +457,7 @@ class Rollout:
         self.open.stage_began = self.state.entered_at
         return self._flights.look(at, settle=settle)
 
-    def _check(self, at: float) -> list[Event]:
+    def _check(self, at: float, unheard: int = 0) -> list[Event]:
         self.recorder.settle()
         seen = self._look(at, settle=True)
         for arm, given_up in (
@@ -369,7 +466,7 @@ class Rollout:
         ):
             if given_up.requests:
                 arm.give_up(at, given_up)
-        evidence = self._evidence(at, seen)
+        evidence = self._evidence(at, seen, unheard)
         over = machine.hold_is_over(self.state, at)
         verdict = self._judge.end_of_stage(evidence) if over else self._judge.check(evidence)
         return self._follow(verdict, evidence)
@@ -397,7 +494,7 @@ class Rollout:
             canary=_of_arm(canary, at, evidence.window, evidence.in_flight),
         )
 
-    def _evidence(self, at: float, seen: Seen) -> Evidence:
+    def _evidence(self, at: float, seen: Seen, unheard: int = 0) -> Evidence:
         recorder = self.recorder
         return Evidence(
             recorder.canary.window.counts(at),
@@ -411,6 +508,7 @@ class Rollout:
             self.state.stage,
             seen.canary.in_flight,
             seen.baseline.in_flight,
+            unheard,
         )
 
     def _apply(self, events: list[Event]) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from .events import (
     Unwatched,
 )
 
-__all__ = ["JournalError", "Phase", "State", "apply", "replay"]
+__all__ = ["Era", "JournalError", "Phase", "State", "apply", "replay"]
 
 
 class JournalError(ValueError):
@@ -46,13 +47,23 @@ class Phase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True when nothing can follow, but for an abort that takes a finished release back."""
+        """True when nothing can follow, but for what takes a finished release back."""
         return self is Phase.COMPLETED or self.withdrawn
 
     @property
     def withdrawn(self) -> bool:
         """True when the canary must not be reached by anybody any more."""
         return self is Phase.ROLLED_BACK or self is Phase.ABORTED
+
+
+class Era(NamedTuple):
+    """When something was counted: a rollout may go on, or begin anew, before all have heard of it.
+
+    A later one is greater: after a restart the stages begin with the first one again.
+    """
+
+    restarts: int
+    stage: int
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -67,13 +78,19 @@ class State(Struct, frozen=True, kw_only=True):
     paused_at: float | None = None
     last_verdict: VerdictKind | None = None
     reason: RollbackReason | None = None
+    restarts: int = 0  # how often it was sent back to the first stage
+
+    @property
+    def era(self) -> Era:
+        """What is counted now belongs to this restart and this stage."""
+        return Era(self.restarts, self.stage)
 
 
 def apply(deployment: Deployment, state: State, event: Event) -> State:
     """The state after `event`.
 
     Raises `JournalError` when the event cannot follow: in another phase or stage than it belongs
-    to, or after the end, where but for an abort of a completed rollout nothing does.
+    to, or after the end, where nothing does but what takes a completed rollout back.
     """
     if not _may_follow(deployment, state, event):
         where = f"a rollout that is {state.phase} in stage {state.stage}"
@@ -84,7 +101,7 @@ def apply(deployment: Deployment, state: State, event: Event) -> State:
         case Started():
             return replace(state, phase=Phase.RUNNING)
         case Restarted():
-            return State(phase=Phase.RUNNING)
+            return State(phase=Phase.RUNNING, restarts=state.restarts + 1)
         case StageEntered():
             # Anew, so that no hold, pause or wait is carried over. The verdict is: a journal tells
             # only of another kind than the last one's, whichever stage that was in.
@@ -95,6 +112,7 @@ def apply(deployment: Deployment, state: State, event: Event) -> State:
                 entered_at=event.at,
                 ends_at=event.at + deployment.canary_stages[event.stage].hold_seconds,
                 last_verdict=state.last_verdict,
+                restarts=state.restarts,
             )
         case Checked():
             return replace(state, last_verdict=event.verdict.kind)
@@ -127,6 +145,9 @@ def _may_follow(deployment: Deployment, state: State, event: Event) -> bool:
             return state.phase is Phase.PENDING
         case Aborted():
             return not state.phase.withdrawn
+        case RolledBack() if state.phase is Phase.COMPLETED:
+            # A worker that saw it fail could not tell the others before they promoted it.
+            return event.stage == state.stage
     entered = state.share > 0  # every stage has a share; before the first one there is none
     if state.phase not in (Phase.RUNNING, Phase.PAUSED):
         return False

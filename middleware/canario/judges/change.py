@@ -7,8 +7,6 @@ a bound on the probability of a false alarm over the whole rollout rests on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from math import ceil
 
 from canario.plan import Deployment
@@ -30,7 +28,7 @@ class Change:
         stages: How many stages it has.
     """
 
-    __slots__ = ("_checks", "_done", "_stage", "_tail", "per_check", "per_stage")
+    __slots__ = ("_checks", "_done", "_stage", "per_check", "per_stage")
 
     def __init__(self, checks: int, stages: int) -> None:
         later = stages - 1
@@ -51,7 +49,14 @@ class Change:
         """The rollout starts."""
         self._done = 0
         self._stage: int | None = None
-        self._tail = self._later()
+
+    def memory(self) -> tuple[int, int | None]:
+        """What `recall` takes up again: how many checks there were, and the stage of the last."""
+        return self._done, self._stage
+
+    def recall(self, memory: tuple[int, int | None]) -> None:
+        """Go on where another one stood."""
+        self._done, self._stage = memory
 
     def mass(self, stage: int) -> float:
         """The probability that it is since the last check that things are bad.
@@ -65,13 +70,9 @@ class Change:
             mass += self.per_stage * (stage - self._stage)
         self._stage = stage if self._stage is None else max(stage, self._stage)
         self._done += 1
-        return mass + (self.per_check if self._done <= self._checks else next(self._tail))
-
-    def _later(self) -> Iterator[float]:
-        """A mass for each check that the plan does not foresee, however many come.
-
-        m · N / ((N + j − 1) (N + j)) for j = 1, 2, … adds up to m, and is like m / N at first.
-        """
-        planned = self._checks
-        for j in count(1):
-            yield LATER * planned / ((planned + j - 1) * (planned + j))
+        done, planned = self._done, self._checks
+        if done <= planned:
+            return mass + self.per_check
+        # A mass for each check that the plan does not foresee, however many come: after N of them
+        # m · N / ((n − 1) n) for n = N + 1, N + 2, … adds up to m, and is like m / N at first.
+        return mass + LATER * planned / ((done - 1) * done)

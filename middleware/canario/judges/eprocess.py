@@ -37,9 +37,17 @@ from canario.plan import Deployment, Sequential
 from .alternatives import Bets, Odds
 from .change import Change
 from .logarithms import log_of, log_sum
-from .mixture import Mixture
+from .mixture import Mixture, MixtureMemory
 
-__all__ = ["METRICS", "EProcess", "Increment", "first_crossing", "log_e_values", "metric_paths"]
+__all__ = [
+    "METRICS",
+    "EProcess",
+    "EProcessMemory",
+    "Increment",
+    "first_crossing",
+    "log_e_values",
+    "metric_paths",
+]
 
 METRICS = ("errors", "slow", "relative_errors", "relative_slow")
 
@@ -103,6 +111,16 @@ class _Bin(Struct, frozen=True):
         return cls(both, before.mass + mass, before.checks + 1)
 
 
+class EProcessMemory(Struct, frozen=True, array_like=True):
+    """All that the evidence of a rollout rests on, to the bit."""
+
+    change: tuple[int, int | None]
+    mixtures: list[MixtureMemory]
+    bin: _Bin | None
+    metrics: list[float]
+    log_e: float
+
+
 class EProcess:
     """The evidence that a canary is not within its limits, check by check.
 
@@ -145,6 +163,24 @@ class EProcess:
         self._bin: _Bin | None = None
         self.metrics = [0.0] * len(METRICS)
         self.log_e = 0.0
+
+    def memory(self) -> EProcessMemory:
+        """What `recall` takes up again."""
+        return EProcessMemory(
+            self._change.memory(),
+            [mixture.memory() for mixture in self._mixtures],
+            self._bin,
+            self.metrics,
+            self.log_e,
+        )
+
+    def recall(self, memory: EProcessMemory) -> None:
+        """Go on where another one stood."""
+        self._change.recall(memory.change)
+        for mixture, its in zip(self._mixtures, memory.mixtures, strict=True):
+            mixture.recall(its)
+        self._bin = memory.bin
+        self.metrics, self.log_e = list(memory.metrics), memory.log_e
 
     def step(self, came: Increment) -> float:
         """Add what came since the last check. Returns log E.

@@ -18,13 +18,23 @@ from __future__ import annotations
 from math import inf, log
 from operator import add
 
+from msgspec import Struct
+
 from .alternatives import DELTAS, Alternatives, Odds
 from .logarithms import log_add, log_of, log_sum
 
-__all__ = ["Mixture"]
+__all__ = ["Mixture", "MixtureMemory"]
 
 _MANY = len(DELTAS)  # and of `STAKES`: either family has as many
 _LOG_SHARE = -log(_MANY)  # of each alternative
+
+
+class MixtureMemory(Struct, frozen=True, array_like=True):
+    """All that a mixture remembers, to the bit."""
+
+    logs: list[float]
+    rest: float
+    log_e: float
 
 
 class Mixture:
@@ -41,6 +51,14 @@ class Mixture:
         self._logs = [-inf] * _MANY
         self._rest = 1.0  # the mass that has not been handed out
         self.log_e = 0.0
+
+    def memory(self) -> MixtureMemory:
+        """What `recall` takes up again."""
+        return MixtureMemory(self._logs, self._rest, self.log_e)
+
+    def recall(self, memory: MixtureMemory) -> None:
+        """Go on where another one stood."""
+        self._logs, self._rest, self.log_e = list(memory.logs), memory.rest, memory.log_e
 
     def step(self, bad: int, events: int, null: float, mass: float) -> float:
         """Add `bad` ones of so many `events`, of which a share `null` may be bad. Returns log E.

@@ -5,16 +5,18 @@ from __future__ import annotations
 from math import exp, log
 from operator import itemgetter
 
+from msgspec import Struct, convert
+
 from canario.metrics.counts import NOTHING, Counts
 from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 from canario.plan import Deployment, Sequential
 
 from .alternatives import Odds
 from .budgets import ContractRule
-from .eprocess import METRICS, EProcess, Increment
+from .eprocess import METRICS, EProcess, EProcessMemory, Increment
 from .promotion import at_least, log_e_good
 from .verdict import Evidence, Trigger, Verdict, VerdictKind
-from .waiting import unanswered, waiting_words
+from .waiting import silence, waiting_words
 
 __all__ = ["SequentialJudge"]
 
@@ -27,6 +29,17 @@ _Events = tuple[int, int]  # bad ones, and all
 # By place in `METRICS`: at even ones are errors, at odd ones slow requests; the first two compare
 # with a limit, the others with the baseline.
 _TRIGGERS = (Trigger.ERROR_RATE, Trigger.P95_LATENCY) * 2
+
+
+class SequentialMemory(Struct, frozen=True, array_like=True):
+    """All that the judge remembers of earlier checks, to the bit."""
+
+    process: EProcessMemory
+    seen: tuple[Counts, Counts]
+    in_flight: tuple[InFlight, InFlight]
+    lowest: list[float]
+    since: list[tuple[Counts, Counts]]
+    starts: dict[int, tuple[Counts, Counts]]
 
 
 class SequentialJudge:
@@ -85,6 +98,25 @@ class SequentialJudge:
         self._since = [self._seen] * len(METRICS)
         self._starts: dict[int, tuple[Counts, Counts]] = {}  # what had been seen, by stage
 
+    def memory(self) -> SequentialMemory:
+        """See `RememberingJudge`."""
+        return SequentialMemory(
+            self._process.memory(),
+            self._seen,
+            self._in_flight,
+            self._lowest,
+            self._since,
+            self._starts,
+        )
+
+    def recall(self, memory: object) -> None:
+        """See `RememberingJudge`. Raises `msgspec.ValidationError` for what is no memory of it."""
+        its = convert(memory, SequentialMemory)
+        self._process.recall(its.process)
+        self._seen, self._in_flight = its.seen, its.in_flight
+        self._lowest, self._since = list(its.lowest), list(its.since)
+        self._starts = dict(its.starts)
+
     def broken(self, evidence: Evidence) -> Verdict | None:
         """Judge the contracts alone: what else is wrong waits for the next check."""
         return self._contracts.judge(evidence.window, evidence.broken)
@@ -107,7 +139,7 @@ class SequentialJudge:
         verdict = self._judge(evidence, broken)
         if verdict.kind is not VerdictKind.HEALTHY:
             return verdict
-        silent = unanswered(evidence, self.needed)
+        silent = silence(evidence, self.needed)
         if silent is not None:
             return silent
         if self._promotion is None:

@@ -12,7 +12,7 @@ from canario.plan import RollbackThresholds
 
 from .budgets import ContractRule
 from .verdict import Evidence, Trigger, Verdict, VerdictKind
-from .waiting import unanswered, waiting_words
+from .waiting import silence, waiting_words
 
 __all__ = ["ThresholdJudge"]
 
@@ -41,6 +41,12 @@ class ThresholdJudge:
     def begin(self) -> None:
         """Nothing to forget: every check stands alone."""
 
+    def memory(self) -> None:
+        """Nothing, see `begin`."""
+
+    def recall(self, memory: object) -> None:
+        """Nothing, see `begin`."""
+
     def broken(self, evidence: Evidence) -> Verdict | None:
         """Judge the contracts alone: what else is wrong waits for the next check."""
         return self._contracts.judge(evidence.window, evidence.broken)
@@ -65,7 +71,7 @@ class ThresholdJudge:
         if stage.kind is VerdictKind.INSUFFICIENT or verdict.kind is VerdictKind.INSUFFICIENT:
             verdict = stage
         if verdict.kind is VerdictKind.HEALTHY:
-            return unanswered(evidence, self.thresholds.min_samples) or verdict
+            return silence(evidence, self.thresholds.min_samples) or verdict
         return verdict
 
     def judge(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from canario.metrics.counts import NOTHING, Counts
 from canario.metrics.in_flight import NONE_IN_FLIGHT, InFlight
 
-__all__ = ["Evidence", "Judge", "Trigger", "Verdict", "VerdictKind"]
+__all__ = ["Evidence", "Judge", "RememberingJudge", "Trigger", "Verdict", "VerdictKind"]
 
 
 class VerdictKind(StrEnum):
@@ -67,7 +67,8 @@ class Evidence(Struct, frozen=True):
     that contract; `broken_in_stage` the same of the stage's. `baseline` is the baseline's window;
     `total` and `baseline_total` what either arm did since the rollout started. `at` is the instant
     of the check, in seconds, `number` the stage's place in the plan, from 0 on. `in_flight` and
-    `baseline_in_flight` have not ended, and stand in none of the counts.
+    `baseline_in_flight` have not ended, and stand in none of the counts. `unheard` workers serve
+    the release as well, and what they have seen is not known.
     """
 
     window: Counts
@@ -81,6 +82,7 @@ class Evidence(Struct, frozen=True):
     number: int = 0
     in_flight: InFlight = NONE_IN_FLIGHT
     baseline_in_flight: InFlight = NONE_IN_FLIGHT
+    unheard: int = 0
 
 
 class Judge(Protocol):
@@ -100,3 +102,17 @@ class Judge(Protocol):
 
     def end_of_stage(self, evidence: Evidence) -> Verdict:
         """The verdict on which a stage whose hold is over is left."""
+
+
+@runtime_checkable
+class RememberingJudge(Judge, Protocol):
+    """A judge whose memory can be kept, and handed to another one of its kind.
+
+    A rollout that is shared by several processes, or outlives one, takes such a judge.
+    """
+
+    def memory(self) -> object:
+        """All that it remembers of earlier checks, of types that msgspec encodes."""
+
+    def recall(self, memory: object) -> None:
+        """Go on as the one whose `memory` this was, as it comes back from msgpack."""

@@ -1,4 +1,4 @@
-"""What both judges say of requests that nobody has answered."""
+"""What both judges say of those that say nothing: requests without an answer, and workers."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from canario.metrics.in_flight import InFlight
 
 from .verdict import Evidence, Verdict, VerdictKind
 
-__all__ = ["unanswered", "waiting_words"]
+__all__ = ["silence", "waiting_words"]
 
 
-def unanswered(evidence: Evidence, needed: int) -> Verdict | None:
-    """The verdict that ends no stage: so many requests have come since the canary's last answer
-    that they alone could be judged, and it has answered none of them.
+def silence(evidence: Evidence, needed: int) -> Verdict | None:
+    """The verdict that ends no stage: a worker that serves the release has not been heard, or so
+    many requests have come since the canary's last answer that they alone could be judged, and it
+    has answered none of them.
 
     Of an app whose every answer takes minutes, half of the requests come between two answers at
     random, so that `needed` of them in a row are rare and soon over.
     """
     waiting = evidence.in_flight
-    if waiting.unanswered < needed:
+    if evidence.unheard:
+        why = (
+            f"{evidence.unheard} worker{'s'[: evidence.unheard > 1]} of this release "
+            "cannot be heard, and a stage does not end on the word of the others"
+        )
+    elif waiting.unanswered >= needed:
+        why = (
+            f"{waiting.unanswered} requests have come since the last answer, and none of them "
+            "was answered"
+        )
+    else:
         return None
     return Verdict(
         kind=VerdictKind.INSUFFICIENT,
         samples=0,
         needed=needed,
-        why=f"{waiting.unanswered} requests have come since the last answer, and none of them "
-        "was answered" + waiting_words(evidence.stage, waiting),
+        why=why + waiting_words(evidence.stage, waiting),
         in_flight=waiting.requests,
         overdue=waiting.overdue,
         abandoned=evidence.stage.abandoned,

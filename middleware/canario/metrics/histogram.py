@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from math import ceil, inf, log
 
 from msgspec import Struct
 
-from .ring import Ring
+from .ring import Ring, RingMemory
 
 __all__ = [
     "BATCH",
@@ -26,7 +26,11 @@ __all__ = [
     "NO_DURATION",
     "RELATIVE_ERROR",
     "DurationTotals",
+    "HistogramMemory",
     "SlidingHistogram",
+    "durations",
+    "in_buckets",
+    "microseconds",
 ]
 
 RELATIVE_ERROR = 0.01
@@ -88,6 +92,16 @@ class DurationTotals(Struct, frozen=True):
 NO_DURATION = DurationTotals(0, 0.0, (0,) * (len(DURATION_BOUNDS_SECONDS) + 1))
 
 
+class HistogramMemory(Struct, frozen=True, array_like=True):
+    """All that a histogram holds: how many latencies by bucket, for each slice."""
+
+    ring: RingMemory
+    closed: list[list[int] | None]
+    present: dict[int, int]
+    totals: list[int]
+    sum_us: int
+
+
 class SlidingHistogram:
     """Latencies (ms) of the last `seconds`, forgotten in `slices` slices like the counts.
 
@@ -101,7 +115,7 @@ class SlidingHistogram:
         "_closed",
         "_n",
         "_present",
-        "_sum",
+        "_sum_us",
         "_total",
         "_totals",
         "_waiting",
@@ -119,7 +133,33 @@ class SlidingHistogram:
         self._waiting: list[float] = []
         # Since the start: OpenTelemetry's buckets without the present slice, and the sum.
         self._totals = [0] * len(NO_DURATION.buckets)
-        self._sum = 0.0
+        # An integer: with sums of floats, what several processes have counted would depend on who
+        # was heard first.
+        self._sum_us = 0
+
+    def memory(self) -> HistogramMemory:
+        """What `recall` takes up again."""
+        self._fold()
+        return HistogramMemory(
+            self._clock.memory(),
+            [None if slice_ is None else slice_.tolist() for slice_ in self._closed],
+            self._present,
+            self._totals,
+            self._sum_us,
+        )
+
+    def recall(self, memory: HistogramMemory) -> None:
+        """Go on where another histogram of the same make stood; this one must be new."""
+        self._clock.recall(memory.ring)
+        self.ends = self._clock.ends
+        self._closed = [None if each is None else array("I", each) for each in memory.closed]
+        self._present = dict(memory.present)
+        self._totals = list(memory.totals)
+        self._sum_us = memory.sum_us
+        for closed in self._closed:
+            if closed is not None:
+                self._enter(_pairs(closed))
+        self._enter(self._present.items())
 
     def add(self, now: float, latency_ms: float) -> None:
         """Count one latency at the instant `now` (seconds)."""
@@ -132,18 +172,28 @@ class SlidingHistogram:
 
     def add_sorted(self, latencies: list[float]) -> None:
         """Count latencies, sorted from the lowest, in the present slice: see `advance`."""
+        self._count(in_buckets(latencies), microseconds(latencies))
+
+    def add_counted(self, now: float, latencies: Mapping[int, int], sum_us: int) -> None:
+        """Count latencies that lie in buckets already, at the instant `now` (seconds)."""
+        if now >= self.ends:
+            self.advance(now)
+        self._count(latencies.items(), sum_us)
+
+    def _count(self, counted: Iterable[tuple[int, int]], sum_us: int) -> None:
         present, total, blocks = self._present, self._total, self._blocks
-        first, bucket, end = 0, 0, len(latencies)
-        while first < end:
-            bucket = bisect_left(_BOUNDS, latencies[first], bucket)
-            after = bisect_right(latencies, _BOUNDS[bucket], first + 1)
-            n = after - first
+        for bucket, n in counted:
             present[bucket] = present.get(bucket, 0) + n
             total[bucket] += n
             blocks[bucket >> _SHIFT] += n
-            first = after
-        self._n += end
-        self._sum += sum(latencies)
+            self._n += n
+        self._sum_us += sum_us
+
+    def _enter(self, counted: Iterable[tuple[int, int]]) -> None:
+        for bucket, n in counted:
+            self._total[bucket] += n
+            self._blocks[bucket >> _SHIFT] += n
+            self._n += n
 
     def advance(self, now: float) -> None:
         """Close the present slice if `now` is past it, and forget those that are too old."""
@@ -195,7 +245,7 @@ class SlidingHistogram:
         self._fold()
         buckets = self._totals.copy()
         _add_durations(buckets, self._present.items())
-        return DurationTotals(sum(buckets), self._sum, tuple(buckets))
+        return _durations(buckets, self._sum_us)
 
     def _fold(self) -> None:
         """Sort what waits into buckets. It belongs to the slice that has not been closed yet."""
@@ -222,6 +272,32 @@ class SlidingHistogram:
             blocks[bucket >> _SHIFT] -= n
             self._n -= n
         self._closed[slot] = None
+
+
+def in_buckets(latencies: list[float]) -> Iterator[tuple[int, int]]:
+    """The buckets of latencies (ms), sorted from the lowest, and how many lie in each."""
+    first, bucket, end = 0, 0, len(latencies)
+    while first < end:
+        bucket = bisect_left(_BOUNDS, latencies[first], bucket)
+        after = bisect_right(latencies, _BOUNDS[bucket], first + 1)
+        yield bucket, after - first
+        first = after
+
+
+def microseconds(latencies: Iterable[float]) -> int:
+    """The sum of latencies (ms), each in whole microseconds."""
+    return sum([int(latency * 1000.0 + 0.5) for latency in latencies])
+
+
+def durations(counted: Mapping[int, int], sum_us: int) -> DurationTotals:
+    """Latencies that lie in buckets, as OpenTelemetry has them."""
+    buckets = [0] * len(NO_DURATION.buckets)
+    _add_durations(buckets, counted.items())
+    return _durations(buckets, sum_us)
+
+
+def _durations(buckets: list[int], sum_us: int) -> DurationTotals:
+    return DurationTotals(sum(buckets), sum_us / 1000, tuple(buckets))
 
 
 def _add_durations(buckets: list[int], counted: Iterable[tuple[int, int]]) -> None:

@@ -33,6 +33,16 @@ class InFlight(Struct, frozen=True, kw_only=True):
     standing_slow: int = 0
     standing_in_stage: int = 0
 
+    def __add__(self, other: InFlight) -> InFlight:
+        return InFlight(
+            requests=self.requests + other.requests,
+            overdue=self.overdue + other.overdue,
+            unanswered=self.unanswered + other.unanswered,
+            standing=self.standing + other.standing,
+            standing_slow=self.standing_slow + other.standing_slow,
+            standing_in_stage=self.standing_in_stage + other.standing_in_stage,
+        )
+
     @property
     def all(self) -> int:
         """All that have arrived and not ended."""
@@ -62,6 +72,18 @@ class Seen(Struct, frozen=True):
 
     baseline: SeenOfArm
     canary: SeenOfArm
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(
+            SeenOfArm(
+                self.baseline.in_flight + other.baseline.in_flight,
+                self.baseline.given_up + other.baseline.given_up,
+            ),
+            SeenOfArm(
+                self.canary.in_flight + other.canary.in_flight,
+                self.canary.given_up + other.canary.given_up,
+            ),
+        )
 
 
 def abandoned(number: int, *, timed: bool = True) -> Counts:

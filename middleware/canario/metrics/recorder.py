@@ -6,13 +6,35 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from math import inf
 
+from msgspec import Struct
+
 from canario.routing.router import Arm
 
 from .counts import NONE_BROKEN, NOTHING, Counts
-from .histogram import NO_DURATION, DurationTotals, SlidingHistogram
-from .window import SlidingWindow
+from .histogram import NO_DURATION, DurationTotals, HistogramMemory, SlidingHistogram, durations
+from .tally import Tally
+from .window import SlidingWindow, WindowMemory
 
-__all__ = ["ArmMetrics", "Recorder"]
+__all__ = ["ArmMetrics", "Recorder", "RecorderMemory"]
+
+
+class ArmMemory(Struct, frozen=True, array_like=True):
+    """All that was counted of one arm."""
+
+    window: WindowMemory
+    histogram: HistogramMemory | None
+    total_before: Counts
+    duration_before: DurationTotals
+
+
+class RecorderMemory(Struct, frozen=True, array_like=True):
+    """All that was counted."""
+
+    baseline: ArmMemory
+    canary: ArmMemory
+    since: Counts
+    broken: dict[str, WindowMemory]
+    broken_since: dict[str, int]
 
 
 class ArmMetrics:
@@ -78,14 +100,38 @@ class ArmMetrics:
     def give_up(self, now: float, counts: Counts) -> None:
         """Count requests that nobody answered: how long they take nobody knows, so the quantiles
         do without them."""
-        self.window.add(
-            now,
-            counts.requests,
-            counts.errors,
-            counts.timed,
-            counts.slow,
-            abandoned=counts.abandoned,
+        self.window.add_counts(now, counts)
+
+    def count(self, now: float, tally: Tally) -> None:
+        """Count what was counted elsewhere, as of the instant `now`; nothing waits then."""
+        self.window.add_counts(now, tally.counts)
+        if tally.latencies:
+            histogram = self._histogram
+            if histogram is None:
+                histogram = self._latencies()
+            histogram.add_counted(now, tally.latencies, tally.sum_us)
+
+    def count_before(self, tally: Tally) -> None:
+        """Count what belongs to before the last `clear`: in the totals alone."""
+        self._total_before += tally.counts
+        self._duration_before += durations(tally.latencies, tally.sum_us)
+
+    def memory(self) -> ArmMemory:
+        """What `recall` takes up again; what waits is settled before."""
+        return ArmMemory(
+            self.window.memory(),
+            None if self._histogram is None else self._histogram.memory(),
+            self._total_before,
+            self._duration_before,
         )
+
+    def recall(self, memory: ArmMemory) -> None:
+        """Go on where another one stood; this one must be new."""
+        self.window.recall(memory.window)
+        if memory.histogram is not None:
+            self._latencies().recall(memory.histogram)
+        self._total_before = memory.total_before
+        self._duration_before = memory.duration_before
 
     def quantiles(self, now: float, *quantiles: float) -> tuple[float | None, ...]:
         """Latency quantiles of the window, in ms, within 1 %; None where there is none."""
@@ -153,6 +199,14 @@ class Recorder:
         for name, window in self._broken.items():
             self._broken_since[name] = window.total().violations
 
+    def marks(self) -> tuple[Counts, dict[str, int]]:
+        """Where the present stage began; `mark` puts it there."""
+        return self._since, dict(self._broken_since)
+
+    def mark(self, marks: tuple[Counts, dict[str, int]]) -> None:
+        """Have the present stage begin where it began once."""
+        self._since, self._broken_since = marks
+
     def stage(self) -> Counts:
         """What the canary did since the present stage began."""
         return self.canary.window.total() - self._since
@@ -165,6 +219,43 @@ class Recorder:
             return False
         window.add(now, 0, violations=1)
         return True
+
+    def count(self, arm: Arm, now: float, tally: Tally, *, stage_before: bool) -> None:
+        """Count what was counted elsewhere, as of the instant `now`.
+
+        With `stage_before` it belongs to a stage that is over, and `stage()` does without it.
+        """
+        self.arm(arm).count(now, tally)
+        if arm != "canary":
+            return
+        if stage_before:
+            self._since += tally.counts
+        for name, n in tally.broken.items():
+            window = self._broken.get(name)
+            if window is not None:
+                window.add(now, 0, violations=n)
+                if stage_before:
+                    self._broken_since[name] += n
+
+    def memory(self) -> RecorderMemory:
+        """What `recall` takes up again."""
+        self.settle()
+        return RecorderMemory(
+            self.baseline.memory(),
+            self.canary.memory(),
+            self._since,
+            {name: window.memory() for name, window in self._broken.items()},
+            self._broken_since,
+        )
+
+    def recall(self, memory: RecorderMemory) -> None:
+        """Go on where another recorder of the same plan stood; this one must be new."""
+        self.baseline.recall(memory.baseline)
+        self.canary.recall(memory.canary)
+        self._since = memory.since
+        for name, window in memory.broken.items():
+            self._broken[name].recall(window)
+        self._broken_since = dict(memory.broken_since)
 
     def broken(self, now: float) -> dict[str, int]:
         """How often each tolerated contract was broken in the canary's window."""

@@ -6,7 +6,16 @@ from array import array
 from collections.abc import Sequence
 from math import inf
 
-__all__ = ["Ring"]
+from msgspec import Struct
+
+__all__ = ["Ring", "RingMemory"]
+
+
+class RingMemory(Struct, frozen=True, array_like=True):
+    """All that a ring holds: the present slice, and the rows as they lie."""
+
+    at: int | None
+    starts: list[int]
 
 
 class Ring:
@@ -31,6 +40,16 @@ class Ring:
         self.ends = -inf  # when the present slice ends
         self._columns = columns
         self._starts = array("q", bytes(8 * columns * (slots + 1)))
+
+    def memory(self) -> RingMemory:
+        """What `recall` takes up again."""
+        return RingMemory(self.at, self._starts.tolist())
+
+    def recall(self, memory: RingMemory) -> None:
+        """Go on where another ring of the same make stood."""
+        self.at = memory.at
+        self._starts = array("q", memory.starts)
+        self.ends = -inf if memory.at is None else (memory.at + 1) * self.width
 
     @property
     def starts(self) -> float:

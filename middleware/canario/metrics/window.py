@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from .counts import Counts
-from .ring import Ring
+from msgspec import Struct
 
-__all__ = ["SlidingWindow"]
+from .counts import Counts
+from .ring import Ring, RingMemory
+
+__all__ = ["SlidingWindow", "WindowMemory"]
 
 # Columns of a slice.
 _REQUESTS, _ERRORS, _TIMED, _SLOW, _VIOLATIONS, _NEUTRAL, _ABANDONED = range(7)
 _COLUMNS = 7
+
+
+class WindowMemory(Struct, frozen=True, array_like=True):
+    """All that a window holds."""
+
+    total: list[int]
+    ring: RingMemory
 
 
 class SlidingWindow:
@@ -40,6 +49,16 @@ class SlidingWindow:
     def slice_seconds(self) -> float:
         """Length of one slice."""
         return self._ring.width
+
+    def memory(self) -> WindowMemory:
+        """What `recall` takes up again."""
+        return WindowMemory(self._total, self._ring.memory())
+
+    def recall(self, memory: WindowMemory) -> None:
+        """Go on where another window of the same make stood."""
+        self._total = list(memory.total)
+        self._ring.recall(memory.ring)
+        self.ends = self._ring.ends
 
     def add(
         self,
@@ -82,6 +101,19 @@ class SlidingWindow:
         total[_REQUESTS] += requests
         total[_TIMED] += requests
         total[_SLOW] += slow
+
+    def add_counts(self, now: float, counts: Counts) -> None:
+        """`add` for what was counted elsewhere."""
+        self.add(
+            now,
+            counts.requests,
+            counts.errors,
+            counts.timed,
+            counts.slow,
+            counts.violations,
+            counts.neutral,
+            counts.abandoned,
+        )
 
     def counts(self, now: float) -> Counts:
         """The counts in the window at `now`."""
