@@ -31,8 +31,9 @@ from .control.events import (
 )
 from .control.machine import Command, CommandRefusedError
 from .control.open_requests import Flights, Request
+from .control.recording import GOOD, Outcome, Recording
 from .control.result import ArmTotals, DeploymentResult, result_of
-from .control.rollout import GOOD, MetricsSnapshot, Outcome, Rollout, refuse_no_observation
+from .control.rollout import MetricsSnapshot, Rollout, refuse_no_observation
 from .control.state import Phase, State
 from .control.violation import Violation
 from .control.words import describe
@@ -53,9 +54,10 @@ from .routing.bucket import key_bytes
 from .routing.router import Arm, TrafficRouter
 from .sinks.listeners import Listeners
 from .sinks.otel import OpenTelemetryEvents
-from .stores import JournalFile, JournalStore
+from .stores import JournalFile, JournalStore, SharedStore, StoreError, make_store
 
 if TYPE_CHECKING:
+    from .sharing import Worker
     from .tape import Mark, TapeRecorder
 
 __all__ = [
@@ -96,6 +98,8 @@ class CanaryDeploymentController(Forkable):
         clock: Gives the instant in seconds; by default a steady clock on the host's date.
         journal: File that the events are appended to, on a thread of its own. If it holds events
             already, the rollout is taken up from there. One process at a time can have it.
+        store: Where all workers of the release share its rollout, and where it is kept:
+            `sqlite:///release.db` for those of one host, or a `SharedStore`. Instead of a journal.
         sinks: Called with every event, after it took effect: those of `canario.sinks` and what
             is wrapped in `canario.sinks.inline` at once, others on a thread of their own. One
             that raises or hangs harms nothing; see `canario.sinks.listeners.Listeners`.
@@ -114,6 +118,7 @@ class CanaryDeploymentController(Forkable):
         deployment_id: str | None = None,
         clock: Clock | None = None,
         journal: str | os.PathLike[str] | JournalStore | None = None,
+        store: str | SharedStore | None = None,
         sinks: Iterable[Sink] = (),
         judge: Judge | None = None,
         log: logging.Logger = logger,
@@ -131,8 +136,10 @@ class CanaryDeploymentController(Forkable):
         self.deployment_id = name
         self.clock = clock or system_clock()
         self.router = TrafficRouter(deployment.routing_salt)
-        # For others to read: no property, since each request asks it what is due.
+        # For others to read: no property, since each request asks what is due.
         self.rollout = Rollout(deployment, judge, flights)
+        # Who is told of requests: the rollout, or this process's part of a shared one.
+        self.recording: Recording = self.rollout
         self._events: list[Event] = []
         self._without_key = 0  # requests since the stage began that could not be routed
         self._asked: tuple[str, ...] = ()  # where a key of theirs was looked for
@@ -165,6 +172,9 @@ class CanaryDeploymentController(Forkable):
         self._beaten = -inf  # until when the process has surely gone on since
         self._worked = 0.0  # how much CPU time the process had used by then, s
         self._note_due = inf
+        self._worker: Worker | None = None
+        if store is not None:
+            self._worker = self._share_by(store, journal, judge)
         # From then on whoever comes first has to see whether time was lost.
         self.next_look = inf
         self._left: int | None = None  # the process whose rollout this one's was, before a fork
@@ -195,6 +205,8 @@ class CanaryDeploymentController(Forkable):
     def events(self) -> tuple[Event, ...]:
         """The journal so far."""
         with self._lock:
+            if self._worker is not None:
+                return tuple(self._worker.member.fold.journal)
             return tuple(self._events)
 
     @property
@@ -205,7 +217,7 @@ class CanaryDeploymentController(Forkable):
 
     def counts(self, arm: Arm) -> Counts:
         """What the window holds of one arm now."""
-        now = self.clock()
+        now = self._log_time(self.clock())
         return self._read(lambda recorder: recorder.arm(arm).window.counts(now))
 
     def totals(self, arm: Arm) -> ArmTotals:
@@ -235,7 +247,7 @@ class CanaryDeploymentController(Forkable):
     @property
     def keeps_journal(self) -> bool:
         """Whether the rollout is kept beyond the process."""
-        return self._journal is not None
+        return self._journal is not None or self._worker is not None
 
     def record_to(self, tape: TapeRecorder) -> None:
         """Have a tape record all that this controller is told; the same one again is nothing new.
@@ -243,6 +255,11 @@ class CanaryDeploymentController(Forkable):
         It is best done before `start`: a tape that begins later cannot give back the journal.
         Raises `ValueError` when another tape does it, or when `tape` records another controller.
         """
+        if self._worker is not None:
+            raise ValueError(
+                "a tape records one process, and this rollout is shared by a store; record it "
+                "where the controller has a journal, or none"
+            )
         with self._lock:
             if self._tape not in (None, tape):
                 raise ValueError(f"{self!r} is recorded by {self._tape!r} already")
@@ -258,7 +275,12 @@ class CanaryDeploymentController(Forkable):
         Raises `JournalError` when the journal cannot be used: `JournalMismatchError` when it is
         another release's, `JournalLockedError` when somebody else is writing it; and `OSError`
         when it cannot be read or written. Then nothing has begun, and nothing has changed.
+        A store that cannot be reached raises nothing: it is logged, and tried again.
         """
+        if self._worker is not None:
+            self.next_look = inf
+            self._worker.start()
+            return
         with self._lock:
             if self._inside:
                 self._later.append(self.start)
@@ -278,6 +300,11 @@ class CanaryDeploymentController(Forkable):
     def tick(self) -> float:
         """Make the checks that are due. Returns the instant of the next one."""
         now = self.clock()
+        if self._worker is not None:
+            if now >= self.next_look:
+                self.start()  # in a forked child
+            self._worker.tick()
+            return self.recording.due
         # Not `now >= due`: what a clock gives that is none is to be refused, and not ignored.
         # Nor put off where somebody is at work: what is due stays due.
         if not now < self.rollout.due or now >= self.next_look or self._later:
@@ -288,7 +315,7 @@ class CanaryDeploymentController(Forkable):
     def admit(self) -> Callable[[Request], object]:
         """Called with each request that arrives and is to be watched from now on: `observe` with
         that request ends it."""
-        return self.rollout.open.add
+        return self.recording.open.add
 
     def observe(
         self,
@@ -327,7 +354,7 @@ class CanaryDeploymentController(Forkable):
             and latency_ms is not None
             and at < self.next_look
             and self._tape is None  # which records in the order of the lock
-            and self.rollout.count_good(at, arm, latency_ms, request)
+            and self.recording.count_good(at, arm, latency_ms, request)
         ):
             return
         with self._lock:
@@ -338,6 +365,9 @@ class CanaryDeploymentController(Forkable):
                         self.observe, arm, outcome, latency_ms, now=at, mark=mark, request=request
                     )
                 )
+                return
+            if self._worker is not None:
+                self._worker.observe(at, arm, outcome, latency_ms, request)
                 return
             if rollout.state.phase is Phase.PENDING:
                 if request is not None:
@@ -363,11 +393,11 @@ class CanaryDeploymentController(Forkable):
     @property
     def requests_in_flight(self) -> Sequence[Request]:
         """The requests that were admitted and have not ended."""
-        return self.rollout.open.requests()
+        return self.recording.open.requests()
 
     def in_flight(self, arm: Arm) -> InFlight:
         """What one arm has not finished now."""
-        now = self.clock()
+        now = self._log_time(self.clock())
         with self._lock:
             seen = self.rollout.look(now)
         return (seen.canary if arm == "canary" else seen.baseline).in_flight
@@ -375,7 +405,7 @@ class CanaryDeploymentController(Forkable):
     def observe_counts(self, arm: Arm, counts: Counts, *, now: float) -> None:
         """Count many requests at once; see `Rollout.observe_counts` for when that is the same."""
         self._drive(
-            lambda: self.rollout.observe_counts(now, arm, counts),
+            partial(self._observe_counts, now, arm, counts),
             now,
             later=partial(self.observe_counts, arm, counts, now=now),
         )
@@ -387,13 +417,19 @@ class CanaryDeploymentController(Forkable):
             events: list[Event] = []
             try:
                 for now, arm, counts in slices:
-                    events += self.rollout.observe_counts(now, arm, counts)
+                    events += self._observe_counts(now, arm, counts)
             except BaseException:
                 self._perform(events)  # those before it have been counted, and stay so
                 raise
             return events
 
         self._drive(step, -inf, later=partial(self.observe_slices, slices))
+
+    def _observe_counts(self, now: float, arm: Arm, counts: Counts) -> list[Event]:
+        if self._worker is not None:
+            self._worker.observe_counts(now, arm, counts)
+            return []
+        return self.rollout.observe_counts(now, arm, counts)
 
     def report_violation(
         self,
@@ -421,6 +457,10 @@ class CanaryDeploymentController(Forkable):
                 self.notices.fault("telemetry", error)
 
         def step() -> list[Event]:
+            if self._worker is not None:
+                self._worker.violate(at, arm, told)
+                self.router.share = self._worker.share
+                return []
             events = self.rollout.violate(at, arm, told)
             if self._tape is not None:
                 self._tape.violated(self.rollout.counts_at(at), arm, told, mark)
@@ -536,6 +576,9 @@ class CanaryDeploymentController(Forkable):
         False when `timeout` (s) was too short, or the journal cannot be written just now.
         """
         began = time.monotonic()
+        if self._worker is not None:
+            with suppress(StoreError):
+                self._worker.turn()
         told = self._listeners.drain(timeout)
         if timeout is not None:
             timeout = max(0.0, began + timeout - time.monotonic())
@@ -548,6 +591,8 @@ class CanaryDeploymentController(Forkable):
         """
         done = self.drain(timeout)
         self._ticker.stop()
+        if self._worker is not None:
+            done = self._worker.leave() and done
         return (self._journal is None or self._journal.close(timeout)) and done
 
     # -- what came of it
@@ -555,7 +600,7 @@ class CanaryDeploymentController(Forkable):
     def result(self) -> DeploymentResult:
         """How the rollout ended, or where it stands."""
         with self._lock:
-            state, events = self.rollout.state, tuple(self._events)
+            state, events = self.rollout.state, self.events
             history = tuple(self.rollout.history)
         return result_of(self.deployment, state, events, history)
 
@@ -591,6 +636,13 @@ class CanaryDeploymentController(Forkable):
         return found
 
     def _order(self, order: Command) -> None:
+        if self._worker is not None:
+            with self._lock:
+                if self._inside:
+                    self._later.append(partial(self._obey_later, order))
+                    return
+            self._worker.order(order)
+            return
         if order is not Command.ABORT:  # which waits for no check, nor for a judge that fails
             self.tick()
         with self._lock:
@@ -632,14 +684,14 @@ class CanaryDeploymentController(Forkable):
                 if later is not None:
                     self._later.append(later)
                 return
-            if self.rollout.state.phase is Phase.PENDING:
+            if self.rollout.state.phase is Phase.PENDING and self._worker is None:
                 self._say_left()
                 return
             self._inside = True
             try:
                 told = at >= self.next_look and self._look_about(at)
                 events = step()
-                if self.rollout.open.given_up:
+                if self.recording.open.given_up:
                     self._take_given_up()
                 if events:
                     self._perform(events)
@@ -681,12 +733,58 @@ class CanaryDeploymentController(Forkable):
 
     def _take_given_up(self) -> None:
         """Take note of the requests that a check has given up, before what followed from it."""
-        given_up = self.rollout.open.given_up
+        given_up = self.recording.open.given_up
         if self._tape is not None:
             for request in given_up:
                 self._tape.given_up(request)
         self._abandoned.extend(given_up)
         given_up.clear()
+
+    # -- shared with other workers
+
+    def _share_by(self, store: str | SharedStore, journal: object, judge: Judge | None) -> Worker:
+        if journal is not None:
+            raise ValueError(
+                "journal and store are both given; a store keeps the rollout as well, so leave "
+                "the journal out"
+            )
+        from .sharing import Worker  # whoever does without it does not wait for its import
+
+        worker = Worker(
+            self.deployment,
+            make_store(store),
+            clock=self.clock,
+            lock=self._lock,
+            judge=judge,
+            took_effect=_weakly(self._took_effect),
+            log=self._log,
+        )
+        self.rollout, self.recording = worker.rollout, worker.shard
+        return worker
+
+    def _log_time(self, now: float) -> float:
+        """The instant that events and counts have: this process's own, or that of the log."""
+        return now if self._worker is None else self._worker.log_time(now)
+
+    def _took_effect(self) -> None:
+        """After a turn of the worker: what it has read or decided is in force."""
+        worker = self._worker
+        if worker is None:  # it is just being made
+            return
+        with self._lock:
+            # First: whatever fails below, nobody is sent to a canary that is judged bad.
+            self.router.share = worker.share
+            self.rollout = worker.rollout
+            if self.recording.open.given_up:
+                self._take_given_up()
+            for news in worker.member.take_news():
+                if news.mine:
+                    self._listeners.queue(news.events)
+                else:
+                    # Sinks are told by who has decided; an operator reads any worker's log.
+                    for event in news.events:
+                        self._log_event(event)
+        self._go_on()
 
     def _with_keys(self, event: Event) -> Event:
         """The event with what only the shell knows: whether requests could be routed at all."""
@@ -792,7 +890,12 @@ class CanaryDeploymentController(Forkable):
         self._lock = threading.RLock()
         self._inside = False
         self._later.clear()
-        self.rollout.open.clear()  # the parent serves them
+        self.recording.open.clear()  # the parent serves them
+        if self._worker is not None:
+            self._worker.after_fork_in_child(self._lock)
+            self.rollout, self.recording = self._worker.rollout, self._worker.shard
+            self.router.share = 0.0  # until it has read the store
+            self.next_look = -inf  # whoever comes first begins
         if self._journal is not None and self.rollout.state.phase is not Phase.PENDING:
             # Of a rollout that is kept there is one. It may be taken up when the parent has gone.
             self._left = os.getppid()
@@ -864,6 +967,8 @@ def _end() -> None:
     until = time.monotonic() + _EXIT_SECONDS
     for controller in list(_all):
         with suppress(Exception):
+            if controller._worker is not None:
+                controller._worker.leave()  # or the others would wait for it
             controller._keep(max(0.0, until - time.monotonic()))
 
 

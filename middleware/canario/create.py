@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from .clock import Clock
 from .config import load_plan
 from .controller import CanaryDeploymentController, Sink
+from .stores import SharedStore
 
 __all__ = ["create_canary_controller"]
 
@@ -27,6 +28,7 @@ def create_canary_controller(
     environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     journal: str | os.PathLike[str] | None = None,
+    store: str | SharedStore | None = None,
     sinks: Iterable[Sink] = (),
 ) -> CanaryDeploymentController:
     """Make a controller; each value comes from its argument, else the environment, else the
@@ -47,6 +49,8 @@ def create_canary_controller(
         clock: Gives the instant in seconds; by default a steady clock on the host's date.
         journal: File that the events are appended to. If it holds events already, the rollout is
             taken up from there. One process at a time can have it.
+        store: Where all workers of the release share its rollout: `sqlite:///release.db` for those
+            of one host. By default what `CANARIO_STORE` or the plan's `[store]` says, else none.
         sinks: Each is called with every event, after it took effect; `[print]` will do.
 
     Raises:
@@ -69,4 +73,6 @@ def create_canary_controller(
         hold_seconds={share: hold for share, hold in holds.items() if hold is not None},
         thresholds={key: value for key, value in thresholds.items() if value is not None},
     )
-    return CanaryDeploymentController(plan, clock=clock, journal=journal, sinks=sinks)
+    return CanaryDeploymentController(
+        plan, clock=clock, journal=journal, store=store or plan.store.url, sinks=sinks
+    )

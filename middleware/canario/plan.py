@@ -28,6 +28,7 @@ __all__ = [
     "Routing",
     "Sequential",
     "Stage",
+    "Store",
     "Tracing",
     "Weights",
 ]
@@ -501,9 +502,22 @@ class Objectives(Declared, frozen=True, kw_only=True):
     ] = 15.0
 
 
+class Store(Declared, frozen=True, kw_only=True):
+    """Where the workers of a release share its rollout."""
+
+    url: Annotated[
+        str | None,
+        Meta(
+            description="`sqlite:///release.db` for the workers of one host; without one each "
+            "process has a rollout of its own."
+        ),
+    ] = None
+
+
 class Plan(Declared, frozen=True, kw_only=True):
     """Everything a plan file may say, with the documented defaults."""
 
     deployment: Deployment = Deployment()
     tracing: Tracing = Tracing()
     slo: Objectives = Objectives()
+    store: Store = Store()

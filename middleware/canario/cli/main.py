@@ -12,19 +12,18 @@ import time
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 # What only one command needs is imported when that runs: help and completion are quick.
 from canario import __version__
-from canario.cli.printing import complain, say, say_json, say_text
+from canario.cli.printing import EPILOG, complain, say, say_builtins, say_text
 from canario.cli.slo import slo
+from canario.cli.story import journal, store
 from canario.config import ConfigError
 
 __all__ = ["cli", "run"]
-
-EPILOG = "Exit codes: 0 all as expected, 1 an expectation failed, 2 bad usage or bad input."
 
 
 class _Commands(click.Group):
@@ -96,7 +95,7 @@ def check(file: Path, *, environment: bool, as_json: bool) -> None:
         made = load_plan(file, environ=os.environ if environment else None)
     except ConfigError as error:
         if as_json:
-            _print_json(
+            say_builtins(
                 {
                     "valid": False,
                     "source": error.source,
@@ -106,7 +105,7 @@ def check(file: Path, *, environment: bool, as_json: bool) -> None:
             )
         raise
     if as_json:
-        _print_json({"valid": True, "plan": made})
+        say_builtins({"valid": True, "plan": made})
         return
     say(f"{file}: a valid plan")
     say()
@@ -120,62 +119,7 @@ def schema() -> None:
     """Print the JSON Schema of a plan file, for editors to complete it."""
     from canario.config import plan_schema
 
-    _print_json(plan_schema())
-
-
-@cli.command(epilog=EPILOG, short_help="Tell the story of a rollout from its journal.")
-@click.argument("file", type=_FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
-def journal(file: Path, *, as_json: bool) -> None:
-    """Tell the story of the rollout whose journal is FILE, and where it stands."""
-    from canario.control.events import Started
-    from canario.control.journal import JournalError, parse_journal
-    from canario.control.state import Phase, replay
-    from canario.control.words import describe, seconds_in_words
-    from canario.plan import Deployment
-
-    try:
-        read = parse_journal(file.read_bytes())
-    except OSError as error:
-        raise click.ClickException(f"{file}: cannot be read: {error.strerror}") from error
-    except JournalError as error:
-        raise click.ClickException(f"{file}: {error}") from error
-    if read.truncated:
-        complain(
-            f"{file} ends in the middle of an event; the {len(read.events)} whole ones "
-            f"are read, {len(read.truncated)} bytes are not"
-        )
-    begun = next((event for event in read.events if isinstance(event, Started)), None)
-    deployment = begun.deployment if begun else Deployment()
-    try:
-        state = replay(deployment, read.events)
-    except ValueError as error:
-        raise click.ClickException(f"{file}: {error}") from error
-    if as_json:
-        _print_json(
-            {
-                "state": state,
-                "events": read.events,
-                "truncated": bool(read.truncated),
-                "watched": read.watched,
-                "pid": read.pid,
-            }
-        )
-        return
-    start = last = begun.at if begun else 0.0
-    for event in read.events:
-        # Another process may have had another date: its story goes on where the last one ended.
-        start -= max(0.0, last - event.at)
-        last = event.at
-        say(f"{seconds_in_words(event.at - start):>10}  {describe(event, deployment)}")
-    say()
-    say(f"{state.phase}, {state.share:g} % of the keys go to the canary")
-    if state.phase in (Phase.RUNNING, Phase.PAUSED) and read.watched is not None:
-        hold = deployment.canary_stages[state.stage].hold_seconds
-        stands = read.watched if state.paused_at is None else state.paused_at
-        served = seconds_in_words(min(hold, hold - max(0.0, state.ends_at - stands)))
-        by = "" if read.pid is None else f", last watched by process {read.pid}"
-        say(f"{served} of the {seconds_in_words(hold)} of its stage are served{by}")
+    say_builtins(plan_schema())
 
 
 @cli.command(epilog=EPILOG, short_help="Print a signed claim that forces an arm.")
@@ -215,12 +159,8 @@ def completion(shell: str) -> None:
 
 
 cli.add_command(slo)
-
-
-def _print_json(document: Any) -> None:
-    from msgspec import to_builtins
-
-    say_json(to_builtins(document))
+cli.add_command(journal)
+cli.add_command(store)
 
 
 def run() -> None:

@@ -9,7 +9,9 @@ import click
 
 from canario.printable import code_escapes, printable, printable_lines
 
-__all__ = ["complain", "say", "say_json", "say_text"]
+__all__ = ["EPILOG", "complain", "say", "say_builtins", "say_json", "say_text"]
+
+EPILOG = "Exit codes: 0 all as expected, 1 an expectation failed, 2 bad usage or bad input."
 
 
 def say(line: str = "") -> None:
@@ -33,6 +35,13 @@ def say_json(document: Any) -> None:
         document = document.decode()
     text = document if isinstance(document, str) else dumped(document)
     click.echo(code_escapes(text, long=False), nl=False)
+
+
+def say_builtins(document: Any) -> None:
+    """Print JSON for programs, of a document that holds values of canario's."""
+    from msgspec import to_builtins
+
+    say_json(to_builtins(document))
 
 
 def dumped(document: Any) -> str:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from canario.cli.printing import complain, dumped, say_text
+from canario.cli.printing import EPILOG, complain, dumped, say_text
 
 if TYPE_CHECKING:
     from canario.plan import Plan
 
 __all__ = ["slo"]
-
-EPILOG = "Exit codes: 0 all as expected, 1 an expectation failed, 2 bad usage or bad input."
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 

@@ -31,6 +31,7 @@ _VARIABLES = {
     "SLO_AVAILABILITY_THRESHOLD": ("slo", "availability_percent", True),
     "SLO_P95_LATENCY_MS": ("slo", "p95_latency_ms", True),
     "SLO_ERROR_RATE_PERCENT": ("slo", "error_rate_percent", True),
+    "CANARIO_STORE": ("store", "url", False),
     "OTEL_SERVICE_NAME": ("tracing", "service_name", False),
     "OTEL_SERVICE_VERSION": ("tracing", "service_version", False),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("tracing", "otlp_endpoint", False),

@@ -260,7 +260,7 @@ class Gate(Forkable):
             clock = controller.clock
             exchange.started_at = now = clock()
             # Before it is one of those in flight: whatever time was lost, it was lost before.
-            if now >= controller.next_look or now >= controller.rollout.due:
+            if now >= controller.next_look or now >= controller.recording.due:
                 controller.tick()
             if method in _UNTIMED_METHODS or path in self._health_paths:
                 exchange.timed = False

@@ -1,0 +1,184 @@
+"""The log of a shared rollout as one worker has read it: the rollout that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+from msgspec import DecodeError, Struct, msgpack
+
+from canario.control.events import Event
+from canario.control.rollout import Rollout, RolloutMemory
+from canario.judges.verdict import Judge
+from canario.metrics.in_flight import NOTHING_SEEN, Seen
+from canario.plan import Deployment
+from canario.stores.shared import NOBODY, Reading
+
+from .entry import (
+    FORMAT,
+    Begun,
+    Checked,
+    Entry,
+    FormatError,
+    Input,
+    Ordered,
+    Violated,
+    Withdrawn,
+    read_entry,
+    read_events,
+    read_snapshot,
+)
+
+__all__ = ["Fold", "Known", "entries_of"]
+
+
+class Known:
+    """What is in flight, as the last check was told."""
+
+    def __init__(self) -> None:
+        self.seen = NOTHING_SEEN
+
+    def look(self, at: float, *, settle: bool) -> Seen:  # noqa: ARG002 - it was looked at by each
+        """See `canario.control.open_requests.Flights`."""
+        return self.seen
+
+
+class _Memory(Struct, frozen=True, kw_only=True):
+    """A checkpoint."""
+
+    format: int
+    at: float
+    seen: Seen
+    gap: tuple[float, float] | None
+    rollout: RolloutMemory
+
+
+class _Format(Struct, frozen=True, kw_only=True):
+    format: int
+
+
+class Fold:
+    """The state that the entries up to `head` lead to.
+
+    Attributes:
+        rollout: The rollout.
+        head: The last entry.
+        at: Its instant, on the log's time.
+        journal: The events of all of them.
+        gap: The last time that nobody watched, from when to when.
+        diverged: How many of them this canario would have decided otherwise.
+    """
+
+    def __init__(self, deployment: Deployment, judge: Judge | None = None) -> None:
+        self._flights = Known()
+        # A copy: a judge remembers, and the log may have to be folded anew.
+        self.rollout = Rollout(deployment, deepcopy(judge), self._flights)
+        self.head = NOBODY
+        self.at: float | None = None
+        self.journal: list[Event] = []
+        self.gap: tuple[float, float] | None = None
+        self.diverged = 0
+
+    def begin(self, reading: Reading) -> None:
+        """Take up what a reading holds of before its entries; this fold must be new."""
+        if reading.checkpoint is None:
+            return
+        self.head, dumped = reading.checkpoint
+        memory = _read_memory(dumped)
+        self.at, self.gap = memory.at, memory.gap
+        self._flights.seen = memory.seen
+        self.rollout.recall(memory.rollout)
+        for kept in reading.journal:
+            self.journal += read_events(kept)
+        self.rollout.history.extend(map(read_snapshot, reading.history))
+
+    def take(self, entry: Entry) -> Sequence[Event]:
+        """Fold the next entry. Returns the events that have taken effect."""
+        if not self.rollout.follow(entry.events, lambda: self._step(self.rollout, entry)):
+            self.diverged += 1
+        self.head, self.at = entry.head, entry.at
+        if isinstance(entry.input, Checked) and entry.input.since is not None:
+            self.gap = entry.input.since, entry.at
+        self.journal += entry.events
+        return entry.events
+
+    def propose(self, given: Input, at: float, *, by: str, new_id: str) -> Entry:
+        """The entry that `given` would be at the instant `at`, for an append.
+
+        Raises `CommandRefusedError` for an order that the state does not allow.
+        """
+        trial, seen = self.rollout.trial(), self._flights.seen
+        entry = Entry(
+            number=self.head.number + 1,
+            id=new_id,
+            before=self.head.id,
+            at=at,
+            by=by,
+            input=given,
+            events=(),
+        )
+        try:
+            events = self._step(trial, entry)
+        finally:
+            self._flights.seen = seen
+        saw = trial.history[-1] if trial.history else None
+        return Entry(
+            number=entry.number,
+            id=new_id,
+            before=entry.before,
+            at=at,
+            by=by,
+            input=given,
+            events=tuple(events),
+            seen=saw,
+        )
+
+    def memory(self) -> bytes:
+        """A checkpoint; `begin` takes it up."""
+        assert self.at is not None
+        return msgpack.encode(
+            _Memory(
+                format=FORMAT,
+                at=self.at,
+                seen=self._flights.seen,
+                gap=self.gap,
+                rollout=self.rollout.memory(),
+            )
+        )
+
+    def _step(self, rollout: Rollout, entry: Entry) -> list[Event]:
+        at = entry.at
+        match entry.input:
+            case Begun():
+                return rollout.start(at)
+            case Checked() as checked:
+                for row in checked.rows:
+                    rollout.count(row.at, row.arm, row.tally, row.era)
+                self._flights.seen = checked.seen
+                return rollout.check(
+                    at, since=checked.since, unheard=checked.unheard, latest=checked.latest
+                )
+            case Violated(arm=arm, violation=violation):
+                return rollout.broken(at, arm, violation)
+            case Ordered(order=order):
+                return rollout.command(order, at)
+            case Withdrawn(event=event):
+                return rollout.withdraw(event)
+
+
+def entries_of(reading: Reading) -> list[Entry]:
+    """The entries of a reading."""
+    return [read_entry(stored) for stored in reading.entries]
+
+
+def _read_memory(dumped: bytes) -> _Memory:
+    try:
+        written = msgpack.decode(dumped, type=_Format).format
+        if written <= FORMAT:
+            return msgpack.decode(dumped, type=_Memory)
+    except DecodeError as error:
+        raise FormatError(f"the store's checkpoint is not canario's: {error}") from error
+    raise FormatError(
+        f"the store's checkpoint was written by a newer canario, in format {written}; this one "
+        f"reads up to {FORMAT}: upgrade it, or give this release a store of its own"
+    )
