@@ -57,7 +57,7 @@ from .sinks.otel import OpenTelemetryEvents
 from .stores import JournalFile, JournalStore, SharedStore, StoreError, make_store
 
 if TYPE_CHECKING:
-    from .sharing import Worker
+    from .sharing import Presence, Worker
     from .tape import Mark, TapeRecorder
 
 __all__ = [
@@ -173,6 +173,8 @@ class CanaryDeploymentController(Forkable):
         self._worked = 0.0  # how much CPU time the process had used by then, s
         self._note_due = inf
         self._worker: Worker | None = None
+        # Where it stands what this process has in flight, for those who may have to bury it.
+        self.presence: Presence | None = None
         if store is not None:
             self._worker = self._share_by(store, journal, judge)
         # From then on whoever comes first has to see whether time was lost.
@@ -279,7 +281,10 @@ class CanaryDeploymentController(Forkable):
         """
         if self._worker is not None:
             self.next_look = inf
-            self._worker.start()
+            try:
+                self._worker.start()
+            finally:
+                self.presence = self._worker.presence
             return
         with self._lock:
             if self._inside:
@@ -894,6 +899,7 @@ class CanaryDeploymentController(Forkable):
         if self._worker is not None:
             self._worker.after_fork_in_child(self._lock)
             self.rollout, self.recording = self._worker.rollout, self._worker.shard
+            self.presence = None
             self.router.share = 0.0  # until it has read the store
             self.next_look = -inf  # whoever comes first begins
         if self._journal is not None and self.rollout.state.phase is not Phase.PENDING:

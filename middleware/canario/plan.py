@@ -133,6 +133,15 @@ class RollbackThresholds(Declared, frozen=True, kw_only=True):
         Meta(description="The same for routes that take longer, by the route's template."),
     ] = field(default_factory=dict)
 
+    rollback_after_crashes: Annotated[
+        Samples,
+        Meta(
+            description="Roll back when so many workers have died while they served the canary, "
+            "and none while it served the baseline alone, whatever min_samples says. Found where "
+            "workers share a store.",
+        ),
+    ] = 3
+
     def __post_init__(self) -> None:
         super().__post_init__()
         patience = {"abandoned_after_seconds": self.abandoned_after_seconds}

@@ -259,13 +259,14 @@ def test_options_that_contradict_each_other_are_refused(small: Path) -> None:
 
 
 def test_ctrl_c_gives_the_terminal_back(small: Path) -> None:
-    """A real terminal, and a real Ctrl-C in the middle of the rollout."""
+    """A real terminal, and a real Ctrl-C in the middle of the rollout, which takes long enough for
+    whoever is to press it, on a busy machine too."""
     pid, terminal = pty.fork()
     if pid == 0:  # pragma: no cover - another process
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
         os.execv(
             sys.executable,
-            [sys.executable, "-m", "canario", "simulate", str(small), "--watch", "--speed", "2"],
+            [sys.executable, "-m", "canario", "simulate", str(small), "--watch", "--speed", "1"],
         )
     said, pressed, patience = b"", False, time.monotonic() + PATIENCE
     try:

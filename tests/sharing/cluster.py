@@ -130,6 +130,8 @@ class Faulty:
             step()
         return done
 
+    folder = None
+
     def releases(self) -> list[str]:
         found = self._do(self.store.releases)
         assert isinstance(found, list)

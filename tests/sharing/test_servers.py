@@ -206,3 +206,36 @@ def test_workers_that_are_killed_and_replaced_go_on(tmp_path: Path) -> None:
     # A stage that lost a worker was held until nobody had to wait for it any more, and once.
     entered = [event for event in story if type(event).__name__ == "StageEntered"]
     assert [event.stage for event in entered] == [0, 1]
+
+
+CRASHING = WSGI.replace(
+    "        start_response(status, [])",
+    """
+        if name == "two" and environ["HTTP_X_USER_ID"].endswith("7"):
+            os.kill(os.getpid(), 9)
+        start_response(status, [])""",
+)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_canary_that_kills_its_process_is_convicted(workers: int, tmp_path: Path) -> None:
+    """One in ten of its users' requests does; each time the server replaces the worker, which is
+    told by those that are left, or by what the last one left behind."""
+    service(tmp_path, CRASHING, 200)
+    plan = tmp_path / "plan.toml"
+    plan.write_text(plan.read_text().replace("min_samples = 5", "min_samples = 100000"))
+    with gunicorn_server(tmp_path, "service:app", f"--workers={workers}") as (port, _):
+        users = Users(port)
+
+        def over() -> bool:
+            users.ask()
+            return ended(tmp_path)
+
+        until(over, lambda: (tmp_path / "log").read_text())
+        log = (tmp_path / "log").read_text()
+    end = events(tmp_path)[-1]
+    assert end.reason == "crashed"
+    assert "3 workers died while they served the canary" in end.verdict.why
+    assert log.count("left 1 requests of the canary") >= 3
+    # Whoever stops in an orderly way has left nothing.
+    assert not list((tmp_path / "release.db-workers").rglob("*.worker"))

@@ -45,6 +45,7 @@ class RollbackReason(StrEnum):
     CONTRACT_VIOLATION = Trigger.CONTRACT_VIOLATION.value
     ERROR_RATE = Trigger.ERROR_RATE.value
     P95_LATENCY = Trigger.P95_LATENCY.value
+    CRASHED = Trigger.CRASHED.value
     MISSING_EVIDENCE = "missing_evidence"
     ABORTED = "aborted"
 

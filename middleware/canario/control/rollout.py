@@ -10,12 +10,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from math import inf
+from typing import NamedTuple
 
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from canario.judges.make import make_judge
-from canario.judges.verdict import Evidence, Judge, RememberingJudge, Verdict, VerdictKind
+from canario.judges.verdict import (
+    Evidence,
+    Judge,
+    RememberingJudge,
+    Trigger,
+    Verdict,
+    VerdictKind,
+)
 from canario.limits import (
     LATEST,
     LONGEST_MS,
@@ -95,6 +103,13 @@ class MetricsSnapshot(Struct, frozen=True, kw_only=True):
     canary: ArmSnapshot
 
 
+class Crashes(NamedTuple):
+    """How many workers have died while they served the canary, and the baseline alone."""
+
+    canary: int
+    baseline: int
+
+
 class RolloutMemory(Struct, frozen=True, kw_only=True):
     """All that decides how a rollout goes on; what is in flight and `history` are not in it."""
 
@@ -103,6 +118,7 @@ class RolloutMemory(Struct, frozen=True, kw_only=True):
     recorder: RecorderMemory
     judge: object
     latest: dict[str, Violation]
+    crashes: Crashes
 
 
 class Rollout(Recording):
@@ -116,6 +132,7 @@ class Rollout(Recording):
     """
 
     __slots__ = (
+        "_crashes",
         "_flights",
         "_given",
         "_judge",
@@ -141,6 +158,7 @@ class Rollout(Recording):
         self._flights: Flights = flights or self.open
         # The last violation of each tolerated contract, to be told when its budget is used up.
         self._latest: dict[str, Violation] = {}
+        self._crashes = Crashes(0, 0)
 
     def start(self, now: float) -> list[Event]:
         """Enter the first stage. A rollout that has begun is left as it is."""
@@ -360,6 +378,41 @@ class Rollout(Recording):
             events = self._apply(machine.take_up(self.state, min(since, at), at))
         return events + self._check(at, unheard)
 
+    def crash(self, at: float, *, baseline: int, canary: int) -> list[Event]:
+        """A worker has died, and left so many requests of either arm unanswered.
+
+        Each is an error of its arm. Where one of them was the canary's it may have been that which
+        killed the worker; enough such deaths convict it, unless the baseline kills workers too.
+        """
+        at = self._cursor = self.counts_at(at)
+        self.recorder.settle()
+        for metrics, n in (
+            (self.recorder.baseline, baseline),
+            (self.recorder.canary, canary),
+        ):
+            metrics.window.add(at, n, n)
+        if self.state.phase not in (Phase.RUNNING, Phase.PAUSED):
+            return []
+        if canary:
+            self._crashes = Crashes(self._crashes.canary + 1, self._crashes.baseline)
+        elif baseline:
+            self._crashes = Crashes(self._crashes.canary, self._crashes.baseline + 1)
+        limit = self.deployment.rollback_thresholds.rollback_after_crashes
+        deaths = self._crashes.canary
+        if not canary or deaths < limit or self._crashes.baseline:
+            return []
+        verdict = Verdict(
+            kind=VerdictKind.UNHEALTHY,
+            trigger=Trigger.CRASHED,
+            observed=deaths,
+            limit=limit,
+            samples=deaths,
+            needed=limit,
+            why=f"{deaths} worker{'s'[: deaths > 1]} died while they served the canary, and none "
+            "that served the baseline alone",
+        )
+        return self._follow(verdict, self._evidence(at, self.look(at)))
+
     def withdraw(self, event: RolledBack | Aborted) -> list[Event]:
         """Withdraw the canary as somebody else has decided, also of a rollout that is completed.
         One that is withdrawn is left as it is."""
@@ -417,6 +470,7 @@ class Rollout(Recording):
             recorder=self.recorder.memory(),
             judge=judge.memory(),
             latest=dict(self._latest),
+            crashes=self._crashes,
         )
 
     def recall(self, memory: RolloutMemory) -> None:
@@ -428,6 +482,7 @@ class Rollout(Recording):
         self._cursor = memory.cursor
         self.recorder.recall(memory.recorder)
         self._latest = dict(memory.latest)
+        self._crashes = memory.crashes
         self.due = machine.next_due(self.deployment, self.state, self._cursor)
 
     def dump(self) -> bytes:
@@ -520,6 +575,7 @@ class Rollout(Recording):
                 self.recorder.clear()
                 self._judge.begin()
                 self._latest.clear()
+                self._crashes = Crashes(0, 0)
         # After the cursor, so that no check is made twice at one instant.
         self.due = machine.next_due(self.deployment, self.state, self._cursor)
         return events

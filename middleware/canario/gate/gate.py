@@ -281,6 +281,8 @@ class Gate(Forkable):
                 exchange.method = method
             take_in = self._open
             take_in(exchange)  # last: what fails before it leaves nobody in flight for ever
+            if controller.presence is not None:
+                controller.presence.enter(exchange.arm)
         except BaseException as error:
             self.fault("routing", error)
             return False
@@ -299,6 +301,8 @@ class Gate(Forkable):
         exchange.observed = True  # at once: what fails below must not be counted twice instead
         try:
             controller = self.controller
+            if controller.presence is not None:
+                controller.presence.leave(exchange.arm)
             clock = controller.clock
             now = clock() if at is None else at
             if now >= controller.next_look:  # what nobody watched is no part of a latency

@@ -28,6 +28,7 @@ class Trigger(StrEnum):
     CONTRACT_VIOLATION = "contract_violation"
     ERROR_RATE = "error_rate"
     P95_LATENCY = "p95_latency"
+    CRASHED = "crashed"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ __all__ = [
     "FORMAT",
     "Begun",
     "Checked",
+    "Crashed",
     "Entry",
     "FormatError",
     "Input",
@@ -84,13 +85,21 @@ class Ordered(_Input, frozen=True, kw_only=True, tag="ordered"):
     order: Command
 
 
+class Crashed(_Input, frozen=True, kw_only=True, tag="crashed"):
+    """A worker is dead, and has left so many requests unanswered."""
+
+    worker: str
+    baseline: int
+    canary: int
+
+
 class Withdrawn(_Input, frozen=True, kw_only=True, tag="withdrawn"):
     """A worker has withdrawn the canary by itself, and nobody serves it any more."""
 
     event: RolledBack | Aborted
 
 
-Input = Begun | Checked | Violated | Ordered | Withdrawn
+Input = Begun | Checked | Violated | Ordered | Crashed | Withdrawn
 
 
 class Entry(Struct, frozen=True, kw_only=True):

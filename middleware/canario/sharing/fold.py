@@ -18,6 +18,7 @@ from .entry import (
     FORMAT,
     Begun,
     Checked,
+    Crashed,
     Entry,
     FormatError,
     Input,
@@ -30,6 +31,10 @@ from .entry import (
 )
 
 __all__ = ["Fold", "Known", "entries_of"]
+
+
+# So many names of the dead are remembered, for whoever finds one of their files once more.
+_DEAD = 1000
 
 
 class Known:
@@ -50,6 +55,7 @@ class _Memory(Struct, frozen=True, kw_only=True):
     at: float
     seen: Seen
     gap: tuple[float, float] | None
+    dead: list[str]
     rollout: RolloutMemory
 
 
@@ -66,6 +72,7 @@ class Fold:
         at: Its instant, on the log's time.
         journal: The events of all of them.
         gap: The last time that nobody watched, from when to when.
+        dead: The workers that were last found dead.
         diverged: How many of them this canario would have decided otherwise.
     """
 
@@ -77,6 +84,7 @@ class Fold:
         self.at: float | None = None
         self.journal: list[Event] = []
         self.gap: tuple[float, float] | None = None
+        self.dead: list[str] = []
         self.diverged = 0
 
     def begin(self, reading: Reading) -> None:
@@ -85,7 +93,7 @@ class Fold:
             return
         self.head, dumped = reading.checkpoint
         memory = _read_memory(dumped)
-        self.at, self.gap = memory.at, memory.gap
+        self.at, self.gap, self.dead = memory.at, memory.gap, memory.dead
         self._flights.seen = memory.seen
         self.rollout.recall(memory.rollout)
         for kept in reading.journal:
@@ -97,8 +105,11 @@ class Fold:
         if not self.rollout.follow(entry.events, lambda: self._step(self.rollout, entry)):
             self.diverged += 1
         self.head, self.at = entry.head, entry.at
-        if isinstance(entry.input, Checked) and entry.input.since is not None:
-            self.gap = entry.input.since, entry.at
+        match entry.input:
+            case Checked(since=since) if since is not None:
+                self.gap = since, entry.at
+            case Crashed(worker=worker):
+                self.dead = [*self.dead[1 - _DEAD :], worker]
         self.journal += entry.events
         return entry.events
 
@@ -142,6 +153,7 @@ class Fold:
                 at=self.at,
                 seen=self._flights.seen,
                 gap=self.gap,
+                dead=self.dead,
                 rollout=self.rollout.memory(),
             )
         )
@@ -162,6 +174,8 @@ class Fold:
                 return rollout.broken(at, arm, violation)
             case Ordered(order=order):
                 return rollout.command(order, at)
+            case Crashed(baseline=baseline, canary=canary):
+                return rollout.crash(at, baseline=baseline, canary=canary)
             case Withdrawn(event=event):
                 return rollout.withdraw(event)
 

@@ -40,6 +40,7 @@ from canario.stores.shared import NOBODY, Part, Reading, SharedStore, StoreError
 from .entry import (
     Begun,
     Checked,
+    Crashed,
     Entry,
     Input,
     Ordered,
@@ -148,6 +149,7 @@ class Member:
         self.away_since: float | None = None
         self._cap = inf  # the share that a lost log is not to raise
         self._violations: list[tuple[Arm, Violation]] = []  # that the log has not
+        self._crashes: list[Crashed] = []
         self._number = 0  # of the last part
         self._outbox: list[Part] = []  # that may have been told, or not
         self._rows: list[Row] = []  # that were not
@@ -232,6 +234,7 @@ class Member:
             self._append(Begun(deployment=self._deployment))
             reading = self._read()
         self._tell_withdrawal()
+        self._tell_crashes()
         state = self.rollout.state
         if state.phase in (Phase.RUNNING, Phase.PAUSED):
             self._see_gap(reading)
@@ -419,6 +422,25 @@ class Member:
                     del self._violations[0]
             else:
                 self._read()
+
+    def crashed(self, worker: str, *, baseline: int, canary: int) -> None:
+        """Tell all of a worker that is dead, at the next turn; see `Rollout.crash`."""
+        if all(worker != dead.worker for dead in self._crashes):
+            self._crashes.append(Crashed(worker=worker, baseline=baseline, canary=canary))
+
+    def knows(self, worker: str) -> bool:
+        """Whether the log has it that a worker is dead."""
+        return worker in self.fold.dead
+
+    def _tell_crashes(self) -> None:
+        for dead in list(self._crashes):
+            # Whoever found it first may have been killed before the file went: once is enough.
+            for _ in range(_TRIES):
+                if self.knows(dead.worker) or self._append(dead):
+                    break
+                self._read()
+            self._store.leave(self._release, dead.worker)  # nobody has to wait for it
+            self._crashes.remove(dead)
 
     def _see_gap(self, reading: Reading) -> None:
         """Before anything is told, which would look as if somebody had watched."""

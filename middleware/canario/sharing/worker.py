@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
@@ -27,6 +28,7 @@ from canario.stores.shared import SharedStore, StoreError
 
 from .entry import FormatError
 from .member import PATIENCE_SECONDS, Member
+from .presence import Presence, make_presence
 
 __all__ = ["Worker"]
 
@@ -81,6 +83,7 @@ class Worker:
         self._away = False
         self._due = 0.0
         self._began = False
+        self.presence: Presence | None = None
         self._ticker = Ticker(self._look)
         self.member = Member(
             self._deployment,
@@ -131,6 +134,7 @@ class Worker:
         """
         if not self._began:
             self._began = True
+            self._appear()
             try:
                 self.turn()
             except FormatError as error:
@@ -143,14 +147,55 @@ class Worker:
         if self._live and self.member.refused is None:
             self._ticker.start()
 
+    def _appear(self) -> None:
+        folder = self._store.folder
+        if folder is None:
+            return
+        name = hashlib.sha256(self._release.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        made = make_presence(folder / name, self.member.worker)
+        if isinstance(made, str):
+            self._log.warning(
+                "%s: a worker that the canary kills is not noticed, and what it leaves unanswered "
+                "counts for nothing: %s",
+                self._release,
+                made,
+            )
+        else:
+            self.presence = made
+
     def turn(self) -> None:
         """Read, tell and decide what is due, now. Raises `StoreError`."""
         try:
             with self._turn_of_ours():
-                self.member.turn()
+                self._turn()
         finally:  # where the store is away, too: then it may have withdrawn the canary by itself
             self._due = self.member.due(self._clock())
             self._took_effect()
+
+    def _turn(self) -> None:
+        if self.presence is None:
+            self.member.turn()
+            return
+        waiting = [each for each in self._open.requests() if each.first_at is None]
+        canary = sum(each.arm == "canary" for each in waiting)
+        self.presence.correct(len(waiting) - canary, canary)
+        dead = self.presence.gone()
+        for each in dead:
+            if each.baseline or each.canary:
+                self.member.crashed(each.worker, baseline=each.baseline, canary=each.canary)
+                self._log.error(
+                    "%s: worker %s died and left %d requests of the canary and %d of the baseline "
+                    "unanswered; they count as errors",
+                    *(self._release, each.worker, each.canary, each.baseline),
+                )
+        try:
+            self.member.turn()
+        finally:
+            for each in dead:
+                if self.member.knows(each.worker) or not (each.baseline or each.canary):
+                    self.presence.bury(each)
+                else:
+                    self.presence.let_go(each)
 
     def tick(self) -> None:
         """A turn, where time is moved by hand: then nobody else makes it."""
@@ -210,6 +255,9 @@ class Worker:
         except StoreError:
             return False
         finally:
+            if self.presence is not None:
+                self.presence.close()
+                self.presence = None
             self._store.close()
         return True
 
@@ -278,4 +326,6 @@ class Worker:
         self._lock = lock
         self._open.clear()  # the parent serves them
         self._store.after_fork()
+        if self.presence is not None:
+            self.presence.abandon()
         self._begin()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -114,6 +115,10 @@ class Reading(Struct, frozen=True, kw_only=True):
 class SharedStore(Protocol):
     """Keeps one log for each release. Safe to call from one thread at a time."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the workers of this host may have files beside it; None where nobody sees them."""
+
     def releases(self) -> list[str]:
         """The names of those that have a log."""
 
@@ -165,6 +170,8 @@ class MemoryStore:
 
     def __repr__(self) -> str:
         return "<MemoryStore>"
+
+    folder = None
 
     def releases(self) -> list[str]:
         """See `SharedStore`."""

@@ -99,6 +99,11 @@ class SqliteStore:
     def __repr__(self) -> str:
         return f"<SqliteStore {str(self.path)!r}>"
 
+    @property
+    def folder(self) -> Path:
+        """See `SharedStore`."""
+        return self.path.with_name(f"{self.path.name}-workers")
+
     def releases(self) -> list[str]:
         """See `SharedStore`."""
         with self._reads() as db:
