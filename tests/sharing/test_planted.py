@@ -142,6 +142,7 @@ class TellsBeforeItLooks(Member):
     """What is told first hides that nobody had watched."""
 
     def _see_gap(self, reading: Reading) -> None:
+        self._looked = self._clock()
         self._flush()
         super()._see_gap(self._store.read(self._release, self.fold.head))
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from canario.cli.main import EPILOG
-from canario.cli.printing import complain, say, say_json, say_text
+from canario.cli.printing import EPILOG, complain, say, say_json, say_text
 from canario_sim.reports.output import write_file
 from canario_sim.reports.write import report_options
 

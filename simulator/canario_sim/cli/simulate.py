@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from canario.cli.main import EPILOG
-from canario.cli.printing import complain, say, say_json
+from canario.cli.printing import EPILOG, complain, say, say_json
 from canario.config import ConfigError
 from canario_sim.reports.output import make_folder, write_file
 from canario_sim.reports.write import report_options

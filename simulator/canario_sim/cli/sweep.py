@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from canario.cli.main import EPILOG
+from canario.cli.printing import EPILOG
 from canario.config import ConfigError
 
 from .shared import INTERRUPTED, MANY, FiniteRange, models_option

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from canario.cli.main import EPILOG
-from canario.cli.printing import complain, say_json
+from canario.cli.printing import EPILOG, complain, say_json
 from canario.config import ConfigError
 from canario_sim.reports.write import report_options
 
