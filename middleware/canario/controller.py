@@ -762,6 +762,7 @@ class CanaryDeploymentController(Forkable):
             lock=self._lock,
             judge=judge,
             took_effect=_weakly(self._took_effect),
+            all_told=_weakly(self._all_told),
             log=self._log,
         )
         self.rollout, self.recording = worker.rollout, worker.shard
@@ -783,13 +784,19 @@ class CanaryDeploymentController(Forkable):
             if self.recording.open.given_up:
                 self._take_given_up()
             for news in worker.member.take_news():
+                if not news.events:
+                    continue
                 if news.mine:
                     self._listeners.queue(news.events)
+                    worker.telling.append(news.id)
                 else:
                     # Sinks are told by who has decided; an operator reads any worker's log.
                     for event in news.events:
                         self._log_event(event)
         self._go_on()
+
+    def _all_told(self) -> bool:
+        return self._listeners.drain(0.0)
 
     def _with_keys(self, event: Event) -> Event:
         """The event with what only the shell knows: whether requests could be routed at all."""

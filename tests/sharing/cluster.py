@@ -20,6 +20,7 @@ from canario.stores.shared import (
     Still,
     StoredEntry,
     StoreError,
+    Untold,
 )
 
 ARMS: tuple[Arm, Arm] = ("baseline", "canary")
@@ -117,7 +118,7 @@ class Faulty:
     ) -> None:
         self.store = store
         self.fails = fails
-        self.told = told
+        self.heard = told
 
     def _do(self, step: Callable[[], Any]) -> Any:
         how = self.fails()
@@ -148,7 +149,7 @@ class Faulty:
     def flush(self, release: str, part: Part) -> None:
         def step() -> None:
             self.store.flush(release, part)
-            self.told(part)
+            self.heard(part)
 
         self._do(step)
 
@@ -158,10 +159,17 @@ class Faulty:
         def step() -> bool:
             appended = self.store.append(release, entry, taken=taken, still=still)
             if appended:
-                self.told(entry)
+                self.heard(entry)
             return appended
 
         return bool(self._do(step))
+
+    def claim(self, release: str, *, at: float, before: float) -> Sequence[Untold]:
+        found = self._do(lambda: self.store.claim(release, at=at, before=before))
+        return list(found)
+
+    def told(self, release: str, ids: Sequence[str]) -> None:
+        self._do(lambda: self.store.told(release, ids))
 
     def checkpoint(self, release: str, head: Head, memory: bytes) -> None:
         self._do(lambda: self.store.checkpoint(release, head, memory))

@@ -35,7 +35,14 @@ from canario.metrics.tally import Tally
 from canario.past import JournalMismatchError, refuse_another
 from canario.plan import Deployment, Sequential
 from canario.routing.router import Arm
-from canario.stores.shared import NOBODY, Part, Reading, SharedStore, StoreError, Told
+from canario.stores.shared import (
+    NOBODY,
+    Part,
+    Reading,
+    SharedStore,
+    StoreError,
+    Told,
+)
 
 from .entry import (
     Begun,
@@ -47,6 +54,7 @@ from .entry import (
     Rows,
     Violated,
     Withdrawn,
+    read_events,
     read_rows,
     read_seen,
     write_entry,
@@ -69,6 +77,9 @@ PATIENCE_SECONDS = 3.0
 # A worker that was not heard for so long (s) is not waited for: its host is away, or it is dead.
 AWAY_SECONDS = 10.0
 
+# Whoever decided something tells of it; when nobody was told for so long (s), another one does.
+TELLING_SECONDS = 10.0
+
 # After so many entries somebody keeps what they have led to.
 CHECKPOINT_EVERY = 1000
 
@@ -87,7 +98,7 @@ class _Given(NamedTuple):
 
 
 class News(NamedTuple):
-    """An entry that was folded: its id, what it led to, and whether this worker has decided it."""
+    """An entry that was folded: its id, its events, and whether this worker is to tell of them."""
 
     id: str
     events: Sequence[Event]
@@ -159,6 +170,7 @@ class Member:
         self._alone: Rollout | None = None
         self._seen = Known()  # what is in flight here, for whoever judges alone
         self._news: list[News] = []
+        self._asked = -inf  # when it last looked for what nobody was told of
         self._workers = 1  # that were heard lately
 
     # -- what is in force
@@ -221,6 +233,19 @@ class Member:
         with self._lock:
             self.away_since, self._alone = None, None
 
+    def _tell_late(self) -> None:
+        """Tell of what others were to tell of, and have not for so long that they must be dead."""
+        now = self._log_time()
+        if now < self._asked + TELLING_SECONDS:
+            return
+        self._asked = now
+        late = self._store.claim(self._release, at=now, before=now - TELLING_SECONDS)
+        self._news += [News(each.id, read_events(each.journal), mine=True) for each in late]
+
+    def told(self, ids: Sequence[str]) -> None:
+        """All have been told of these entries."""
+        self._store.told(self._release, ids)
+
     def take_news(self) -> list[News]:
         """The entries since the last call, but not what was there before this worker."""
         news, self._news = self._news, []
@@ -241,6 +266,7 @@ class Member:
         self._flush()
         if self.rollout.due <= self._log_time():
             self._check()
+        self._tell_late()
 
     def _read(self) -> Reading:
         now = self._clock()

@@ -53,7 +53,12 @@ class Worker:
         judge: Judges instead of the plan's.
         took_effect: Called after each turn without the lock: the share, the events or what is given
             up may have changed.
+        all_told: Whether the sinks have heard of all that is in `telling`.
         log: Where an operator is told of the store.
+
+    Attributes:
+        presence: Where it stands what this worker has in flight; None where nobody could see it.
+        telling: The entries that this worker's sinks are being told of, by their ids.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Worker:
         lock: AbstractContextManager[object],
         judge: Judge | None,
         took_effect: Callable[[], object],
+        all_told: Callable[[], object],
         log: logging.Logger,
     ) -> None:
         self._deployment = deployment
@@ -74,6 +80,7 @@ class Worker:
         self._lock = lock
         self._judge = judge
         self._took_effect = took_effect
+        self._all_told = all_told
         self._log = log
         self._open = OpenRequests(deployment.rollback_thresholds)
         self._begin()
@@ -84,6 +91,7 @@ class Worker:
         self._due = 0.0
         self._began = False
         self.presence: Presence | None = None
+        self.telling: list[str] = []
         self._ticker = Ticker(self._look)
         self.member = Member(
             self._deployment,
@@ -173,6 +181,12 @@ class Worker:
             self._took_effect()
 
     def _turn(self) -> None:
+        self._bury_the_dead()
+        if self.telling and self._all_told():
+            self.member.told(self.telling)
+            self.telling.clear()
+
+    def _bury_the_dead(self) -> None:
         if self.presence is None:
             self.member.turn()
             return
@@ -252,6 +266,8 @@ class Worker:
         try:
             with self._turn_of_ours():
                 self.member.leave()
+                if self.telling and self._all_told():
+                    self.member.told(self.telling)
         except StoreError:
             return False
         finally:

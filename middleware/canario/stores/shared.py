@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 __all__ = [
     "FORGOTTEN_SECONDS",
@@ -27,6 +28,7 @@ __all__ = [
     "StoreError",
     "StoredEntry",
     "Told",
+    "Untold",
 ]
 
 # A worker that was not heard for so long (s, on the log's time) is forgotten.
@@ -85,6 +87,13 @@ class Part(Struct, frozen=True, kw_only=True):
     open: bytes
 
 
+class Untold(NamedTuple):
+    """An entry, by its id, whose events are to be told."""
+
+    id: str
+    journal: bytes
+
+
 class Told(NamedTuple):
     """The last that a worker said: see `Part`."""
 
@@ -140,6 +149,13 @@ class SharedStore(Protocol):
         no.
         """
 
+    def claim(self, release: str, *, at: float, before: float) -> Sequence[Untold]:
+        """The entries whose events nobody has been told of, and whose teller has had them since
+        `before`: whoever asks is their teller from `at` on. Whoever appends one is its first."""
+
+    def told(self, release: str, ids: Sequence[str]) -> None:
+        """All who are to be told of these entries have been."""
+
     def checkpoint(self, release: str, head: Head, memory: bytes) -> None:
         """Keep what all entries up to `head` have led to: a reader may begin there."""
 
@@ -159,6 +175,7 @@ class _Log:
         self.workers: dict[str, Told] = {}
         self.parts: dict[tuple[str, int], Part] = {}
         self.checkpoint: tuple[Head, bytes] | None = None
+        self.tellers: dict[str, float] = {}  # since when somebody is to tell of an entry
 
 
 class MemoryStore:
@@ -233,6 +250,8 @@ class MemoryStore:
             if head != entry.before or not still():
                 return False
             log.entries.append(entry)
+            if entry.journal:
+                log.tellers[entry.id] = entry.at
             for each in taken:
                 log.parts.pop(each, None)
             for worker, told in list(log.workers.items()):
@@ -240,12 +259,33 @@ class MemoryStore:
                     del log.workers[worker]
             return True
 
+    def claim(self, release: str, *, at: float, before: float) -> Sequence[Untold]:
+        """See `SharedStore`."""
+        with self._lock:
+            log = self._log(release)
+            late = {id_ for id_, since in log.tellers.items() if since < before}
+            log.tellers |= dict.fromkeys(late, at)
+            return [Untold(each.id, each.journal) for each in log.entries if each.id in late]
+
+    def told(self, release: str, ids: Sequence[str]) -> None:
+        """See `SharedStore`."""
+        with self._lock:
+            for id_ in ids:
+                self._log(release).tellers.pop(id_, None)
+
     def checkpoint(self, release: str, head: Head, memory: bytes) -> None:
         """See `SharedStore`."""
         with self._lock:
             log = self._log(release)
-            if any(each.id == head.id for each in log.entries):
-                log.checkpoint = (head, memory)
+            if all(each.id != head.id for each in log.entries):
+                return
+            log.checkpoint = (head, memory)
+            # The checkpoint has what they led to; nobody in this process is behind it.
+            log.entries = [
+                each if each.number > head.number else replace(each, body=b"")
+                for each in log.entries
+                if each.journal or each.number > head.number - KEPT
+            ]
 
     def leave(self, release: str, worker: str) -> None:
         """See `SharedStore`."""

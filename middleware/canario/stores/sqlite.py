@@ -24,6 +24,7 @@ from .shared import (
     StoredEntry,
     StoreError,
     Told,
+    Untold,
 )
 
 __all__ = ["SqliteStore"]
@@ -50,8 +51,10 @@ CREATE TABLE entry (
     body BLOB NOT NULL,
     journal BLOB NOT NULL,
     seen BLOB NOT NULL,
+    teller_since REAL,
     PRIMARY KEY (release, number)
 );
+CREATE INDEX entry_untold ON entry (release, teller_since) WHERE teller_since IS NOT NULL;
 CREATE UNIQUE INDEX entry_id ON entry (release, id);
 CREATE TABLE worker (
     release TEXT NOT NULL,
@@ -190,10 +193,11 @@ class SqliteStore:
             if _head(db, release) != entry.before or not still():
                 return False
             db.execute(
-                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(release, entry.number, entry.id, entry.before, entry.at),
                     *(entry.body, entry.journal, entry.seen),
+                    entry.at if entry.journal else None,
                 ),
             )
             db.executemany(
@@ -211,6 +215,30 @@ class SqliteStore:
                 (release, entry.number - KEPT, release),
             )
         return True
+
+    def claim(self, release: str, *, at: float, before: float) -> Sequence[Untold]:
+        """See `SharedStore`."""
+        late = "release = ? AND teller_since IS NOT NULL AND teller_since < ?"
+        with self._reads() as db:
+            if (
+                db.execute(f"SELECT 1 FROM entry WHERE {late}", (release, before)).fetchone()
+                is None
+            ):
+                return []
+        with self._writes() as db:
+            found = db.execute(
+                f"SELECT id, journal FROM entry WHERE {late} ORDER BY number", (release, before)
+            ).fetchall()
+            db.execute(f"UPDATE entry SET teller_since = ? WHERE {late}", (at, release, before))
+        return [Untold(*row) for row in found]
+
+    def told(self, release: str, ids: Sequence[str]) -> None:
+        """See `SharedStore`."""
+        with self._writes() as db:
+            db.executemany(
+                "UPDATE entry SET teller_since = NULL WHERE release = ? AND id = ?",
+                [(release, id_) for id_ in ids],
+            )
 
     def checkpoint(self, release: str, head: Head, memory: bytes) -> None:
         """See `SharedStore`."""
