@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.sharing.cluster import ARMS, Cluster, plan
+from tests.sharing.redis_servers import Server
 
 from canario.control.recording import Outcome
 from canario.control.rollout import Rollout
 from canario.control.state import Phase
 from canario.control.violation import Violation
 from canario.plan import Deployment, Sequential
+from canario.stores.redis import RedisStore
 from canario.stores.sqlite import SqliteStore
 
 JUDGES = [None, Sequential(), Sequential(bin_seconds=10)]
@@ -94,6 +96,19 @@ def test_so_it_is_in_a_file(judge: Any, tmp_path: Path) -> None:
         # Each has a connection of its own, as workers have.
         store=SqliteStore(tmp_path / "release.db"),
         wrap=lambda _: SqliteStore(tmp_path / "release.db"),
+    )
+    same(cluster, drive(cluster, 0.02, 150))
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_so_it_is_in_redis(judge: Any, redis_of_module: Server) -> None:
+    redis_of_module.client.flushall()
+    cluster = Cluster(
+        plan(judge, contract_budgets={"loose": 30.0}),
+        5,
+        3,
+        store=RedisStore(redis_of_module.url),
+        wrap=lambda _: RedisStore(redis_of_module.url),
     )
     same(cluster, drive(cluster, 0.02, 150))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.sharing.cluster import plan
+from tests.sharing.redis_servers import redis_server
 
 from canario import CanaryDeploymentController, create_canary_controller
 from canario.clock import ManualClock
@@ -51,13 +52,6 @@ def serve(
         for _ in range(2):  # whoever decides is read by the others
             for each in controllers:
                 each.tick()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    if request.param == "memory":
-        return MemoryStore()
-    return f"sqlite:///{tmp_path}/var/release.db"
 
 
 def test_one_rollback_in_all_of_them(store: Any) -> None:
@@ -333,3 +327,62 @@ def test_a_file_that_is_taken_away(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert other.state.phase is Phase.ROLLED_BACK
     assert other.router.weight == 0
     assert [type(event) for event in other.events[:2]] == [Started, StageEntered]
+
+
+# -- the server
+
+
+def test_a_server_that_is_killed_and_has_forgotten_everything() -> None:
+    """Whoever knows of the withdrawal says so again; nobody is sent to the canary meanwhile."""
+    clock = ManualClock(1000.0)
+    with redis_server() as server:
+        both = [controller(server.url, clock) for _ in range(2)]
+        both[0].abort()
+        server.kill()
+        clock.advance(1.0)
+        for each in both:
+            each.tick()
+        assert both[0].router.weight == 0
+        server.start()
+        for _ in range(3):
+            clock.advance(1.0)
+            for each in both:
+                each.tick()
+        third = controller(server.url, clock)
+        assert [each.router.weight for each in (*both, third)] == [0, 0, 0]
+        assert third.state.phase is Phase.ABORTED
+
+
+def test_a_server_that_forgets_a_rollout_that_runs_begins_it_anew_at_no_higher_share() -> None:
+    clock = ManualClock(1000.0)
+    with redis_server() as server:
+        guard = controller(server.url, clock)
+        guard.skip()
+        assert guard.router.share == 50
+        server.client.flushall()
+        clock.advance(1.0)
+        guard.tick()
+        assert guard.router.share == 5
+
+
+def test_a_server_whose_memory_is_full(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock(1000.0)
+    with redis_server() as server:
+        guard = controller(server.url, clock)
+        server.client.config_set("maxmemory", 1)
+        serve(clock, guard, seconds=3)
+        assert "the store cannot be used" not in caplog.text  # only the thread tells
+        serve(clock, guard, seconds=40)
+        assert guard.router.share == 5  # alone it does not advance
+        serve(clock, guard, seconds=20, bad=True)
+        assert guard.router.weight == 0
+        server.client.config_set("maxmemory", 0)
+        for _ in range(3):
+            clock.advance(1.0)
+            guard.tick()
+        assert controller(server.url, clock).state.phase is Phase.ROLLED_BACK
+
+
+def test_what_is_no_address_of_redis() -> None:
+    with pytest.raises(ValueError, match="Port could not be cast"):
+        CanaryDeploymentController(deployment_id="x", store="redis://host:port/x")

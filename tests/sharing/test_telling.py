@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.sharing.cluster import plan
 
 from canario import CanaryDeploymentController
 from canario.clock import ManualClock
 from canario.plan import Plan
 from canario.sinks import inline
-from canario.stores import MemoryStore
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return MemoryStore() if request.param == "memory" else f"sqlite:///{tmp_path}/release.db"
 
 
 def worker(store: Any, clock: ManualClock, *heard: list[Any]) -> CanaryDeploymentController:

@@ -86,6 +86,9 @@ CHECKPOINT_EVERY = 1000
 # An order that the log does not take is tried again when others have been read, so often.
 _TRIES = 8
 
+# Of parts that a store does not take.
+_MOST_PARTS = 3
+
 # Of rows that could not be told for long, so many are kept apart.
 _MOST_ROWS = 500
 
@@ -162,7 +165,7 @@ class Member:
         self._violations: list[tuple[Arm, Violation]] = []  # that the log has not
         self._crashes: list[Crashed] = []
         self._number = 0  # of the last part
-        self._outbox: list[Part] = []  # that may have been told, or not
+        self._outbox: list[tuple[Part, list[Row]]] = []  # that may have been told, or not
         self._rows: list[Row] = []  # that were not
         self._latest: dict[str, Violation] = {}
         self._looked = -inf  # when it last asked whether anybody watched, on its clock
@@ -369,35 +372,37 @@ class Member:
         if now >= self._flushed + FLUSH_SECONDS or self._outbox or all_of_it:
             self._pack(now)
         while self._outbox:
-            self._store.flush(self._release, self._outbox[0])
+            self._store.flush(self._release, self._outbox[0][0])
             del self._outbox[0]
 
     def _pack(self, until: float) -> None:
+        if len(self._outbox) >= _MOST_PARTS:
+            return  # the store takes none: what comes waits, and is added up
         with self._lock:
             seen = self._gather(until)
             rows, self._rows = self._rows, []
             latest, self._latest = self._latest, {}
             if self.rollout.state.phase.terminal:
                 # No check takes them any more: they count in this worker's own totals.
-                for row in rows:
-                    self.rollout.count(row.at, row.arm, row.tally, row.era)
+                _count(self.rollout, rows)
                 rows = []
         self._number += 1
         self._flushed = until
-        self._outbox.append(
-            Part(
-                worker=self.worker,
-                number=self._number,
-                at=until + self.ahead,
-                rows=write_rows(Rows(tuple(rows), latest)),
-                open=write_seen(seen),
-            )
+        part = Part(
+            worker=self.worker,
+            number=self._number,
+            at=until + self.ahead,
+            rows=write_rows(Rows(tuple(rows), latest)),
+            open=write_seen(seen),
         )
+        self._outbox.append((part, rows))
 
     def _gather(self, until: float) -> Seen:
         rows, seen, latest = self.shard.take(until)
         self._rows += rows
         self._latest |= latest
+        if self._alone is not None:
+            _count(self._alone, rows)
         if len(self._rows) > _MOST_ROWS:
             self._rows = _merged(self._rows, apart=False)
         return seen
@@ -536,7 +541,6 @@ class Member:
             self.away_since = now
         state = self.rollout.state
         running = state.phase in (Phase.RUNNING, Phase.PAUSED)
-        told = len(self._rows)
         self._seen.seen = self._gather(now)
         if not self.born:
             self._rows.clear()
@@ -544,10 +548,7 @@ class Member:
             return
         if self._alone is None:
             self._alone = self._begin_alone()
-            told = 0
         alone = self._alone
-        for row in self._rows[told:]:
-            alone.count(row.at, row.arm, row.tally, row.era)
         if alone.due <= now + self.ahead:
             for event in alone.check(now + self.ahead, latest=self._latest):
                 if isinstance(event, RolledBack):
@@ -563,6 +564,9 @@ class Member:
         alone = Rollout(deployment, judge, self._seen)
         alone.recall(self.rollout.memory())
         alone.never_ends()
+        for _, rows in self._outbox:  # of which nobody knows whether others have them
+            _count(alone, rows)
+        _count(alone, self._rows)
         return alone
 
     # -- orders
@@ -609,6 +613,11 @@ class Member:
             self._turn()  # with all that has to be seen before anything is told
             self._flush(all_of_it=True)
             self._store.leave(self._release, self.worker)
+
+
+def _count(rollout: Rollout, rows: Sequence[Row]) -> None:
+    for row in rows:
+        rollout.count(row.at, row.arm, row.tally, row.era)
 
 
 def _place(row: Row) -> tuple[float, str, Era]:

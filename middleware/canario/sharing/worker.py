@@ -35,6 +35,9 @@ __all__ = ["Worker"]
 # How soon others' entries are seen where nothing tells of them, s.
 POLL_SECONDS = 0.1
 
+# A store that could not be used is tried again so much later, s.
+AGAIN_SECONDS = 0.5
+
 # What gives an order waits so long for a turn that is under way, s.
 _BUSY_SECONDS = 5.0
 
@@ -176,8 +179,11 @@ class Worker:
         try:
             with self._turn_of_ours():
                 self._turn()
-        finally:  # where the store is away, too: then it may have withdrawn the canary by itself
             self._due = self.member.due(self._clock())
+        except StoreError:
+            self._due = self._clock() + AGAIN_SECONDS
+            raise
+        finally:  # where the store is away, too: then it may have withdrawn the canary by itself
             self._took_effect()
 
     def _turn(self) -> None:

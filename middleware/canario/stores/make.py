@@ -8,6 +8,7 @@ __all__ = ["make_store"]
 
 _VALID = (
     "sqlite:///FILE for the workers of one host (sqlite:////FILE where it begins at the root), "
+    "redis://HOST:PORT/DATABASE for those of many (rediss:// over TLS, unix:// for a socket), "
     "memory:// for a single process, or a store of your own"
 )
 
@@ -28,4 +29,8 @@ def make_store(given: str | SharedStore) -> SharedStore:
         from .sqlite import SqliteStore  # whoever does without it does not wait for its import
 
         return SqliteStore(rest[1:])
+    if found and scheme in ("redis", "rediss", "unix") and rest:
+        from .redis import RedisStore
+
+        return RedisStore(given)
     raise ValueError(f"store is {given!r}; it must be {_VALID}")
