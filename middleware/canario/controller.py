@@ -175,6 +175,9 @@ class CanaryDeploymentController(Forkable):
         self._worker: Worker | None = None
         # Where it stands what this process has in flight, for those who may have to bury it.
         self.presence: Presence | None = None
+        # Where a worker of this host has marked that the canary is withdrawn: `withdrawn[0]`.
+        self.withdrawn: bytes | memoryview = b"\0"
+        self._diverged = 0
         if store is not None:
             self._worker = self._share_by(store, journal, judge)
         # From then on whoever comes first has to see whether time was lost.
@@ -597,6 +600,7 @@ class CanaryDeploymentController(Forkable):
         done = self.drain(timeout)
         self._ticker.stop()
         if self._worker is not None:
+            self.presence = None  # before its file goes
             done = self._worker.leave() and done
         return (self._journal is None or self._journal.close(timeout)) and done
 
@@ -781,6 +785,16 @@ class CanaryDeploymentController(Forkable):
             # First: whatever fails below, nobody is sent to a canary that is judged bad.
             self.router.share = worker.share
             self.rollout = worker.rollout
+            if worker.page is not None:
+                self.withdrawn = worker.page.flag
+            diverged = worker.member.fold.diverged
+            if diverged > self._diverged:
+                self.notices.count("diverged", diverged - self._diverged)
+                self.notices.warn(
+                    "another worker decides otherwise on the same evidence, as another version of "
+                    "canario may; what it has decided holds"
+                )
+            self._diverged = diverged
             if self.recording.open.given_up:
                 self._take_given_up()
             for news in worker.member.take_news():
@@ -906,7 +920,7 @@ class CanaryDeploymentController(Forkable):
         if self._worker is not None:
             self._worker.after_fork_in_child(self._lock)
             self.rollout, self.recording = self._worker.rollout, self._worker.shard
-            self.presence = None
+            self.presence, self.withdrawn = None, b"\0"
             self.router.share = 0.0  # until it has read the store
             self.next_look = -inf  # whoever comes first begins
         if self._journal is not None and self.rollout.state.phase is not Phase.PENDING:
@@ -981,6 +995,7 @@ def _end() -> None:
     for controller in list(_all):
         with suppress(Exception):
             if controller._worker is not None:
+                controller.presence = None
                 controller._worker.leave()  # or the others would wait for it
             controller._keep(max(0.0, until - time.monotonic()))
 

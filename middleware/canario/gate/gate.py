@@ -271,7 +271,11 @@ class Gate(Forkable):
                     exchange.timed = False
                 else:
                     exchange.perhaps_health = True
-            if controller.router.weight:  # else it is nobody's: an abort beats every claim
+            # Looked at for each request: a worker that is stopped in a write keeps others from the
+            # store, and nobody from this.
+            if (
+                controller.router.weight and not controller.withdrawn[0]
+            ):  # else it is nobody's: an abort beats every claim
                 self._chooser.choose(exchange, carrier, secure)
             elif self.tape is not None:
                 with suppress(InvalidKeyError):

@@ -31,11 +31,13 @@ __all__ = [
     "Rows",
     "Violated",
     "Withdrawn",
+    "read_end",
     "read_entry",
     "read_events",
     "read_rows",
     "read_seen",
     "read_snapshot",
+    "write_end",
     "write_entry",
     "write_rows",
     "write_seen",
@@ -143,6 +145,7 @@ _encode = msgpack.Encoder().encode
 _kept = msgpack.Decoder(_Kept).decode
 _bodies = msgpack.Decoder(_Body).decode
 _events = msgpack.Decoder(tuple[Event, ...]).decode
+_ends = msgpack.Decoder(RolledBack | Aborted).decode
 _snapshots = msgpack.Decoder(MetricsSnapshot).decode
 _rows = msgpack.Decoder(Rows).decode
 _seen = msgpack.Decoder(Seen).decode
@@ -191,6 +194,19 @@ def read_snapshot(kept: bytes) -> MetricsSnapshot:
     """What a check saw."""
     try:
         return _snapshots(_unwrapped(kept))
+    except DecodeError as error:
+        raise _not_canarios(error) from error
+
+
+def write_end(end: RolledBack | Aborted) -> bytes:
+    """A withdrawal, as a page has it."""
+    return _wrapped(_encode(end))
+
+
+def read_end(kept: bytes) -> RolledBack | Aborted:
+    """What `write_end` wrote."""
+    try:
+        return _ends(_unwrapped(kept))
     except DecodeError as error:
         raise _not_canarios(error) from error
 

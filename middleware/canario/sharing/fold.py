@@ -52,6 +52,7 @@ class _Memory(Struct, frozen=True, kw_only=True):
     """A checkpoint."""
 
     format: int
+    log: str
     at: float
     seen: Seen
     gap: tuple[float, float] | None
@@ -69,6 +70,7 @@ class Fold:
     Attributes:
         rollout: The rollout.
         head: The last entry.
+        log: The id of the first one, which tells one log from another under the same name.
         at: Its instant, on the log's time.
         journal: The events of all of them.
         gap: The last time that nobody watched, from when to when.
@@ -82,6 +84,7 @@ class Fold:
         self.rollout = Rollout(deployment, deepcopy(judge), self._flights)
         self.head = NOBODY
         self.at: float | None = None
+        self.log = ""
         self.journal: list[Event] = []
         self.gap: tuple[float, float] | None = None
         self.dead: list[str] = []
@@ -93,7 +96,8 @@ class Fold:
             return
         self.head, dumped = reading.checkpoint
         memory = _read_memory(dumped)
-        self.at, self.gap, self.dead = memory.at, memory.gap, memory.dead
+        self.log, self.at = memory.log, memory.at
+        self.gap, self.dead = memory.gap, memory.dead
         self._flights.seen = memory.seen
         self.rollout.recall(memory.rollout)
         for kept in reading.journal:
@@ -105,6 +109,7 @@ class Fold:
         if not self.rollout.follow(entry.events, lambda: self._step(self.rollout, entry)):
             self.diverged += 1
         self.head, self.at = entry.head, entry.at
+        self.log = self.log or entry.id
         match entry.input:
             case Checked(since=since) if since is not None:
                 self.gap = since, entry.at
@@ -150,6 +155,7 @@ class Fold:
         return msgpack.encode(
             _Memory(
                 format=FORMAT,
+                log=self.log,
                 at=self.at,
                 seen=self._flights.seen,
                 gap=self.gap,

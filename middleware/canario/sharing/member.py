@@ -249,6 +249,14 @@ class Member:
         """All have been told of these entries."""
         self._store.told(self._release, ids)
 
+    def end(self) -> RolledBack | Aborted | None:
+        """How the canary was withdrawn, as far as this worker knows."""
+        if self.withdrawn is None and self.rollout.state.phase.withdrawn:
+            last = self.fold.journal[-1]
+            assert isinstance(last, RolledBack | Aborted)
+            return last
+        return self.withdrawn
+
     def take_news(self) -> list[News]:
         """The entries since the last call, but not what was there before this worker."""
         news, self._news = self._news, []
@@ -291,10 +299,7 @@ class Member:
             # A backup was restored, or a server has forgotten: what it says of the share may be
             # older than what is in force.
             self._cap = min(self._cap, self.rollout.state.share)
-            if self.rollout.state.phase.withdrawn and self.withdrawn is None:
-                end = self.fold.journal[-1]
-                assert isinstance(end, RolledBack | Aborted)
-                self.withdrawn = end
+            self.withdrawn = self.end()
         fold = Fold(self._deployment, self._judge)
         fold.begin(reading)
         self._refuse_another(fold.journal)

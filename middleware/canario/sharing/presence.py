@@ -13,14 +13,55 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from weakref import finalize
 
 from canario.routing.router import Arm
 from canario.stores.lock import NoLocksError, lock
 
-__all__ = ["Gone", "Presence", "make_presence"]
+__all__ = ["Gone", "Page", "Presence", "make_presence"]
 
 _BYTES = 8  # two unsigned integers of 4 bytes: the baseline's requests, then the canary's
 _ENDING = ".worker"
+
+
+class Page:
+    """One byte that all workers of one log on this host see at every instant: whether the canary is
+    withdrawn. It goes from 0 to 1 and never back, and needs no lock, so that nobody waits for a
+    store, nor for who is stopped in the midst of using it.
+
+    Args:
+        folder: Where the workers of the release have their files.
+        log: The id of the log's first entry: of another log the page is another one.
+
+    Raises:
+        OSError: When the file cannot be made.
+
+    Attributes:
+        flag: The byte, for whoever serves a request: `flag[0]`.
+    """
+
+    def __init__(self, folder: Path, log: str) -> None:
+        self.log = log
+        self._fd = os.open(folder / f"{log}.withdrawn", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not os.fstat(self._fd).st_size:
+                os.pwrite(self._fd, b"\0", 0)  # two who come first write the same
+            self._map = mmap.mmap(self._fd, 1)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self.flag = memoryview(self._map)
+        finalize(self, os.close, self._fd)
+
+    def withdraw(self, how: bytes) -> None:
+        """The canary is withdrawn, and `how` tells in what way; the first one is kept."""
+        if not self.flag[0]:
+            os.pwrite(self._fd, how, 1)  # first: whoever sees the byte finds the reason
+            self.flag[0] = 1
+
+    def how(self) -> bytes:
+        """What it was withdrawn by."""
+        return os.pread(self._fd, 1 << 20, 1)
 
 
 class Gone(NamedTuple):
@@ -50,10 +91,12 @@ class Presence:
         self._folder = folder
         self._path = folder / f"{worker}{_ENDING}"
         folder.mkdir(parents=True, exist_ok=True)
-        self._fd: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             lock(self._fd)  # before there is anything to read in it
-            os.ftruncate(self._fd, _BYTES)
+            # Written, and not only made longer: on a full disk this raises here, where a page that
+            # has no room behind it would end the process at its first mark.
+            os.write(self._fd, bytes(_BYTES))
             self._map = mmap.mmap(self._fd, _BYTES)
         except BaseException:
             os.close(self._fd)
@@ -61,6 +104,9 @@ class Presence:
             raise
         self._marks = memoryview(self._map).cast("I")
         self._in_flight = [0, 0]
+        # Whoever lets go of it has left nothing unanswered, and so has a process that ends by
+        # itself; but not a forked child, whose file this is not.
+        self._let_go = finalize(self, _end, os.getpid(), self._fd, self._path)
 
     def enter(self, arm: Arm) -> None:
         """A request of `arm` goes to the app. Two threads may come to the same number: `correct`
@@ -106,16 +152,22 @@ class Presence:
 
     def close(self) -> None:
         """This worker ends, and leaves nothing unanswered."""
-        self.abandon()
         self._path.unlink(missing_ok=True)
+        self.abandon()
 
     def abandon(self) -> None:
         """In a forked child: the file is the parent's, whose lock this does not open."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
+        if self._let_go.detach() is not None:
+            # The map has a descriptor of its own, which would keep the lock as well.
             self._marks.release()
             self._map.close()
-            os.close(fd)
+            os.close(self._fd)
+
+
+def _end(pid: int, fd: int, path: Path) -> None:
+    if os.getpid() == pid:
+        path.unlink(missing_ok=True)
+    os.close(fd)
 
 
 def _look(path: Path) -> Gone | None:

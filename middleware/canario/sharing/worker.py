@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 
 from canario.clock import Clock
 from canario.control.journal import JournalError
@@ -26,9 +27,9 @@ from canario.plan import Deployment
 from canario.routing.router import Arm
 from canario.stores.shared import SharedStore, StoreError
 
-from .entry import FormatError
+from .entry import FormatError, read_end, write_end
 from .member import PATIENCE_SECONDS, Member
-from .presence import Presence, make_presence
+from .presence import Page, Presence, make_presence
 
 __all__ = ["Worker"]
 
@@ -60,6 +61,7 @@ class Worker:
         log: Where an operator is told of the store.
 
     Attributes:
+        page: Where all workers of this host see that the canary is withdrawn.
         presence: Where it stands what this worker has in flight; None where nobody could see it.
         telling: The entries that this worker's sinks are being told of, by their ids.
     """
@@ -95,6 +97,8 @@ class Worker:
         self._began = False
         self.presence: Presence | None = None
         self.telling: list[str] = []
+        self.page: Page | None = None
+        self._files: Path | None = None  # where the workers of this host have theirs
         self._ticker = Ticker(self._look)
         self.member = Member(
             self._deployment,
@@ -163,7 +167,8 @@ class Worker:
         if folder is None:
             return
         name = hashlib.sha256(self._release.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        made = make_presence(folder / name, self.member.worker)
+        self._files = folder / name
+        made = make_presence(self._files, self.member.worker)
         if isinstance(made, str):
             self._log.warning(
                 "%s: a worker that the canary kills is not noticed, and what it leaves unanswered "
@@ -171,6 +176,7 @@ class Worker:
                 self._release,
                 made,
             )
+            self._files = None
         else:
             self.presence = made
 
@@ -187,10 +193,35 @@ class Worker:
             self._took_effect()
 
     def _turn(self) -> None:
-        self._bury_the_dead()
+        try:
+            self._bury_the_dead()
+        finally:
+            self._look_at_the_page()
         if self.telling and self._all_told():
             self.member.told(self.telling)
             self.telling.clear()
+
+    def _look_at_the_page(self) -> None:
+        """What one worker of this host knows of a withdrawal, all of them know."""
+        member = self.member
+        if self._files is None or not member.fold.log:
+            return
+        if self.page is None or self.page.log != member.fold.log:
+            try:
+                self.page = Page(self._files, member.fold.log)
+            except OSError:
+                return  # that there are no files was said when they were to be made
+        if member.end() is not None:
+            self._mark_the_page()
+        elif self.page.flag[0]:
+            with self._lock:
+                member.withdrawn = read_end(self.page.how())
+
+    def _mark_the_page(self) -> None:
+        end = self.member.end()
+        if end is not None and self.page is not None:
+            with suppress(OSError):  # it is told by the store as well
+                self.page.withdraw(write_end(end))
 
     def _bury_the_dead(self) -> None:
         if self.presence is None:
@@ -252,12 +283,14 @@ class Worker:
         if not self._counts:
             return
         self.member.violate(now, arm, violation)
+        self._mark_the_page()
         self._due = 0.0  # the others are to be told at once
 
     def order(self, order: Command) -> None:
         """Obey an operator, in all workers; see `Member.order`."""
         if order is Command.ABORT:
             self.member.abort()
+            self._mark_the_page()
             self._took_effect()
             with suppress(StoreError):  # the thread tries again; here it is in force
                 self.turn()
@@ -298,7 +331,7 @@ class Worker:
         """On the thread: seconds until the next look."""
         now = self._clock()
         try:
-            if now >= self._due or self._store_moved():
+            if now >= self._due or self._page_turned() or self._store_moved():
                 self.turn()
                 self._say_back()
         except FormatError as error:
@@ -316,6 +349,9 @@ class Worker:
             self._took_effect()
             return None
         return min(POLL_SECONDS, self._due - now)
+
+    def _page_turned(self) -> bool:
+        return self.page is not None and bool(self.page.flag[0]) and self.member.end() is None
 
     def _store_moved(self) -> bool:
         if not self._turns.acquire(blocking=False):
