@@ -44,7 +44,8 @@ def test_the_members_that_are_canario_s_own_are_there_and_left_out() -> None:
     assert f'"!^({"|".join(own)})$"' in PUBLIC
     public = {name for name in dir(CanaryDeploymentController) if not name.startswith("_")}
     # These are attributes of each.
-    assert set(own) - {"next_look", "notices", "presence", "recording", "rollout", "withdrawn"} < public
+    attributes = {"next_look", "notices", "presence", "recording", "rollout", "withdrawn"}
+    assert set(own) - attributes < public
 
 
 def imported(code: str) -> Iterator[tuple[str, str | None]]:
