@@ -21,6 +21,7 @@ BENCHMARKS = {
     "slo": "Objectives and alerts",
     "tapes": "Recording a tape",
     "judges": "Judges: cost, false rollbacks, delay",
+    "sharing": "One rollout over all workers",
     "startup": "What commands cost before they do anything",
     "simulation": "A rehearsal beside SimPy",
     "queues": "Queues beside SimPy's Resource",

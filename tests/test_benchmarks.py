@@ -21,6 +21,7 @@ AIMS = {
     "slo": {"≤ 400 ns", "≤ 30 µs", "≤ 10 MB"},
     "tapes": {"≤ 1 µs"},
     "judges": {"≤ 0.1 %", "≤ 1 %", "≤ 1.5 ×", "≤ 2 ×"},
+    "sharing": {"≤ 100 ms", "≤ 250 ms", "≤ 0.5 %", "≤ 0.5 s"},
     "startup": {"≤ 0.15 s", "≤ 0.45 s", "≤ 4.5 s", "≤ 1.5 s", "≤ 4 s"},
     "simulation": {"≥ 100 × faster", "≥ 50 × faster", "≤ 0.15 core-hours"},
     "queues": {"≥ 50 × faster"},

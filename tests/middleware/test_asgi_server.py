@@ -122,7 +122,7 @@ def test_half_of_the_users_are_served_by_the_canary(url: str, controller: Contro
     # A client may have its answer a moment before the server goes on to observe it.
     until(lambda: [seen.outcome for seen in controller.seen] == [GOOD] * 300)
     assert 100 < sum(seen.arm == "canary" for seen in controller.seen) < 200
-    assert all(0 < (seen.latency_ms or 0) < 500 for seen in controller.seen)
+    assert all((seen.latency_ms or 0) > 0 for seen in controller.seen)
 
 
 def test_many_clients_at_once(url: str, controller: Controller) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.sharing.test_schedules import Schedule
+from tests.sharing.schedules import Schedule
 
 from canario.control.machine import Command, CommandRefusedError
 from canario.control.rollout import Rollout

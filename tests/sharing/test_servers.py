@@ -190,14 +190,18 @@ def test_a_bad_canary_is_rolled_back_once_and_by_all(how: str, tmp_path: Path) -
 
 
 def test_workers_that_are_killed_and_replaced_go_on(tmp_path: Path) -> None:
-    """Each time the one that answers is killed: the rollout goes to its end all the same."""
+    """Each time the one that answers is killed: the rollout goes to its end all the same.
+
+    Twice, since the answer may be there a moment before the worker notes it: three that die while
+    they serve the canary would convict it.
+    """
     service(tmp_path, WSGI, 200, hold=6)
     with gunicorn_server(tmp_path, "service:app", "--workers=2") as (port, _):
         users = Users(port)
         killed = 0
         while not ended(tmp_path):
             users.ask()
-            if len(users.answers) % 40 == 39 and killed < 3:
+            if len(users.answers) % 40 == 39 and killed < 2:
                 killed += 1
                 os.kill(int(users.answers[-1][1]), signal.SIGKILL)
     story = events(tmp_path)
