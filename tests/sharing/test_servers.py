@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -139,9 +140,35 @@ def uvicorn_workers(folder: Path, workers: int) -> Iterator[int]:
 
 
 @contextmanager
+def hypercorn_workers(folder: Path, workers: int) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener, (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "hypercorn", "service:app", f"--workers={workers}"),
+                f"--bind=fd://{listener.fileno()}",
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            pass_fds=[listener.fileno()],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            until(lambda: (folder / "log").read_text().count("Running on") >= workers)
+            yield listener.getsockname()[1]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
+
+
+@contextmanager
 def served(folder: Path, how: str) -> Iterator[int]:
     if how == "uvicorn":
         with uvicorn_workers(folder, 4) as port:
+            yield port
+        return
+    if how == "hypercorn":
+        with hypercorn_workers(folder, 4) as port:
             yield port
         return
     options = how.split()
@@ -151,9 +178,11 @@ def served(folder: Path, how: str) -> Iterator[int]:
 
 SERVERS = {
     "uvicorn": ASGI,
+    "hypercorn": ASGI,
     "--worker-class=sync": WSGI,
     "--worker-class=sync --preload": WSGI,
     "--worker-class=gthread --threads=4": WSGI,
+    "--worker-class=gevent": WSGI,
 }
 
 
