@@ -358,7 +358,7 @@ def test_durations_have_opentelemetry_s_boundaries(monitor: SLOMonitor) -> None:
     duration = monitor.totals("a").duration
     assert list(duration.buckets) == list(peer.bucket_counts)
     assert duration.count == peer.count
-    assert duration.sum_ms == pytest.approx(1000 * peer.sum)
+    assert duration.sum_ms == pytest.approx(1000 * peer.sum, abs=0.00051 * len(latencies))
 
 
 # -- where the limits come from
