@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ _words = st.lists(
 def as_line(layout: Layout, line: str) -> Line:
     found = layout.matches.fullmatch(line)
     assert found is not None
-    return reader(layout)(found)
+    return reader(layout)([found]).line(0)
 
 
 def escaped(text: str) -> str:
@@ -106,7 +107,7 @@ def test_a_server_that_escapes_nothing_loses_a_line_and_misreads_none(agent: str
     if found is None:
         assert "it" in str(explain(line, LEARNED))
     else:
-        made = reader(LEARNED.layouts[0])(found)
+        made = reader(LEARNED.layouts[0])([found]).line(0)
         assert (made.took, made.arm, made.outcome) == (250.0, 0, 0)
 
 
@@ -481,3 +482,15 @@ def test_what_looks_implausible_is_said(doubt: str, tmp_path: Path) -> None:
 def test_what_looks_right_is_not_doubted(tmp_path: Path) -> None:
     made = imported(tmp_path, *[clf(n, f" {took(n):.3f}") for n in range(200)])
     assert made.doubts == ()
+
+
+def test_the_key_of_a_line_that_is_not_read_is_nobody_s(tmp_path: Path) -> None:
+    """Lines are read column by column; users are those of the lines that are read."""
+    lines = [clf(n, " 0.250") for n in range(100)]
+    known = set(imported(tmp_path, *lines).recording.key.tolist())
+    stranger = re.sub(r"^\S+", "192.0.2.77", lines[50])
+    read = imported(tmp_path, *lines, stranger)
+    assert len(set(read.recording.key.tolist())) == len(known) + 1
+    unread = imported(tmp_path, *lines, re.sub(r"\[\d\d/", "[99/", stranger))
+    assert len(unread.recording) == 100
+    assert set(unread.recording.key.tolist()) == known == set(range(len(known)))

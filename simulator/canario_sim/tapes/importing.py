@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain, islice
 from math import isnan
@@ -24,7 +26,7 @@ from .access_log import KEYS, NO_TIME, AmbiguousError, Learned, explain, learn
 from .doubts import doubts
 from .formats import LOGS, NAMES, NO_INSTANT, RECORDS, KnownLog, KnownRecords
 from .lines import Lines
-from .parsed import LIMIT_MS, Collector, Line, LineError, Stamp, Unit
+from .parsed import LIMIT_MS, Collector, Columns, Line, LineError, Stamp, Unit
 from .pattern import Layout, layout_of, reader
 from .recording import Recording
 from .records import ALIASES, FIELDS, getter, record_parser
@@ -182,8 +184,11 @@ def import_log(
     if pattern is not None and (format not in (None, "log") or latency_field is not None):
         raise ValueError("a pattern says all of a format; give no other and no field beside it")
     lines = Lines(path, progress)
-    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line)
-    head = list(islice(numbered, _LOOK))
+    batches = _numbered(lines)
+    first: list[list[tuple[int, str]]] = []
+    while sum(map(len, first)) < _LOOK and (batch := next(batches, None)) is not None:
+        first.append(batch)
+    head = list(chain.from_iterable(first))[:_LOOK]
     options = _Options(
         format, pattern, latency_field, unit, stamp, key, names, where, errors, limit_ms
     )
@@ -193,7 +198,8 @@ def import_log(
         kind = format or _kind_of(path, [line for _, line in head])
         raise TapeError(_refused(path, kind, head, error)) from error
     taken = _Taken(path, Collector(salt, secret, paths=True), strict)
-    number = taken.all(reading, chain(head, numbered))
+    with _no_cycles():
+        number = taken.all(reading, chain(first, batches))
     if lines.cut is not None:
         taken.leave_out(number, LineError(f"the file ends here before its end: {lines.cut}"))
     if not len(taken.collector) or taken.left_out > len(taken.collector):
@@ -227,16 +233,41 @@ def times_of(made: Imported) -> str:
     return f"{times}instants the {made.stamp} of a request{how}"
 
 
+def _numbered(lines: Lines) -> Iterator[list[tuple[int, str]]]:
+    """The lines with their numbers, some thousands at a time, without those that are empty."""
+    before = 0
+    for batch in lines.batches():
+        there = [(number, line) for number, line in enumerate(batch, before + 1) if line]
+        before += len(batch)
+        if there:
+            yield there
+
+
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Without Python's search for cycles: it would walk through all the texts again and again, of
+    which none can be part of one."""
+    there = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if there:
+            gc.enable()
+
+
 # -- what the lines are
 
 
 class _Reading(Struct, frozen=True):
-    """How a file is read: from its lines come units, and of each one is made a line."""
+    """How a file is read: from its lines come units, and of each one is made a line; or, where a
+    line is a unit, of many at once."""
 
     format: Format
-    units: Callable[[Iterable[tuple[int, str]]], Iterator[tuple[int, Any]]]
-    parse: Callable[[Any], Line | None]
     how: tuple[str, ...]
+    units: Callable[[Iterable[tuple[int, str]]], Iterator[tuple[int, Any]]] | None = None
+    parse: Callable[[Any], Line | None] | None = None
+    parse_all: Callable[[Sequence[str]], Columns] | None = None
     unit: Unit = "ms"
     stamp: Stamp = "end"
     guessed: bool = False
@@ -325,19 +356,28 @@ class _Options(Struct, frozen=True):
         if learned is not None and learned.forwarded and self.key == "client":
             how.append("users are the first of several addresses, which a client may have made up")
 
-        def parse(line: str) -> Line:
+        def parse(lines: Sequence[str]) -> Columns:
+            made = Columns(len(lines))
+            left = list(range(len(lines)))
             for match, read in readers:
-                found = match(line)
-                if found is not None:
-                    return read(found)
-            if learned is not None:
-                raise explain(line, learned)
-            raise LineError(f"it is not built like {layouts[0].pattern}")
+                found = [match(lines[place]) for place in left]
+                fitting = [one for one in found if one is not None]
+                if len(fitting) == len(lines):
+                    return read(fitting)
+                there = zip(left, found, strict=True)
+                made.put([place for place, one in there if one is not None], read(fitting))
+                left = [place for place, one in zip(left, found, strict=True) if one is None]
+            for place in left:
+                made.wrong[place] = (
+                    LineError(f"it is not built like {layouts[0].pattern}")
+                    if learned is None
+                    else explain(lines[place], learned)
+                )
+            return made
 
         return _Reading(
             format="log" if known is None else known.name,
-            units=_texts,
-            parse=parse,
+            parse_all=parse,
             how=tuple(how),
             unit=layouts[0].own_unit or layouts[0].unit,
             stamp=layouts[0].stamp,
@@ -491,10 +531,6 @@ def _untimed(known: KnownLog | None) -> str:
 # -- from lines to units
 
 
-def _texts(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in lines if line[0] != "#")
-
-
 def _json(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
     decode = msgspec.json.decode
     for number, line in lines:
@@ -578,14 +614,18 @@ class _Taken:
         # Of each line a hash, not the line: of millions next to no two are alike by chance.
         self._hashes = array("q")
 
-    def all(self, reading: _Reading, lines: Iterable[tuple[int, str]]) -> int:
+    def all(self, reading: _Reading, batches: Iterable[list[tuple[int, str]]]) -> int:
         """Take all of them; returns the number of the last line."""
+        if reading.parse_all is not None:
+            return self._many_at_once(reading.parse_all, batches)
+        assert reading.units is not None
+        assert reading.parse is not None
         number, current = 0, 0
         parse, add, hashes = reading.parse, self.collector.add, self._hashes
 
         def watched() -> Iterator[tuple[int, str]]:
             nonlocal number, current
-            for number, line in lines:
+            for number, line in chain.from_iterable(batches):
                 current = hash(line)
                 yield number, line
 
@@ -602,13 +642,35 @@ class _Taken:
                 if len(self.examples) < _EXAMPLES:
                     self.examples.append(Example(place, line))
             except LineError as error:
-                if self._strict:
-                    raise TapeError(f"{self._path}, line {place}: {error}") from error
                 self.leave_out(place, error)
         return number
 
+    def _many_at_once(
+        self, parse: Callable[[Sequence[str]], Columns], batches: Iterable[list[tuple[int, str]]]
+    ) -> int:
+        number = 0
+        for batch in batches:
+            number = batch[-1][0]
+            there = [one for one in batch if one[1][0] != "#"]
+            texts = [text for _, text in there]
+            columns = parse(texts)
+            kept = self.collector.add_all(columns)
+            self._hashes.extend(
+                map(hash, [texts[place] for place in kept] if columns.wrong else texts)
+            )
+            for place in kept[: _EXAMPLES - len(self.examples)]:
+                self.examples.append(Example(there[place][0], columns.line(place)))
+            for place in sorted(columns.wrong):
+                self.leave_out(there[place][0], columns.wrong[place])
+        return number
+
     def leave_out(self, number: int, error: LineError) -> None:
-        """One more line that is not read. Values in a reason do not make another one of it."""
+        """One more line that is not read. Values in a reason do not make another one of it.
+
+        Raises `TapeError` where all are to be read.
+        """
+        if self._strict:
+            raise TapeError(f"{self._path}, line {number}: {error}") from error
         self.left_out += 1
         why = str(error)
         kind = _VALUE.sub("", why)

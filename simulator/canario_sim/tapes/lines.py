@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,10 @@ class Lines:
         self._progress = progress
 
     def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self.batches())
+
+    def batches(self) -> Iterator[list[str]]:
+        """The lines, some thousands at a time."""
         decoder: codecs.IncrementalDecoder | None = None
         rest = ""
         for chunk in self._unpacked():
@@ -69,10 +74,9 @@ class Lines:
             # Not `splitlines`, which takes more for the end of a line than a server does.
             lines = (rest + decoder.decode(chunk)).split("\n")
             rest = lines.pop()[:_LONGEST]
-            for line in lines:
-                yield line.strip(_BLANK)
+            yield [line.strip(_BLANK) for line in lines]
         if rest and self.cut is None:
-            yield rest.strip(_BLANK)
+            yield [rest.strip(_BLANK)]
 
     def _unpacked(self) -> Iterator[bytes]:
         read = given = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import isnan, nan
 from typing import Literal
 
@@ -28,6 +28,7 @@ __all__ = [
     "LEFT",
     "LIMIT_MS",
     "Collector",
+    "Columns",
     "Line",
     "LineError",
     "Stamp",
@@ -85,6 +86,43 @@ class Line(Struct):
     route: str | None = None
     arm: int = -1
     status: str = ""
+
+
+class Columns:
+    """Several requests, column by column; each as `Line` has it, but `took` is in ms.
+
+    `wrong` are the places of those that cannot be read, with why not: nothing else of them counts.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.at, self.took = np.zeros(n), np.full(n, nan)
+        self.outcome, self.arm = np.full(n, NEUTRAL, np.int8), np.full(n, -1, np.int8)
+        self.key: list[str | None] = [None] * n
+        self.route: list[str | None] = [None] * n
+        self.status: list[str] = [""] * n
+        self.wrong: dict[int, LineError] = {}
+
+    def put(self, places: Sequence[int], others: Columns) -> None:
+        """Take over others, each at its place."""
+        self.at[places], self.took[places] = others.at, others.took
+        self.outcome[places], self.arm[places] = others.outcome, others.arm
+        for place, key, route, status in zip(
+            places, others.key, others.route, others.status, strict=True
+        ):
+            self.key[place], self.route[place], self.status[place] = key, route, status
+        self.wrong |= {places[number]: error for number, error in others.wrong.items()}
+
+    def line(self, place: int) -> Line:
+        """One of them."""
+        return Line(
+            float(self.at[place]),
+            float(self.took[place]),
+            int(self.outcome[place]),
+            self.key[place],
+            self.route[place],
+            int(self.arm[place]),
+            self.status[place],
+        )
 
 
 def endless(latency_ms: float) -> LineError:
@@ -149,6 +187,13 @@ def client_of(text: str) -> str | None:
     return text
 
 
+_LONG_KEY = LineError(f"the key has more than {MAX_KEY_BYTES} bytes")
+
+
+def _fits(key: str) -> bool:
+    return len(key.encode("utf-8", "replace")) <= MAX_KEY_BYTES
+
+
 class Collector:
     """Gathers lines, column by column.
 
@@ -180,8 +225,8 @@ class Collector:
         if line.key:
             known = self._keys.get(line.key)
             if known is None:
-                if len(line.key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
-                    raise LineError(f"the key has more than {MAX_KEY_BYTES} bytes")
+                if not _fits(line.key):
+                    raise _LONG_KEY
                 known = self._keys[line.key] = len(self._keys)
             key = known
         self._at.append(line.at)
@@ -190,6 +235,38 @@ class Collector:
         self._arm.append(line.arm)
         self._key.append(key)
         self._route.append(self._number(line.route, line.outcome != NEUTRAL or not self._paths))
+
+    def add_all(self, columns: Columns) -> list[int]:
+        """Take many lines; their places, without those of `columns.wrong`.
+
+        What has a key that cannot be routed is put among the wrong ones.
+        """
+        keys, wrong = self._keys, columns.wrong
+        # Of lines that are read alone: a key of another one is nobody's.
+        given = [key for place, key in enumerate(columns.key) if place not in wrong]
+        for key in dict.fromkeys(given if wrong else columns.key):
+            if key and key not in keys and _fits(key):
+                keys[key] = len(keys)
+        numbers = [keys.get(key, -2) if key else -1 for key in columns.key]
+        if -2 in numbers:
+            for place, number in enumerate(numbers):
+                if number == -2:
+                    wrong.setdefault(place, _LONG_KEY)
+        places, routes, outcome = list(range(len(numbers))), columns.route, columns.outcome
+        at, took, arm = columns.at, columns.took, columns.arm
+        if wrong:
+            places = [place for place in places if place not in wrong]
+            numbers = [numbers[place] for place in places]
+            routes = [routes[place] for place in places]
+            at, took, outcome, arm = at[places], took[places], outcome[places], arm[places]
+        self._at.frombytes(at.tobytes())
+        self._took.frombytes(took.tobytes())
+        self._outcome.frombytes(outcome.tobytes())
+        self._arm.frombytes(arm.tobytes())
+        self._key.extend(numbers)
+        served = (outcome != NEUTRAL).tolist() if self._paths else [True] * len(places)
+        self._route.extend(map(self._number, routes, served))
+        return places
 
     def recording(
         self, unit: Unit, stamp: Stamp, source: str, *, rounded: bool = False

@@ -9,19 +9,23 @@ between them, and a line is read as a whole or not at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import isnan, nan
+from typing import TypeVar
 
+import numpy as np
 from msgspec import Struct
 
 from canario.arms import ARMS
+from canario.limits import LONGEST_MS
+from canario_sim.streams import Floats, Ints
 
 from .parsed import (
     LIMIT_MS,
     SECONDS,
-    Line,
+    Columns,
     LineError,
     Stamp,
     Unit,
@@ -30,6 +34,7 @@ from .parsed import (
     untimed,
     worth_of_status,
 )
+from .recording import GOOD
 
 __all__ = ["FIELDS", "STATUSES", "Layout", "instant", "layout_of", "milliseconds", "reader"]
 
@@ -180,63 +185,130 @@ def reader(
     errors: Collection[int] = (),
     limit_ms: float = LIMIT_MS,
     timed: bool = True,
-) -> Callable[[re.Match[str]], Line]:
-    """What makes a line of a match; its time is in ms. What it raises is a `LineError`."""
+) -> Callable[[Sequence[re.Match[str]]], Columns]:
+    """What makes columns of matches.
+
+    Column by column, and what stands there several times once: of a million lines few are
+    without a twin in a column.
+    """
     has = layout.matches.groupindex
     took_names = layout.times if timed else ()
     scales = {name: SECONDS[_unit_of(name) or layout.unit] * 1000 for name in took_names}
     instant_name = next(name for name in ("time", "iso", "epoch") if name in has)
     to_instant: Callable[[str], float] = _clf if instant_name == "time" else instant
-    who = key if key in has else None
-    groups = [instant_name, "status"]
-    groups += ["request"] if "request" in has else []
-    places = {name: number for number, name in enumerate(groups)}
-    for name in (who, "arm", "method", "path", "kind", "created", *took_names):
-        if name is not None and name in has and name not in places:
-            places[name] = len(groups)
-            groups.append(name)
-    place = places.get
-    at_request, at_who, at_arm = place("request"), place(who or ""), place("arm")
-    at_method, at_path, at_kind = place("method"), place("path"), place("kind")
-    at_created = place("created")
-    single = (places[took_names[0]], scales[took_names[0]]) if len(took_names) == 1 else None
+    who = key if key in has else ""
+    wanted = (who, "request", "method", "path", "arm", "kind", "created", *took_names)
+    groups = [instant_name, "status", *(name for name in wanted if name in has)]
 
-    def read(match: re.Match[str]) -> Line:
-        values = match.group(*groups)
-        at = to_instant(values[0])
-        status = STATUSES.get(values[1])
-        if status is None:
-            raise LineError(f"its status is {values[1]!r}")
-        if at_request is not None:
-            method, _, target = values[at_request].partition(" ")
-            # The protocol stands behind the last blank; `GET /path`, of HTTP/0.9, has none.
-            path = target.rpartition(" ")[0] or target
+    def read(matches: Sequence[re.Match[str]]) -> Columns:
+        made = Columns(len(matches))
+        if not matches:
+            return made
+        rows = [match.group(*groups) for match in matches]
+        texts = dict(zip(groups, zip(*rows, strict=True), strict=True))
+        made.at[:] = _each(texts[instant_name], to_instant, made.wrong, 0.0)
+        made.status = list(texts["status"])
+        status = np.array(_each(made.status, _status, made.wrong, 0), np.int64)
+        if "request" in has:
+            asked = _each(texts["request"], _asked, made.wrong, _NOTHING)
         else:
-            method = values[at_method] if at_method is not None else ""
-            path = values[at_path] if at_path is not None else ""
-        if single is not None:
-            took = milliseconds(values[single[0]], single[1])
-        elif took_names:
-            took = sum(milliseconds(values[places[name]], scales[name]) for name in took_names)
-        else:
-            took = nan
-        if isnan(took) and at_created is not None and took_names:
-            took = max(at - instant(values[at_created]), 0.0) * 1000
-        route = route_of(path) if path else ""
-        if (at_kind is not None and values[at_kind] in ("ws", "wss")) or untimed(method, route):
-            took = nan
-        outcome, took = worth_of_status(status, took, errors, limit_ms)
-        return Line(
-            at,
-            took,
-            outcome,
-            None if at_who is None else client_of(values[at_who]),
-            route if route.startswith("/") else None,
-            -1 if at_arm is None else _arm(values[at_arm]),
-            values[1],
-        )
+            nothing = ("",) * len(matches)
+            both = zip(texts.get("method", nothing), texts.get("path", nothing), strict=True)
+            asked = [_name(method, path) for method, path in both]
+        made.route = [route for route, _ in asked]
+        for name in took_names[:1]:
+            made.took[:] = _milliseconds(texts[name], scales[name], made.wrong)
+        for name in took_names[1:]:
+            made.took += _milliseconds(texts[name], scales[name], made.wrong)
+        if "created" in has and took_names:
+            for place in np.flatnonzero(np.isnan(made.took)).tolist():
+                try:
+                    since = made.at[place] - instant(texts["created"][place])
+                    made.took[place] = max(since, 0.0) * 1000
+                except LineError as error:
+                    made.wrong.setdefault(place, error)
+        made.took[[place for place, (_, no_work) in enumerate(asked) if no_work]] = nan
+        if "kind" in has:
+            sockets = [place for place, kind in enumerate(texts["kind"]) if kind in ("ws", "wss")]
+            made.took[sockets] = nan
+        _judge(made, status, errors, limit_ms)
+        if who:
+            made.key = _each(texts[who], client_of, made.wrong, None)
+        if "arm" in has:
+            made.arm[:] = _each(texts["arm"], _arm, made.wrong, -1)
+        return made
 
     return read
+
+
+T = TypeVar("T")
+
+
+def _each(
+    texts: Sequence[str], read: Callable[[str], T], wrong: dict[int, LineError], nothing: T
+) -> list[T]:
+    """What each text says, `nothing` for one that is wrong."""
+    made: dict[str, T] = {}
+    errors: dict[str, LineError] = {}
+    for text in set(texts):
+        try:
+            made[text] = read(text)
+        except LineError as error:
+            made[text], errors[text] = nothing, error
+    for place, text in enumerate(texts) if errors else ():
+        if text in errors:
+            wrong.setdefault(place, errors[text])
+    return [made[text] for text in texts]
+
+
+def _status(text: str) -> int:
+    number = STATUSES.get(text)
+    if number is None:
+        raise LineError(f"its status is {text!r}")
+    return number
+
+
+# A request's route, if it has one, and whether it does no work that is timed.
+_Asked = tuple[str | None, bool]
+_NOTHING: _Asked = (None, False)
+
+
+def _asked(request: str) -> _Asked:
+    method, _, target = request.partition(" ")
+    # The protocol stands behind the last blank; `GET /path`, of HTTP/0.9, has none.
+    return _name(method, target.rpartition(" ")[0] or target)
+
+
+def _name(method: str, path: str) -> _Asked:
+    route = route_of(path) if path else ""
+    return (route if route.startswith("/") else None), untimed(method, route)
+
+
+def _milliseconds(texts: Sequence[str], scale: float, wrong: dict[int, LineError]) -> Floats:
+    """Times in ms, by `milliseconds`; at once where they are plain numbers, as nearly always."""
+    try:
+        took: Floats = np.array(list(map(float, texts))) * scale
+        if bool(((took >= 0) & (took <= _LONGEST_MS)).all()):
+            return took
+    except ValueError:
+        pass
+    return np.array(_each(texts, partial(milliseconds, scale=scale), wrong, nan))
+
+
+def _judge(made: Columns, status: Ints, errors: Collection[int], limit_ms: float) -> None:
+    """What each request says of the service, by `worth_of_status`: nearly all are plainly good."""
+    good = (status >= 200) & (status < 400) & ~(made.took > LONGEST_MS)
+    if errors:
+        good[:] = False
+    made.outcome[good] = GOOD
+    for place in np.flatnonzero(~good).tolist():
+        if place not in made.wrong:
+            try:
+                made.outcome[place], made.took[place] = worth_of_status(
+                    int(status[place]), float(made.took[place]), errors, limit_ms
+                )
+            except LineError as error:
+                made.wrong[place] = error
 
 
 def _unit_of(name: str) -> Unit | None:
