@@ -37,7 +37,7 @@ def served(*arguments: str, terminal: Path, **variables: str) -> Iterator[str]:
         url = f"http://127.0.0.1:{(port := free_port())}"
         server = _start(["--port", str(port), *arguments], told, variables)
         try:
-            for _ in range(400):
+            for _ in range(int(PATIENCE / 0.05)):
                 assert server.poll() is None, terminal.read_text()
                 try:
                     fetch(f"{url}/health")
