@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import msgpack
 from tests.sharing.cluster import Cluster, plan
 
 from canario.control.events import RolledBack
-from canario.control.rollout import Crashes, Rollout
+from canario.control.rollout import Crashes, Rollout, RolloutMemory
 from canario.control.state import Phase
 from canario.sharing.presence import Presence, make_presence
 
@@ -143,7 +144,8 @@ def test_deaths_are_remembered_over_a_restart_of_all_workers() -> None:
     rollout = begun()
     rollout.crash(1.0, baseline=0, canary=1)
     again = Rollout(plan())
-    again.load(rollout.dump())
+    kept = msgpack.encode(rollout.memory())
+    again.recall(msgpack.decode(kept, type=RolloutMemory))
     assert again.memory() == rollout.memory()
     assert again.memory().crashes == Crashes(1, 0)
 

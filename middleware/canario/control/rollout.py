@@ -12,7 +12,7 @@ from copy import deepcopy
 from math import inf
 from typing import NamedTuple
 
-from msgspec import Struct, msgpack
+from msgspec import Struct
 from msgspec.structs import replace
 
 from canario.judges.make import make_judge
@@ -484,14 +484,6 @@ class Rollout(Recording):
         self._latest = dict(memory.latest)
         self._crashes = memory.crashes
         self.due = machine.next_due(self.deployment, self.state, self._cursor)
-
-    def dump(self) -> bytes:
-        """`memory`, to be kept; `load` reads it."""
-        return msgpack.encode(self.memory())
-
-    def load(self, dumped: bytes) -> None:
-        """`recall` what `dump` gave. Raises `msgspec.DecodeError` for what is none."""
-        self.recall(msgpack.decode(dumped, type=RolloutMemory))
 
     def command(self, order: machine.Command, now: float) -> list[Event]:
         """Obey an operator. Raises `CommandRefusedError` when the state does not allow it.

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from .counts import NOTHING, Counts
 
-__all__ = ["NO_TALLY", "Tally"]
+__all__ = ["Tally"]
 
 
 _Key = TypeVar("_Key")
@@ -48,6 +48,3 @@ def _added(one: dict[_Key, int], other: dict[_Key, int]) -> dict[_Key, int]:
     for key, n in other.items():
         both[key] = both.get(key, 0) + n
     return both
-
-
-NO_TALLY = Tally()

@@ -5,7 +5,8 @@ An entry is one input of the state machine and the events that it led to for who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec import DecodeError, Struct, msgpack
 
@@ -20,7 +21,6 @@ from canario.routing.router import Arm
 from canario.stores.shared import Head, StoredEntry, StoreError
 
 __all__ = [
-    "FORMAT",
     "Begun",
     "Checked",
     "Crashed",
@@ -34,14 +34,18 @@ __all__ = [
     "read_end",
     "read_entry",
     "read_events",
+    "read_kept",
     "read_rows",
     "read_seen",
     "read_snapshot",
     "write_end",
     "write_entry",
+    "write_kept",
     "write_rows",
     "write_seen",
 ]
+
+_T = TypeVar("_T")
 
 # Of what is kept in a store. What is newer is refused in words, since it may mean anything.
 FORMAT = 1
@@ -158,18 +162,15 @@ def write_entry(entry: Entry) -> StoredEntry:
         id=entry.id,
         before=entry.before,
         at=entry.at,
-        body=_wrapped(_encode(_Body(entry.by, entry.input))),
-        journal=_wrapped(_encode(entry.events)) if entry.events else b"",
-        seen=b"" if entry.seen is None else _wrapped(_encode(entry.seen)),
+        body=write_kept(_Body(entry.by, entry.input)),
+        journal=write_kept(entry.events) if entry.events else b"",
+        seen=b"" if entry.seen is None else write_kept(entry.seen),
     )
 
 
 def read_entry(stored: StoredEntry) -> Entry:
     """What a store has kept. Raises `FormatError`, as all that read."""
-    try:
-        body = _bodies(_unwrapped(stored.body))
-    except DecodeError as error:
-        raise _not_canarios(error) from error
+    body = read_kept(stored.body, _bodies)
     return Entry(
         number=stored.number,
         id=stored.id,
@@ -184,72 +185,58 @@ def read_entry(stored: StoredEntry) -> Entry:
 
 def read_events(kept: bytes) -> tuple[Event, ...]:
     """The events of an entry."""
-    try:
-        return _events(_unwrapped(kept)) if kept else ()
-    except DecodeError as error:
-        raise _not_canarios(error) from error
+    return read_kept(kept, _events) if kept else ()
 
 
 def read_snapshot(kept: bytes) -> MetricsSnapshot:
     """What a check saw."""
-    try:
-        return _snapshots(_unwrapped(kept))
-    except DecodeError as error:
-        raise _not_canarios(error) from error
+    return read_kept(kept, _snapshots)
 
 
 def write_end(end: RolledBack | Aborted) -> bytes:
     """A withdrawal, as a page has it."""
-    return _wrapped(_encode(end))
+    return write_kept(end)
 
 
 def read_end(kept: bytes) -> RolledBack | Aborted:
     """What `write_end` wrote."""
-    try:
-        return _ends(_unwrapped(kept))
-    except DecodeError as error:
-        raise _not_canarios(error) from error
+    return read_kept(kept, _ends)
 
 
 def write_rows(rows: Rows) -> bytes:
     """As a part has them; nothing where there are none."""
-    return _wrapped(_encode(rows)) if rows.rows else b""
+    return write_kept(rows) if rows.rows else b""
 
 
 def read_rows(parts: Sequence[bytes]) -> list[Rows]:
     """What parts have."""
-    try:
-        return [_rows(_unwrapped(part)) for part in parts]
-    except DecodeError as error:
-        raise _not_canarios(error) from error
+    return [read_kept(part, _rows) for part in parts]
 
 
 def write_seen(seen: Seen) -> bytes:
     """As a part has it."""
-    return _wrapped(_encode(seen))
+    return write_kept(seen)
 
 
 def read_seen(kept: bytes) -> Seen:
     """What a worker has in flight."""
+    return read_kept(kept, _seen)
+
+
+def write_kept(what: object) -> bytes:
+    """As all is written that a store or a page keeps: with the format."""
+    return _encode(_Kept(FORMAT, _encode(what)))
+
+
+def read_kept(kept: bytes, decode: Callable[[bytes], _T]) -> _T:
+    """What `write_kept` wrote. Raises `FormatError` for what is none, or is newer."""
     try:
-        return _seen(_unwrapped(kept))
+        wrapped = _kept(kept)
+        if wrapped.format <= FORMAT:
+            return decode(wrapped.what)
     except DecodeError as error:
-        raise _not_canarios(error) from error
-
-
-def _wrapped(what: bytes) -> bytes:
-    return _encode(_Kept(FORMAT, what))
-
-
-def _unwrapped(kept: bytes) -> bytes:
-    wrapped = _kept(kept)
-    if wrapped.format > FORMAT:
-        raise FormatError(
-            f"the store was written by a newer canario, in format {wrapped.format}; this one reads "
-            f"up to {FORMAT}: upgrade it, or give this release a store of its own"
-        )
-    return wrapped.what
-
-
-def _not_canarios(error: Exception) -> FormatError:
-    return FormatError(f"the store holds something that is not canario's: {error}")
+        raise FormatError(f"the store holds something that is not canario's: {error}") from error
+    raise FormatError(
+        f"the store was written by a newer canario, in format {wrapped.format}; this one reads up "
+        f"to {FORMAT}: upgrade it, or give this release a store of its own"
+    )

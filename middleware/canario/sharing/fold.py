@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 
-from msgspec import DecodeError, Struct, msgpack
+from msgspec import Struct, msgpack
+from msgspec.structs import replace
 
 from canario.control.events import Event
 from canario.control.rollout import Rollout, RolloutMemory
@@ -15,19 +16,19 @@ from canario.plan import Deployment
 from canario.stores.shared import NOBODY, Reading
 
 from .entry import (
-    FORMAT,
     Begun,
     Checked,
     Crashed,
     Entry,
-    FormatError,
     Input,
     Ordered,
     Violated,
     Withdrawn,
     read_entry,
     read_events,
+    read_kept,
     read_snapshot,
+    write_kept,
 )
 
 __all__ = ["Fold", "Known", "entries_of"]
@@ -51,7 +52,6 @@ class Known:
 class _Memory(Struct, frozen=True, kw_only=True):
     """A checkpoint."""
 
-    format: int
     log: str
     at: float
     seen: Seen
@@ -60,8 +60,7 @@ class _Memory(Struct, frozen=True, kw_only=True):
     rollout: RolloutMemory
 
 
-class _Format(Struct, frozen=True, kw_only=True):
-    format: int
+_memories = msgpack.Decoder(_Memory).decode
 
 
 class Fold:
@@ -95,7 +94,7 @@ class Fold:
         if reading.checkpoint is None:
             return
         self.head, dumped = reading.checkpoint
-        memory = _read_memory(dumped)
+        memory = read_kept(dumped, _memories)
         self.log, self.at = memory.log, memory.at
         self.gap, self.dead = memory.gap, memory.dead
         self._flights.seen = memory.seen
@@ -138,23 +137,13 @@ class Fold:
         finally:
             self._flights.seen = seen
         saw = trial.history[-1] if trial.history else None
-        return Entry(
-            number=entry.number,
-            id=new_id,
-            before=entry.before,
-            at=at,
-            by=by,
-            input=given,
-            events=tuple(events),
-            seen=saw,
-        )
+        return replace(entry, events=tuple(events), seen=saw)
 
     def memory(self) -> bytes:
         """A checkpoint; `begin` takes it up."""
         assert self.at is not None
-        return msgpack.encode(
+        return write_kept(
             _Memory(
-                format=FORMAT,
                 log=self.log,
                 at=self.at,
                 seen=self._flights.seen,
@@ -189,16 +178,3 @@ class Fold:
 def entries_of(reading: Reading) -> list[Entry]:
     """The entries of a reading."""
     return [read_entry(stored) for stored in reading.entries]
-
-
-def _read_memory(dumped: bytes) -> _Memory:
-    try:
-        written = msgpack.decode(dumped, type=_Format).format
-        if written <= FORMAT:
-            return msgpack.decode(dumped, type=_Memory)
-    except DecodeError as error:
-        raise FormatError(f"the store's checkpoint is not canario's: {error}") from error
-    raise FormatError(
-        f"the store's checkpoint was written by a newer canario, in format {written}; this one "
-        f"reads up to {FORMAT}: upgrade it, or give this release a store of its own"
-    )

@@ -129,7 +129,6 @@ class Member:
         withdrawn: How this worker knows that the canary is withdrawn, whatever the log says.
         refused: Why this worker takes no part, where the release has another plan.
         born: Whether the store was read once: until then the baseline serves everybody.
-        away_since: Since when the store cannot be reached, on the worker's clock; None if it can.
     """
 
     def __init__(
@@ -160,7 +159,6 @@ class Member:
         self.withdrawn: RolledBack | Aborted | None = None
         self.refused: str | None = None
         self.born = False
-        self.away_since: float | None = None
         self._cap = inf  # the share that a lost log is not to raise
         self._violations: list[tuple[Arm, Violation]] = []  # that the log has not
         self._crashes: list[Crashed] = []
@@ -234,7 +232,7 @@ class Member:
                 self._be_alone()
             raise
         with self._lock:
-            self.away_since, self._alone = None, None
+            self._alone = None
 
     def _tell_late(self) -> None:
         """Tell of what others were to tell of, and have not for so long that they must be dead."""
@@ -542,8 +540,6 @@ class Member:
     def _be_alone(self) -> None:
         """Judge what this worker sees itself: it may withdraw, and no more."""
         now = self._clock()
-        if self.away_since is None:
-            self.away_since = now
         state = self.rollout.state
         running = state.phase in (Phase.RUNNING, Phase.PAUSED)
         self._seen.seen = self._gather(now)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import msgpack
+from msgspec.structs import replace
 
 from .shared import (
     FORGOTTEN_SECONDS,
@@ -221,15 +222,7 @@ class RedisStore:
         before it is sent."""
         if not still():
             return False
-        meta = StoredEntry(
-            number=entry.number,
-            id=entry.id,
-            before=entry.before,
-            at=entry.at,
-            body=b"",
-            journal=entry.journal,
-            seen=entry.seen,
-        )
+        meta = replace(entry, body=b"")
         done = self._run(
             _APPEND,
             release,
@@ -322,13 +315,4 @@ def _keys(release: str) -> list[str]:
 
 
 def _whole(meta: bytes, body: bytes | None) -> StoredEntry:
-    its = msgpack.decode(meta, type=StoredEntry)
-    return StoredEntry(
-        number=its.number,
-        id=its.id,
-        before=its.before,
-        at=its.at,
-        body=body or b"",
-        journal=its.journal,
-        seen=its.seen,
-    )
+    return replace(msgpack.decode(meta, type=StoredEntry), body=body or b"")

@@ -285,15 +285,16 @@ class SqliteStore:
 
     @contextmanager
     def _writes(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        with self._transaction("BEGIN IMMEDIATE", "FULL" if durable else "NORMAL") as db:
+        begin = f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}", "BEGIN IMMEDIATE"
+        with self._transaction(*begin) as db:
             yield db
 
     @contextmanager
-    def _transaction(self, begin: str, synchronous: str = "NORMAL") -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *begin: str) -> Iterator[sqlite3.Connection]:
         try:
             db = self._open()
-            db.execute(f"PRAGMA synchronous = {synchronous}")
-            db.execute(begin)
+            for statement in begin:
+                db.execute(statement)
             try:
                 yield db
                 db.execute("COMMIT")
