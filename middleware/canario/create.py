@@ -74,5 +74,9 @@ def create_canary_controller(
         thresholds={key: value for key, value in thresholds.items() if value is not None},
     )
     return CanaryDeploymentController(
-        plan, clock=clock, journal=journal, store=store or plan.store.url, sinks=sinks
+        plan,
+        clock=clock,
+        journal=journal,
+        store=plan.store.url if store is None else store,
+        sinks=sinks,
     )

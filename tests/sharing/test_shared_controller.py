@@ -270,6 +270,8 @@ def test_where_the_address_comes_from(tmp_path: Path) -> None:
     create_canary_controller("x", config=file, environ=environ, clock=ManualClock(0.0)).start()
     assert (tmp_path / "environ.db").exists()
     assert not (tmp_path / "plan.db").exists()
+    with pytest.raises(ValueError, match="store is ''"):  # no default, though it is empty
+        create_canary_controller("x", config=file, environ={}, store="")
     with pytest.raises(ConfigError, match="uri"):
         load_plan(document={"store": {"uri": "x"}})
 

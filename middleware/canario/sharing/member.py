@@ -457,10 +457,13 @@ class Member:
             else:
                 self._read()
 
-    def crashed(self, worker: str, *, baseline: int, canary: int) -> None:
-        """Tell all of a worker that is dead, at the next turn; see `Rollout.crash`."""
-        if all(worker != dead.worker for dead in self._crashes):
-            self._crashes.append(Crashed(worker=worker, baseline=baseline, canary=canary))
+    def crashed(self, worker: str, *, baseline: int, canary: int) -> bool:
+        """Tell all of a worker that is dead, at the next turn; see `Rollout.crash`. False for one
+        that waits to be told already: while the store is away it is found again and again."""
+        if any(worker == dead.worker for dead in self._crashes):
+            return False
+        self._crashes.append(Crashed(worker=worker, baseline=baseline, canary=canary))
+        return True
 
     def knows(self, worker: str) -> bool:
         """Whether the log has it that a worker is dead."""

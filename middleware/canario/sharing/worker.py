@@ -232,8 +232,10 @@ class Worker:
         self.presence.correct(len(waiting) - canary, canary)
         dead = self.presence.gone()
         for each in dead:
-            if each.baseline or each.canary:
-                self.member.crashed(each.worker, baseline=each.baseline, canary=each.canary)
+            left = each.baseline or each.canary
+            if left and self.member.crashed(
+                each.worker, baseline=each.baseline, canary=each.canary
+            ):
                 self._log.error(
                     "%s: worker %s died and left %d requests of the canary and %d of the baseline "
                     "unanswered; they count as errors",
